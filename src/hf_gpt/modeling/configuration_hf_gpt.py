@@ -1,0 +1,203 @@
+"""One configuration for the whole GPT line: what differs between the generations is the value of a field."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers.activations import ACT2FN
+from transformers.configuration_utils import PreTrainedConfig
+
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_hf_gpt.GPTConfig",
+    "AutoModel": "modeling_hf_gpt.GPTModel",
+    "AutoModelForCausalLM": "modeling_hf_gpt.GPTForCausalLM",
+    "AutoModelForMaskedLM": "modeling_hf_gpt.GPTForMaskedLM",
+    "AutoModelForSequenceClassification": "modeling_hf_gpt.GPTForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_hf_gpt.GPTForTokenClassification",
+    "AutoModelForQuestionAnswering": "modeling_hf_gpt.GPTForQuestionAnswering",
+    "AutoModelForMultipleChoice": "modeling_hf_gpt.GPTForMultipleChoice",
+}
+
+
+@strict
+class GPTConfig(PreTrainedConfig):
+    r"""Configuration of every `hf_gpt` model.
+
+    The defaults are those of GPT-2 small (Radford et al. 2019). GPT-1, GPT-3 and a modern GPT are other values of
+    the same fields; `hf_gpt.preset(name)` fills them in and cites the table of each paper.
+
+    Args:
+        vocab_size (`int`): Number of entries of the token embedding.
+        hidden_size (`int`): Width of the residual stream, d_model in Vaswani et al. 2017.
+        num_hidden_layers (`int`): Number of transformer blocks.
+        num_attention_heads (`int`): Number of query heads, h in Vaswani et al. 2017, section 3.2.2.
+        num_key_value_heads (`int`, *optional*): Number of key and value heads that the query heads share (grouped-query
+            attention, Ainslie et al. 2023). `None` means one for each query head.
+        head_dim (`int`, *optional*): Width of one head, d_k. `None` means `hidden_size // num_attention_heads`.
+        intermediate_size (`int`, *optional*): Width of the feed-forward layer. `None` means `4 * hidden_size`.
+        hidden_act (`str`): Activation of the feed-forward layer, a key of `transformers.activations.ACT2FN`.
+        max_position_embeddings (`int`): Longest sequence that a learned position table can express; for rotary
+            positions the length the model was trained for.
+        norm_position (`"pre"` or `"post"`): `post` is GPT-1 (Vaswani et al. 2017, section 3.1), `pre` is GPT-2 and later.
+        norm_type (`"layernorm"` or `"rmsnorm"`): Ba et al. 2016, or Zhang and Sennrich 2019.
+        norm_eps (`float`): Added to the variance inside each norm.
+        position_embedding_type (`"learned"` or `"rope"`): A table that is added to the token embeddings, or rotary
+            positions (Su et al. 2021).
+        rope_parameters (`dict`, *optional*): `rope_type`, `rope_theta` and what the type needs, as everywhere in
+            transformers. `None` for learned positions.
+        layer_types (`list[str]`, *optional*): `"full_attention"` or `"sliding_attention"` for each layer. `None` means
+            full attention everywhere.
+        sliding_window (`int`, *optional*): Number of positions, the current one included, that a
+            `sliding_attention` layer sees.
+        mlp_type (`"mlp"` or `"glu"`): Two matrices with an activation, or a gated unit of three (Shazeer 2020).
+        qk_norm (`bool`): Whether queries and keys are normalised head by head before the product.
+        use_bias (`bool`): Whether linear layers and layer norms have a bias.
+        residual_init (`"none"`, `"depth_scaled"` or `"zero"`): Standard deviation of the two matrices of each block that
+            write to the residual stream: `initializer_range`, that divided by sqrt(2 * num_hidden_layers) (Radford et
+            al. 2019, section 2.3), or 0.
+        is_causal (`bool`): `False` lets every position see every other one: the encoder of masked language modelling.
+        tie_word_embeddings (`bool`): Whether the output matrix is the token embedding.
+        attention_dropout, embd_dropout, resid_dropout (`float`): Dropout of the attention weights, of the embeddings, and
+            of what each block adds to the residual stream.
+        initializer_range (`float`): Standard deviation of the normal distribution of the initial weights.
+        classifier_dropout (`float`): Dropout before the classifier of the classification heads.
+        fused_loss (`bool`): Whether `GPTForCausalLM` in training mode makes the loss without the matrix of logits and returns
+            no logits beside it. `False` is for trainers that read the logits of a training step, as TRL's do.
+        use_cache (`bool`): Whether `forward` returns keys and values for decoding.
+
+    Raises:
+        ValueError: when fields contradict each other; the message names the fields, their values and a mend.
+    """
+
+    model_type = "hf_gpt"
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]
+
+    base_model_tp_plan = {
+        "layers.*.self_attn.q_proj": "colwise",
+        "layers.*.self_attn.k_proj": "colwise",
+        "layers.*.self_attn.v_proj": "colwise",
+        "layers.*.self_attn.q_norm": "replicated_with_grad_allreduce",
+        "layers.*.self_attn.k_norm": "replicated_with_grad_allreduce",
+        "layers.*.self_attn.o_proj": "rowwise",
+        "layers.*.mlp.gate_proj": "colwise",
+        "layers.*.mlp.up_proj": "colwise",
+        "layers.*.mlp.down_proj": "rowwise",
+    }
+    base_model_pp_plan = {
+        "embed_tokens": (["input_ids"], ["inputs_embeds"]),
+        "layers": (["hidden_states", "attention_mask"], ["hidden_states"]),
+        "norm": (["hidden_states"], ["hidden_states"]),
+    }
+
+    vocab_size: int = 50257
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    intermediate_size: int | None = None
+    hidden_act: str = "gelu_new"
+    max_position_embeddings: int = 1024
+    norm_position: Literal["pre", "post"] = "pre"
+    norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
+    norm_eps: float | int = 1e-5
+    position_embedding_type: Literal["learned", "rope"] = "learned"
+    rope_parameters: dict | None = None
+    layer_types: list[str] | None = None
+    sliding_window: int | None = None
+    mlp_type: Literal["mlp", "glu"] = "mlp"
+    qk_norm: bool = False
+    use_bias: bool = True
+    residual_init: Literal["none", "depth_scaled", "zero"] = "depth_scaled"
+    is_causal: bool = True
+    tie_word_embeddings: bool = True
+    attention_dropout: float | int = 0.0
+    embd_dropout: float | int = 0.0
+    resid_dropout: float | int = 0.0
+    initializer_range: float | int = 0.02
+    use_cache: bool = True
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+    classifier_dropout: float | int = 0.0
+    fused_loss: bool = True
+    auto_map: dict | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+        if self.head_dim is None and self.num_attention_heads > 0:
+            self.head_dim = self.hidden_size // self.num_attention_heads
+        if self.intermediate_size is None:
+            self.intermediate_size = 4 * self.hidden_size
+        if self.layer_types is None:
+            self.layer_types = ["full_attention"] * self.num_hidden_layers
+        # Saving fills in the one class that is saved; a repository has to serve every `AutoModelFor...`.
+        self.auto_map = dict(AUTO_MAP)
+        rope_parameters = self.rope_parameters
+        super().__post_init__(**kwargs)
+        if self.position_embedding_type == "learned":
+            if rope_parameters:
+                raise ValueError(
+                    f"rope_parameters={rope_parameters} has no meaning with position_embedding_type='learned': leave it "
+                    "out, or set position_embedding_type='rope'."
+                )
+            # The base class fills in rotary defaults for every config that has the field.
+            self.rope_parameters = None
+
+    def validate_architecture(self):
+        """Raises `ValueError` when fields contradict each other, before any weight is made."""
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "intermediate_size",
+            "max_position_embeddings",
+        ):
+            value = getattr(self, name)
+            if value is None or value < 1:
+                raise ValueError(f"{name}={value} must be a whole number of at least 1.")
+        for name in ("attention_dropout", "embd_dropout", "resid_dropout", "classifier_dropout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}={value} must be at least 0 and less than 1.")
+        if self.norm_eps <= 0:
+            raise ValueError(f"norm_eps={self.norm_eps} must be positive.")
+        if self.initializer_range < 0:
+            raise ValueError(f"initializer_range={self.initializer_range} must not be negative.")
+        if self.head_dim * self.num_attention_heads != self.hidden_size and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}: "
+                "change one of them, or set head_dim so that head_dim * num_attention_heads is the width you want."
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads={self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads={self.num_key_value_heads}: each key head serves a whole number of query heads."
+            )
+        if self.position_embedding_type == "rope" and self.head_dim % 2:
+            raise ValueError(
+                f"head_dim={self.head_dim} is odd, but position_embedding_type='rope' rotates pairs of channels: choose "
+                "an even head_dim."
+            )
+        if len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types has {len(self.layer_types)} entries for num_hidden_layers={self.num_hidden_layers}: give one "
+                "for each layer."
+            )
+        unknown = sorted(set(self.layer_types) - {"full_attention", "sliding_attention"})
+        if unknown:
+            raise ValueError(f"layer_types holds {unknown}: an entry is 'full_attention' or 'sliding_attention'.")
+        if "sliding_attention" in self.layer_types and (self.sliding_window is None or self.sliding_window < 1):
+            raise ValueError(
+                f"layer_types holds 'sliding_attention' but sliding_window={self.sliding_window}: set sliding_window to the "
+                "number of positions that such a layer sees."
+            )
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act={self.hidden_act!r} is unknown: choose one of {', '.join(sorted(ACT2FN))}.")
+
+
+__all__ = ["GPTConfig"]

@@ -1,0 +1,488 @@
+"""The models of the GPT line: the stack of layers, and one head for each task."""
+
+from collections.abc import Callable
+from functools import wraps
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    CausalLMOutputWithPast,
+    MaskedLMOutput,
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutputWithPast,
+    TokenClassifierOutput,
+)
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import can_return_tuple, logging
+from transformers.utils.generic import is_tracing, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_hf_gpt import GPTConfig
+from .layers_hf_gpt import BLOCKS, NORMS, POSITIONS, RESIDUAL_STD, GPTAttention, GPTBlock, check_ids
+from .loss_hf_gpt import causal_lm_loss
+
+
+logger = logging.get_logger(__name__)
+
+# transformers 5.24 renamed the argument and the output field `past_key_values` to `cache`.
+CACHE_FIELD = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
+
+
+def accept_past_key_values(forward: Callable) -> Callable:
+    """Lets `forward(cache=...)` be called as `forward(past_key_values=...)` too, by its name before transformers 5.24."""
+
+    @wraps(forward)
+    def renamed(self, *args, past_key_values: Cache | None = None, **kwargs):
+        if past_key_values is not None:
+            kwargs["cache"] = past_key_values
+        return forward(self, *args, **kwargs)
+
+    return renamed
+
+
+class GPTPreTrainedModel(PreTrainedModel):
+    """What all models of the family share: their config, their initial weights and what they support."""
+
+    config_class = GPTConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["cache", "past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": GPTBlock, "attentions": GPTAttention}
+
+    def __init__(self, config: GPTConfig, *args, **kwargs):
+        super().__init__(config, *args, **kwargs)
+        # FSDP insists that each class named here occurs in the model.
+        self._no_split_modules = [BLOCKS[config.norm_position].__name__]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if getattr(module, "is_residual_projection", False):
+            init.normal_(module.weight, mean=0.0, std=RESIDUAL_STD[self.config.residual_init](self.config))
+
+
+class GPTModel(GPTPreTrainedModel):
+    """Token embeddings, positions, blocks and the last norm: token ids in, one vector a position out."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.embed_positions = POSITIONS[config.position_embedding_type](config)
+        self.embed_dropout = nn.Dropout(config.embd_dropout)
+        self.layers = nn.ModuleList(BLOCKS[config.norm_position](config, i) for i in range(config.num_hidden_layers))
+        # The last post-norm block has normalised its output already.
+        is_pre_norm = config.norm_position == "pre"
+        self.norm = NORMS[config.norm_type](config.hidden_size, config) if is_pre_norm else nn.Identity()
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @accept_past_key_values
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): Token ids.
+            attention_mask (`torch.Tensor` of shape `(batch, seen)`, *optional*): 1 for a token, 0 for padding on either
+                side. A 4-D mask, or a dictionary of them by layer type, is used as it is.
+            position_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): Positions. Where they restart in a
+                row without padding, another document begins, and neither sees the other. By default tokens are counted
+                from the first one that `attention_mask` keeps.
+            cache (`Cache`, *optional*): Keys and values of the tokens before; `past_key_values` is its older name.
+            inputs_embeds (`torch.Tensor` of shape `(batch, length, hidden_size)`, *optional*): In place of `input_ids`.
+
+        Returns:
+            `BaseModelOutputWithPast`: `last_hidden_state` of shape `(batch, length, hidden_size)`.
+
+        Raises:
+            ValueError: neither or both of `input_ids` and `inputs_embeds`; ids beyond `vocab_size`; positions beyond the
+                table of a model with learned positions.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        if inputs_embeds is None:
+            check_ids(input_ids, self.config.vocab_size, "input_ids", "vocab_size")
+            inputs_embeds = self.embed_tokens(input_ids)
+
+        # A cache is of no use while training, and its presence would hide document borders from the mask builder.
+        if use_cache and cache is None and not self.training:
+            cache = DynamicCache(config=self.config)
+
+        if is_packed(position_ids, attention_mask, cache):
+            attention_mask, mask_cache = None, None
+        else:
+            mask_cache = cache
+        masks = attention_mask
+        if not isinstance(masks, dict):
+            arguments = (self.config, inputs_embeds, attention_mask, mask_cache, position_ids)
+            masks = {name: MASKS[name](*arguments) for name in set(self.config.layer_types)}
+        if position_ids is None:
+            position_ids = count_positions(inputs_embeds, attention_mask, cache)
+
+        hidden_states, rotary = self.embed_positions(inputs_embeds, position_ids)
+        hidden_states = self.embed_dropout(hidden_states)
+        for block, layer_type in zip(self.layers, self.config.layer_types):
+            hidden_states = block(
+                hidden_states,
+                attention_mask=masks[layer_type],
+                rotary=rotary,
+                cache=cache,
+                position_ids=position_ids,
+                **kwargs,
+            )
+        hidden_states = self.norm(hidden_states)
+        # By position, since the second field has one name before transformers 5.24 and another from then on.
+        return BaseModelOutputWithPast(hidden_states, cache if use_cache else None)
+
+
+MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
+
+
+def is_packed(position_ids, attention_mask, cache) -> bool:
+    """Whether the rows of a first forward pass hold several documents: positions restart and nothing is padding.
+
+    The mask builder of transformers looks for restarts only without a mask and without a cache, but a caller who gives
+    a mask of ones, or leaves `use_cache` at its default, means the same.
+    """
+    if position_ids is None or position_ids.ndim != 2 or is_tracing(position_ids):
+        return False
+    if isinstance(attention_mask, dict) or (cache is not None and cache.get_seq_length() > 0):
+        return False
+    if attention_mask is not None and (attention_mask.ndim != 2 or not bool((attention_mask != 0).all())):
+        return False
+    return bool((position_ids.diff(dim=-1) != 1).any())
+
+
+def count_positions(inputs_embeds, attention_mask, cache) -> torch.LongTensor:
+    """Positions of shape `(batch or 1, length)`, counted from the first token that a 2-D mask keeps."""
+    length, device = inputs_embeds.shape[1], inputs_embeds.device
+    if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+        positions = (attention_mask.to(device=device, dtype=torch.long).cumsum(-1) - 1).clamp(min=0)
+        return positions[:, -length:]
+    seen = cache.get_seq_length() if cache is not None else 0
+    return (torch.arange(length, device=device) + seen).unsqueeze(0)
+
+
+class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
+    """P(x_i | x_<i) = softmax(h_i W^T) (Radford et al. 2018, equation 2), with W the token embedding when tied."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
+
+    def __init__(self, config: GPTConfig):
+        super().__init__(config)
+        self.model = GPTModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @accept_past_key_values
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): Token ids, usually `input_ids`
+                themselves: position i is compared with label i + 1. -100 is left out.
+            logits_to_keep (`int` or `torch.Tensor`): Only the last so many positions, or those named; 0 means all.
+
+        Returns:
+            `CausalLMOutputWithPast`: `logits` of shape `(batch, length, vocab_size)`, and with `labels` the mean
+            `loss` in nats a token. While training with `labels` and `config.fused_loss`, `logits` is `None`: they are
+            never made as a whole.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            cache=cache,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        hidden_states = outputs.last_hidden_state[:, kept, :]
+        loss = logits = None
+        if labels is not None and self.training and self.config.fused_loss:
+            loss = causal_lm_loss(hidden_states, self.lm_head.weight, labels, **kwargs)
+        else:
+            logits = self.lm_head(hidden_states)
+            if labels is not None:
+                loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions
+        )
+
+
+class GPTForMaskedLM(GPTPreTrainedModel):
+    """P(x_i | all other tokens), the objective of an encoder; meant for `is_causal=False` (Devlin et al. 2019)."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+
+    def __init__(self, config: GPTConfig):
+        super().__init__(config)
+        if config.is_causal:
+            logger.warning_once("GPTForMaskedLM with is_causal=True sees only the text to the left of a mask: set is_causal=False.")
+        self.model = GPTModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> MaskedLMOutput:
+        """
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): The id of each masked token, -100 elsewhere.
+
+        Returns:
+            `MaskedLMOutput`: `logits` of shape `(batch, length, vocab_size)`.
+        """
+        # The prediction for a position is compared with that position, so a cache has no meaning here.
+        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        logits = self.lm_head(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions)
+
+
+def last_token(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.Tensor:
+    """The vector of each row's last token that is not padding, `(batch, hidden_size)`; padding may be on either side."""
+    length = hidden_states.shape[1]
+    if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+        is_token = attention_mask[:, -length:] != 0
+    elif input_ids is not None and pad_token_id is not None:
+        is_token = input_ids != pad_token_id
+    else:
+        return hidden_states[:, -1]
+    positions = torch.arange(length, device=hidden_states.device)
+    last = (positions * is_token.to(hidden_states.device)).argmax(-1)
+    return hidden_states[torch.arange(len(last), device=hidden_states.device), last]
+
+
+class GPTForSequenceClassification(GPTPreTrainedModel):
+    """P(y | x) = softmax(h_last W_y) (Radford et al. 2018, equation 3); one label, several labels, or a number."""
+
+    # The losses of these heads are means already: left to scale them, Trainer would multiply by the accumulation steps.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: GPTConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = GPTModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()
+
+    @accept_past_key_values
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutputWithPast:
+        """
+        Args:
+            labels (`torch.Tensor`, *optional*): `(batch,)` of ids for one label, `(batch, num_labels)` of 0 and 1 for several,
+                numbers for regression; `config.problem_type` says which, or is inferred from them.
+
+        Returns:
+            `SequenceClassifierOutputWithPast`: `logits` of shape `(batch, num_labels)`.
+
+        Raises:
+            ValueError: a batch of several rows with nothing that tells padding from text.
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
+        hidden_states = outputs.last_hidden_state
+        if attention_mask is None and self.config.pad_token_id is None and hidden_states.shape[0] > 1:
+            raise ValueError(
+                "pad_token_id=None and no attention_mask: the last token of each of "
+                f"{hidden_states.shape[0]} rows cannot be found. Give attention_mask, or set config.pad_token_id."
+            )
+        pooled = last_token(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        logits = self.score(self.dropout(pooled))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config)
+        return SequenceClassifierOutputWithPast(
+            loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions
+        )
+
+
+class GPTForTokenClassification(GPTPreTrainedModel):
+    """One label a token, from that token's vector."""
+
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: GPTConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = GPTModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.score = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> TokenClassifierOutput:
+        """
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): -100 is left out.
+
+        Returns:
+            `TokenClassifierOutput`: `logits` of shape `(batch, length, num_labels)`.
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        logits = self.score(self.dropout(outputs.last_hidden_state))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config)
+        return TokenClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
+
+
+class GPTForQuestionAnswering(GPTPreTrainedModel):
+    """Where in the text an answer begins and ends: two numbers a token."""
+
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: GPTConfig):
+        super().__init__(config)
+        self.model = GPTModel(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.LongTensor | None = None,
+        end_positions: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> QuestionAnsweringModelOutput:
+        """
+        Args:
+            start_positions, end_positions (`torch.LongTensor` of shape `(batch,)`, *optional*): Index of the first and of the
+                last token of the answer.
+
+        Returns:
+            `QuestionAnsweringModelOutput`: `start_logits` and `end_logits` of shape `(batch, length)`.
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = self.loss_function(start_logits, end_logits, start_positions, end_positions)
+        return QuestionAnsweringModelOutput(loss, start_logits, end_logits, outputs.hidden_states, outputs.attentions)
+
+
+class GPTForMultipleChoice(GPTPreTrainedModel):
+    """Each choice is read after its context and scored by one number; softmax over the choices (Radford et al. 2018,
+    section 3.3)."""
+
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: GPTConfig):
+        super().__init__(config)
+        self.model = GPTModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> MultipleChoiceModelOutput:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, choices, length)`); likewise `attention_mask`, `position_ids`.
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): Index of the right choice.
+
+        Returns:
+            `MultipleChoiceModelOutput`: `logits` of shape `(batch, choices)`.
+        """
+        given = input_ids if input_ids is not None else inputs_embeds
+        batch, choices = given.shape[:2]
+        input_ids, attention_mask, position_ids, inputs_embeds = (
+            None if tensor is None else tensor.flatten(0, 1)
+            for tensor in (input_ids, attention_mask, position_ids, inputs_embeds)
+        )
+        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        pooled = last_token(outputs.last_hidden_state, input_ids, attention_mask, self.config.pad_token_id)
+        logits = self.score(self.dropout(pooled)).view(batch, choices)
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits.float(), labels.to(logits.device))
+        return MultipleChoiceModelOutput(loss, logits, outputs.hidden_states, outputs.attentions)
+
+
+__all__ = [
+    "GPTForCausalLM",
+    "GPTForMaskedLM",
+    "GPTForMultipleChoice",
+    "GPTForQuestionAnswering",
+    "GPTForSequenceClassification",
+    "GPTForTokenClassification",
+    "GPTModel",
+    "GPTPreTrainedModel",
+]
