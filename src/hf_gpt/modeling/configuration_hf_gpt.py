@@ -127,6 +127,11 @@ class GPTConfig(PreTrainedConfig):
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
         if self.head_dim is None and self.num_attention_heads > 0:
+            if self.hidden_size % self.num_attention_heads:
+                raise ValueError(
+                    f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}: "
+                    "change one of them, or set head_dim."
+                )
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
@@ -168,11 +173,6 @@ class GPTConfig(PreTrainedConfig):
             raise ValueError(f"norm_eps={self.norm_eps} must be positive.")
         if self.initializer_range < 0:
             raise ValueError(f"initializer_range={self.initializer_range} must not be negative.")
-        if self.head_dim * self.num_attention_heads != self.hidden_size and self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}: "
-                "change one of them, or set head_dim so that head_dim * num_attention_heads is the width you want."
-            )
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads={self.num_attention_heads} is not a multiple of "

@@ -52,7 +52,9 @@ def check_ids(ids: torch.LongTensor, size: int, name: str, field: str) -> None:
     lowest, highest = (int(value) for value in torch.aminmax(ids))
     if lowest < 0 or highest >= size:
         wrong = lowest if lowest < 0 else highest
-        raise ValueError(f"{name} holds {wrong}, but {field}={size} allows 0 to {size - 1}: shorten the input or enlarge {field}.")
+        raise ValueError(
+            f"{name} holds {wrong}, but {field}={size} allows 0 to {size - 1}: shorten the input or enlarge {field}."
+        )
 
 
 class GPTLearnedPositionEmbedding(nn.Embedding):
@@ -177,9 +179,7 @@ class GPTAttention(nn.Module):
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx, kwargs=kwargs)
 
-        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, weights = attention(
             self,
             query,

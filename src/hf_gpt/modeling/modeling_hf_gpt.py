@@ -240,9 +240,7 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
             logits = self.lm_head(hidden_states)
             if labels is not None:
                 loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(
-            loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions
-        )
+        return CausalLMOutputWithPast(loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions)
 
 
 class GPTForMaskedLM(GPTPreTrainedModel):
@@ -254,7 +252,9 @@ class GPTForMaskedLM(GPTPreTrainedModel):
     def __init__(self, config: GPTConfig):
         super().__init__(config)
         if config.is_causal:
-            logger.warning_once("GPTForMaskedLM with is_causal=True sees only the text to the left of a mask: set is_causal=False.")
+            logger.warning_once(
+                "GPTForMaskedLM with is_causal=True sees only the text to the left of a mask: set is_causal=False."
+            )
         self.model = GPTModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
