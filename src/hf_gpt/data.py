@@ -1,0 +1,297 @@
+"""From text to full blocks of token ids: load, remove duplicates, split by a fixed hash, tokenise, pack."""
+
+import codecs
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets import Dataset, DatasetDict, IterableDataset
+from transformers import PreTrainedTokenizerBase
+
+from .errors import InputError
+from .packages import PACKAGES, read_package, sha256_of
+
+
+FILE_FORMATS = ("csv", "json", "parquet", "text")
+SPLITS = ("train", "validation", "test")
+DATASET_KEYS = ("path", "name", "files", "text_column", "split", "streaming", "revision")
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """What a recipe's `dataset:` says. `path` is a package of `PACKAGES`, a file format, or a Hub id."""
+
+    path: str
+    name: str | None = None
+    files: str | list[str] | None = None
+    text_column: str = "text"
+    split: str = "train"
+    streaming: bool = False
+    revision: str | None = None
+
+
+def text_source(value: dict[str, Any] | str) -> TextSource:
+    """A `TextSource` from the value of `dataset:`.
+
+    Raises:
+        InputError: an unknown key, no path, or a file format without files.
+    """
+    given = {"path": value} if isinstance(value, str) else dict(value)
+    unknown = sorted(set(given) - set(DATASET_KEYS))
+    if unknown:
+        raise InputError(f"dataset: unknown key {unknown[0]!r}; the keys are {', '.join(DATASET_KEYS)}.")
+    if not given.get("path"):
+        raise InputError(f"dataset: path is missing: one of {', '.join((*PACKAGES, *FILE_FORMATS))}, or a Hub id.")
+    if given["path"] in FILE_FORMATS and not given.get("files"):
+        raise InputError(f"dataset: path={given['path']!r} needs files: a file, a pattern such as 'data/*.txt', or a list.")
+    return TextSource(**given)
+
+
+def local_files(source: TextSource) -> list[Path]:
+    """The files that `files` names, patterns resolved, in sorted order.
+
+    Raises:
+        InputError: a file that does not exist, a pattern that matches nothing.
+    """
+    found: list[Path] = []
+    for pattern in [source.files] if isinstance(source.files, str) else source.files or []:
+        path = Path(pattern).expanduser()
+        if path.is_file():
+            matches = [path]
+        else:
+            matches = sorted(match for match in path.parent.glob(path.name) if match.is_file())
+        if not matches:
+            raise InputError(f"dataset: files={pattern!r} matches no file: give the path of an existing one.")
+        found += matches
+    return found
+
+
+def check_utf8(path: Path) -> None:
+    """Raises `InputError` with the offset of the first byte that is not UTF-8, or if the file is empty."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, offset - pending + error.start) from error
+            offset += len(chunk)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, offset - len(error.object)) from error
+    if offset == 0:
+        raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
+
+
+def _not_utf8(path: Path, offset: int) -> InputError:
+    return InputError(
+        f"dataset: files={str(path)!r} is not UTF-8 at byte {offset}: convert it first, for example with iconv -t utf-8."
+    )
+
+
+def load_rows(source: TextSource) -> Dataset | IterableDataset:
+    """The rows of a source, before any split of ours.
+
+    Raises:
+        InputError: files, columns or a dataset that are not there, text that is not UTF-8, or no rows.
+    """
+    if source.path in PACKAGES:
+        rows = Dataset.from_generator(read_package, gen_kwargs={"name": source.path})
+    elif source.path in FILE_FORMATS:
+        files = local_files(source)
+        if source.path != "parquet":
+            for file in files:
+                check_utf8(file)
+        rows = _load_dataset(source, data_files=[str(file) for file in files], split="train")
+    else:
+        rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
+    columns = rows.column_names or []
+    if source.text_column not in columns:
+        raise InputError(
+            f"dataset: text_column={source.text_column!r} is not a column; the columns are {', '.join(columns) or 'none'}."
+        )
+    if isinstance(rows, Dataset) and len(rows) == 0:
+        raise InputError(f"dataset: path={source.path!r} has no rows.")
+    return rows
+
+
+def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
+    try:
+        return datasets.load_dataset(source.path, streaming=source.streaming, **arguments)
+    except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"dataset: path={source.path!r} cannot be read: {reason}") from error
+    except (FileNotFoundError, ConnectionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"dataset: path={source.path!r} cannot be loaded: {reason} (a path is one of "
+            f"{', '.join((*PACKAGES, *FILE_FORMATS))}, or the id of a dataset on the Hub)"
+        ) from error
+
+
+def text_hash(text: str) -> int:
+    """The first 63 bits of the SHA-256 of a text: what duplicates share, and what its split is drawn from."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
+
+
+def split_of(hashed: int, validation: float, test: float) -> str:
+    """The split of a text: a fixed function of the text, so that no run ever moves one from one split to another."""
+    place = hashed / 2**63
+    if place < validation:
+        return "validation"
+    return "test" if place < validation + test else "train"
+
+
+def _hash_batch(batch: dict[str, list], column: str) -> dict[str, list]:
+    texts = batch[column]
+    kept = [text for text in texts if isinstance(text, str) and text.strip()]
+    return {"text": kept, "hash": [text_hash(text) for text in kept]}
+
+
+def split_rows(rows: Dataset, text_column: str, validation: float, test: float, workers: int | None = None) -> DatasetDict:
+    """Removes empty and repeated texts and splits the rest by hash.
+
+    Returns:
+        `DatasetDict`: `train`, `validation` and `test`, each with the single column `text`.
+
+    Raises:
+        InputError: no text, or a split without any.
+    """
+    hashed = rows.map(
+        partial(_hash_batch, column=text_column),
+        batched=True,
+        remove_columns=rows.column_names,
+        features=datasets.Features({"text": datasets.Value("large_string"), "hash": datasets.Value("int64")}),
+        num_proc=workers,
+        desc="Hashing texts",
+    )
+    hashes = np.asarray(hashed.data.column("hash").to_numpy())
+    if hashes.size == 0:
+        raise InputError(f"dataset: text_column={text_column!r} holds no text: every row is empty.")
+    first = np.sort(np.unique(hashes, return_index=True)[1])
+    place = hashes[first] / 2.0**63
+    borders = {"validation": place < validation, "test": (place >= validation) & (place < validation + test)}
+    borders["train"] = place >= validation + test
+    text_only = hashed.select_columns("text")
+    parts = DatasetDict({name: text_only.select(first[borders[name]]) for name in SPLITS})
+    for name, share in (("train", 1 - validation - test), ("validation", validation), ("test", test)):
+        if share > 0 and len(parts[name]) == 0:
+            raise InputError(
+                f"dataset: {len(first)} distinct texts leave none for the {name} split of {share:.1%}: give more texts (a "
+                "file of one text has one row) or a larger share."
+            )
+    return parts
+
+
+def split_stream(rows: IterableDataset, text_column: str, validation: float, test: float) -> dict[str, IterableDataset]:
+    """The same splits of a stream, which is never held as a whole: repeated texts stay, but always within one split."""
+
+    renamed = (rows if text_column == "text" else rows.rename_column(text_column, "text")).select_columns("text")
+    return {name: renamed.filter(partial(_in_split, name=name, validation=validation, test=test)) for name in SPLITS}
+
+
+def _in_split(row: dict, name: str, validation: float, test: float) -> bool:
+    text = row["text"]
+    return bool(text and text.strip()) and split_of(text_hash(text), validation, test) == name
+
+
+def _tokenize_batch(batch: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:
+    ids = tokenizer(batch["text"], add_special_tokens=False, verbose=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    return {"input_ids": [[*document, end] for document in ids]}
+
+
+def tokenize(texts, tokenizer: PreTrainedTokenizerBase, workers: int | None = None):
+    """Token ids of each text, closed by the end-of-text token; a map-style or an iterable dataset with `input_ids`.
+
+    Raises:
+        InputError: the tokenizer has no end-of-text token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise InputError("tokenizer: it has no eos_token, which separates documents: set one and save it again.")
+    function = partial(_tokenize_batch, tokenizer=tokenizer)
+    if isinstance(texts, IterableDataset):
+        return texts.map(function, batched=True, remove_columns=["text"])
+    return texts.map(function, batched=True, remove_columns=["text"], num_proc=workers, desc="Tokenising")
+
+
+def full_blocks(documents, block_size: int) -> Iterator[dict[str, list[int]]]:
+    """Rows of exactly `block_size` ids, documents one after the other; less than one block is left over at the end."""
+    rest = np.empty(0, dtype=np.int32)
+    for batch in documents.iter(batch_size=1000):
+        rest = np.concatenate([rest, *(np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"])])
+        whole = len(rest) // block_size * block_size
+        for block in rest[:whole].reshape(-1, block_size):
+            yield {"input_ids": block}
+        rest = rest[whole:]
+
+
+def pack(documents, block_size: int):
+    """Packs tokenised documents into blocks; on disk for a dataset, on the fly for a stream.
+
+    Returns:
+        A dataset with `input_ids` of `block_size` ids a row.
+
+    Raises:
+        InputError: fewer tokens than one block.
+    """
+    arguments = {"documents": documents, "block_size": block_size}
+    if isinstance(documents, IterableDataset):
+        return IterableDataset.from_generator(full_blocks, gen_kwargs=arguments)
+    total = token_count(documents)
+    if total < block_size:
+        raise InputError(
+            f"block_size={block_size} is more than the {total} tokens of the split: give more text or a smaller block_size."
+        )
+    features = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"), length=block_size)})
+    return Dataset.from_generator(full_blocks, features=features, gen_kwargs=arguments)
+
+
+def token_count(documents: Dataset) -> int:
+    """Number of tokens of a tokenised dataset, without reading them into Python."""
+    return sum(len(chunk.flatten()) for chunk in documents.with_format("arrow")[:]["input_ids"].chunks)
+
+
+def flat_tokens(blocks: Dataset) -> np.ndarray:
+    """All ids of packed blocks in order, as one array of shape `(tokens,)`."""
+    return np.concatenate([np.asarray(chunk.flatten()) for chunk in blocks.with_format("arrow")[:]["input_ids"].chunks])
+
+
+def byte_count(texts: Dataset) -> int:
+    """Number of UTF-8 bytes of the column `text`."""
+    return sum(len(text.encode("utf-8", "surrogatepass")) for batch in texts.iter(1000) for text in batch["text"])
+
+
+def check_token_ids(blocks: Dataset, vocab_size: int) -> None:
+    """Raises `InputError` when packed blocks hold ids that a model of `vocab_size` entries does not have."""
+    tokens = flat_tokens(blocks)
+    highest = int(tokens.max())
+    if highest >= vocab_size:
+        raise InputError(
+            f"the text holds token id {highest}, but the model's vocab_size={vocab_size}: use the tokenizer that the model was "
+            "made for, or enlarge vocab_size."
+        )
+
+
+def fingerprint(source: TextSource, rows) -> dict[str, Any]:
+    """What identifies the data in a record: no folder names, which would tell whose machine it was."""
+    described: dict[str, Any] = {"path": source.path}
+    if source.path in PACKAGES:
+        package = PACKAGES[source.path]
+        described |= {"version": package.version, "sha256": package.sha256}
+        described |= {"source": package.source, "license": package.license}
+    elif source.path in FILE_FORMATS:
+        described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
+    else:
+        described |= {"name": source.name, "revision": source.revision}
+    if isinstance(rows, Dataset):
+        described["rows"] = len(rows)
+    return described

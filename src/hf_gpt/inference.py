@@ -1,0 +1,81 @@
+"""What is done with a finished model: score it on a text, go on from a prompt."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer, set_seed
+
+from . import data as text_data
+from .arguments import DataArguments
+from .errors import InputError
+from .evaluation import LanguageModelScore, evaluate_language_model
+from .packages import PACKAGES
+from .tokenizer import load_tokenizer
+
+
+def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model of any architecture with its tokenizer.
+
+    Raises:
+        InputError: there is none by that name.
+    """
+    tokenizer = load_tokenizer(name)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"model={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+    return model.eval(), tokenizer
+
+
+def evaluate_folder(name: str, dataset: str, block_size: int, text_column: str, batch_size: int) -> LanguageModelScore:
+    """Scores a model on a text file, a Hub dataset, or the test split of a package.
+
+    Raises:
+        InputError: the model or the text cannot be read, or the text is shorter than a block.
+    """
+    model, tokenizer = load_model(name)
+    given: dict[str, Any] = {"path": dataset, "text_column": text_column}
+    if Path(dataset).is_file():
+        formats = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+        given = {"path": formats.get(Path(dataset).suffix, "text"), "files": dataset, "text_column": text_column}
+    source = text_data.text_source(given)
+    rows = text_data.load_rows(source)
+    if source.path in PACKAGES:
+        texts = text_data.split_rows(rows, source.text_column, DataArguments.validation_share, DataArguments.test_share)[
+            "test"
+        ]
+    else:
+        texts = rows if source.text_column == "text" else rows.rename_column(source.text_column, "text")
+        texts = texts.select_columns("text")
+    documents = text_data.tokenize(texts, tokenizer)
+    bytes_per_token = text_data.byte_count(texts) / text_data.token_count(documents)
+    blocks = text_data.pack(documents, block_size)
+    text_data.check_token_ids(blocks, model.config.vocab_size)
+    return evaluate_language_model(model, blocks, bytes_per_token, batch_size)
+
+
+def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> None:
+    """Prints a prompt and what a model goes on with, as it comes.
+
+    Raises:
+        InputError: the model cannot be loaded, or prompt and continuation are more than its positions.
+    """
+    model, tokenizer = load_model(name)
+    inputs = tokenizer(prompt or tokenizer.bos_token, return_tensors="pt")
+    length = inputs["input_ids"].shape[1] + max_new_tokens
+    limit = model.config.max_position_embeddings
+    if length > limit:
+        raise InputError(
+            f"the prompt of {length - max_new_tokens} tokens and max_new_tokens={max_new_tokens} are more than the model's "
+            f"max_position_embeddings={limit}: shorten one of them."
+        )
+    set_seed(seed)
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
+    model.generate(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        max_new_tokens=max_new_tokens,
+        streamer=TextStreamer(tokenizer, skip_special_tokens=True),
+        **sampling,
+    )

@@ -1,0 +1,62 @@
+"""Pictures of a run, drawn from the numbers in its record."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+def plot_run(record: dict[str, Any], path: Path) -> None:
+    """Loss on training and validation text, learning rate and tokens a second against the tokens seen, as a PNG.
+
+    Args:
+        record: A record of kind `train` with its `history` and, if there are any, its `baselines`.
+        path: Where the picture goes; written under another name first.
+    """
+    history = record["history"]
+    training = [row for row in history if "loss" in row]
+    validation = [row for row in history if "eval_loss" in row]
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
+
+    loss.plot(*_series(training, "loss"), color="#9bb7d4", label="training")
+    loss.plot(*_series(validation, "eval_loss"), color="#1f4e79", marker="o", markersize=3, label="validation")
+    for baseline in record.get("baselines", []):
+        loss.axhline(baseline["loss"], color="#b5651d", linestyle="--", linewidth=1)
+        place = (1.0, baseline["loss"])
+        loss.annotate(
+            f"{baseline['name']} {baseline['loss']:.2f} (test)",
+            place,
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
+    if "test" in record:
+        last = validation[-1] if validation else training[-1]
+        loss.plot(last["tokens"], record["test"]["loss"], "*", color="#2e7d32", markersize=11, label="test")
+    loss.set_ylabel("loss (nats a token)")
+    loss.set_title(record["name"])
+    loss.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
+    loss.grid(alpha=0.3)
+
+    rate.plot(*_series(training, "learning_rate"), color="#1f4e79")
+    rate.set_ylabel("learning rate")
+    rate.grid(alpha=0.3)
+
+    speed.plot(*_series(training, "tokens_per_second"), color="#1f4e79")
+    speed.set_ylabel("tokens / s")
+    speed.set_ylim(bottom=0)
+    speed.set_xlabel("training tokens seen (millions)")
+    speed.grid(alpha=0.3)
+    speed.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+
+
+def _series(rows: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    kept = [row for row in rows if key in row]
+    return [row["tokens"] for row in kept], [row[key] for row in kept]

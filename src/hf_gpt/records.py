@@ -1,0 +1,120 @@
+"""`record.json`: what was run, on what, and what came out. Every number that we show anywhere is read from one."""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import InputError
+from .packages import sha256_of
+
+
+RECORD_FILE = "record.json"
+PACKAGES_RECORDED = ("hf-gpt", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "peft")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a result, those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES_RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device_description() -> dict[str, Any]:
+    """The processor, its threads and memory, and the accelerator if there is one."""
+    described: dict[str, Any] = {"machine": platform.machine(), "threads": torch.get_num_threads()}
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        described |= {"processor": models[0] if models else platform.processor(), "cores": len(models) or os.cpu_count()}
+    else:
+        described |= {"processor": platform.processor(), "cores": os.cpu_count()}
+    if torch.cuda.is_available():
+        described["accelerator"] = torch.cuda.get_device_name()
+        described["accelerators"] = torch.cuda.device_count()
+    return described
+
+
+def peak_memory() -> dict[str, int]:
+    """Largest resident size of this process so far, and of the accelerator's allocations, in bytes."""
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if torch.cuda.is_available():
+        peak["accelerator_bytes"] = torch.cuda.max_memory_allocated()
+    return peak
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that `folder` lies in and whether it has uncommitted changes; `None` outside of one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
+
+
+def folder_hash(folder: Path, pattern: str = "*.safetensors") -> str:
+    """One SHA-256 over the names and hashes of the files that match, in order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob(pattern)):
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def make_record(kind: str, **content: Any) -> dict[str, Any]:
+    """A record of this process: `content` beside versions, device, memory, time and the state of the code.
+
+    Args:
+        kind (`str`): What was run, for example `"train"`.
+        content: Values that JSON can hold.
+    """
+    return {
+        "kind": kind,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **content,
+        "versions": versions(),
+        "device": device_description(),
+        "peak_memory": peak_memory(),
+        "git": git_state(Path(__file__).parent),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes under another name first: a reader sees the old file or the new one, never half of either."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run.
+
+    Raises:
+        InputError: there is none, or it is not JSON.
+    """
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give the folder of a run that hf-gpt finished.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a record: {error}. Restore it, or run again.") from error

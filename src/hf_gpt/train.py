@@ -1,0 +1,420 @@
+"""A run from recipe to finished folder: `run` is its table of contents."""
+
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    set_seed,
+)
+from transformers.data.data_collator import torch_default_data_collator
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import get_last_checkpoint
+
+from . import data as text_data
+from .arguments import Recipe, public_values, recipe_text
+from .baselines import NgramModel
+from .cards import write_card
+from .errors import InputError
+from .evaluation import LanguageModelScore, evaluate_language_model, score
+from .optim import OPTIMIZERS
+from .plots import plot_run
+from .presets import preset
+from .records import RECORD_FILE, folder_hash, make_record, write_json
+from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
+
+
+RECIPE_FILE = "recipe.yaml"
+
+
+@dataclass
+class LanguageData:
+    """Packed blocks of each split, and what the texts behind them measure."""
+
+    blocks: dict[str, Any]
+    bytes_per_token: dict[str, float]
+    description: dict[str, Any]
+
+
+def run(recipe: Recipe) -> dict[str, Any]:
+    """Trains what a recipe says and writes a complete model repository into its `output_dir`.
+
+    A run that was interrupted goes on from its last whole checkpoint; a folder that holds anything else is not touched without
+    `overwrite: true`.
+
+    Returns:
+        The record of the run, as in its `record.json`.
+
+    Raises:
+        InputError: see the messages; nothing that was written before is lost.
+    """
+    started = time.monotonic()
+    folder = Path(recipe.training.output_dir)
+    settle_hardware(recipe)
+    set_seed(recipe.training.seed)
+    check_output_folder(folder, recipe)
+    rows, source = open_source(recipe)
+    with recipe.training.main_process_first(desc="data"):
+        tokenizer, texts = build_tokenizer(recipe, rows)
+        language_data = build_blocks(recipe, source, rows, texts, tokenizer)
+    model = build_model(recipe, tokenizer)
+    claim_output_folder(folder, recipe)
+    trainer = build_trainer(recipe, model, tokenizer, language_data)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    save_model(trainer, tokenizer)
+    record = measure(recipe, trainer, tokenizer, language_data, started)
+    if trainer.is_world_process_zero():
+        write_results(folder, record)
+    return record
+
+
+def settle_hardware(recipe: Recipe) -> None:
+    """Turns off what this machine has no use for, and says so: the recipe stays the same everywhere."""
+    training = recipe.training
+    if training.device.type != "cpu":
+        return
+    if training.bf16 and not torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported():
+        notice("bf16: this processor has no bfloat16 instructions, going on in float32.")
+        training.bf16 = False
+        training.mixed_precision = "no"
+    if training.torch_compile and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
+        notice("torch_compile: no C++ compiler was found, going on without; with g++ installed the run is faster.")
+        training.torch_compile = False
+
+
+def notice(message: str) -> None:
+    print(message, flush=True)
+
+
+# ------------------------------------------------------------------------------------------------ the output folder
+
+
+def check_output_folder(folder: Path, recipe: Recipe) -> None:
+    """Raises `InputError` when the folder holds something that this run must not replace."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output_dir={str(folder)!r} is a file: name a folder.")
+    if recipe.run.overwrite or not folder.exists() or not any(folder.iterdir()):
+        return
+    if (folder / RECORD_FILE).is_file():
+        raise InputError(
+            f"output_dir={str(folder)!r} holds a finished run: choose another folder, or replace it with overwrite=true."
+        )
+    kept = folder / RECIPE_FILE
+    if not kept.is_file() or kept.read_text(encoding="utf-8") != recipe_text(recipe):
+        raise InputError(
+            f"output_dir={str(folder)!r} is not empty and was not begun by this recipe: choose another folder, or replace it with "
+            "overwrite=true."
+        )
+
+
+def claim_output_folder(folder: Path, recipe: Recipe) -> None:
+    """Makes the folder, or empties it for `overwrite: true`, and leaves the recipe in it."""
+    if recipe.training.process_index == 0:
+        if recipe.run.overwrite and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
+    # An interrupted run must go on, not begin again, when the same command is given.
+    recipe.run.overwrite = False
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; one that was cut off is removed.
+
+    `Trainer` writes `trainer_state.json` last.
+    """
+    while (checkpoint := get_last_checkpoint(str(folder))) is not None:
+        if (Path(checkpoint) / "trainer_state.json").is_file():
+            notice(f"Going on from {checkpoint}.")
+            return checkpoint
+        notice(f"{checkpoint} was not written to its end and is removed.")
+        shutil.rmtree(checkpoint)
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------ data
+
+
+def open_source(recipe: Recipe) -> tuple[Any, text_data.TextSource]:
+    source = text_data.text_source(recipe.data.dataset)
+    return text_data.load_rows(source), source
+
+
+def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase, dict[str, Any]]:
+    """The tokenizer that the recipe names, the model's, or one trained on the train split; and the texts by split."""
+    arguments = recipe.data
+    source = text_data.text_source(arguments.dataset)
+    shares = (arguments.validation_share, arguments.test_share)
+    if isinstance(rows, IterableDataset):
+        texts: dict[str, Any] = text_data.split_stream(rows, source.text_column, *shares)
+    else:
+        texts = dict(text_data.split_rows(rows, source.text_column, *shares, workers(recipe, len(rows))))
+    name = arguments.tokenizer or recipe.model.model_name_or_path
+    kept = Path(recipe.training.output_dir) / "tokenizer.json"
+    if name is None and kept.is_file() and not recipe.run.overwrite:
+        name = str(kept.parent)
+    if name is not None:
+        return load_tokenizer(name), texts
+    if isinstance(rows, IterableDataset):
+        raise InputError("streaming: true needs a tokenizer: name one with tokenizer=..., since a stream is not read twice.")
+    batches = (batch["text"] for batch in texts["train"].iter(batch_size=1000))
+    limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
+    return train_tokenizer(batches, arguments.tokenizer_vocab_size, limit), texts
+
+
+def workers(recipe: Recipe, rows: int) -> int | None:
+    """Processes for preprocessing; a small corpus is faster without any beside this one."""
+    wanted = recipe.data.preprocessing_workers or os.cpu_count() or 1
+    return wanted if wanted > 1 and rows >= 1000 * wanted else None
+
+
+def build_blocks(
+    recipe: Recipe, source: text_data.TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> LanguageData:
+    """Tokenises and packs each split; datasets caches both steps on disk by what they depend on."""
+    blocks: dict[str, Any] = {}
+    bytes_per_token: dict[str, float] = {}
+    counts: dict[str, Any] = {}
+    for name, split in texts.items():
+        if isinstance(split, IterableDataset):
+            blocks[name] = text_data.pack(text_data.tokenize(split, tokenizer), recipe.data.block_size)
+            continue
+        documents = text_data.tokenize(split, tokenizer, workers(recipe, len(split)))
+        tokens, size = text_data.token_count(documents), text_data.byte_count(split)
+        blocks[name] = text_data.pack(documents, recipe.data.block_size)
+        bytes_per_token[name] = size / tokens
+        counts[name] = {"texts": len(split), "bytes": size, "tokens": tokens, "blocks": len(blocks[name])}
+    return LanguageData(blocks, bytes_per_token, {**text_data.fingerprint(source, rows), "splits": counts})
+
+
+# ----------------------------------------------------------------------------------------------------------- model
+
+
+def model_config(recipe: Recipe, vocab_size: int):
+    """The config of new weights, or `InputError` with what is wrong in it."""
+    overrides = {"vocab_size": vocab_size, **recipe.model.config}
+    try:
+        return preset(recipe.model.preset, **overrides)
+    except (ValueError, StrictDataclassError) as error:
+        # The strict dataclass wraps the message of a check in its own; the check's is the one that tells.
+        raise InputError(f"config: {error.__cause__ or error}") from error
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A model with random weights from `preset`, or the one that `model_name_or_path` names.
+
+    Raises:
+        InputError: the config contradicts itself, the tokenizer or `block_size`.
+    """
+    attention = recipe.model.attn_implementation
+    if recipe.model.model_name_or_path is None:
+        config = model_config(recipe, recipe.model.config.get("vocab_size", len(tokenizer)))
+        config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
+        check_vocabulary(tokenizer, config.vocab_size)
+    try:
+        if recipe.model.model_name_or_path is None:
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(
+                recipe.model.model_name_or_path, attn_implementation=attention, dtype=torch.float32
+            )
+    except (OSError, ValueError, ImportError) as error:
+        name = recipe.model.model_name_or_path or recipe.model.preset
+        raise InputError(f"the model {name!r} cannot be built: {' '.join(str(error).split())}") from error
+    check_vocabulary(tokenizer, model.config.vocab_size)
+    limit = model.config.max_position_embeddings
+    if recipe.data.block_size > limit:
+        raise InputError(
+            f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
+            f"set config.max_position_embeddings={recipe.data.block_size} for new weights."
+        )
+    return model
+
+
+# -------------------------------------------------------------------------------------------------------- training
+
+
+class ProgressRecorder(TrainerCallback):
+    """Adds to each row of the log how long the run has taken and how many tokens it has seen, across interruptions."""
+
+    def __init__(self, tokens_per_step: int):
+        self.tokens_per_step = tokens_per_step
+        self.last = time.monotonic()
+        self.last_step = 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.last, self.last_step = time.monotonic(), state.global_step
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        row = state.log_history[-1]
+        row["tokens"] = state.global_step * self.tokens_per_step
+        now = time.monotonic()
+        if "loss" in row:
+            if state.global_step > self.last_step:
+                row["tokens_per_second"] = (state.global_step - self.last_step) * self.tokens_per_step / (now - self.last)
+            self.last_step = state.global_step
+        before = next(
+            (entry["elapsed_seconds"] for entry in reversed(state.log_history[:-1]) if "elapsed_seconds" in entry), 0.0
+        )
+        row["elapsed_seconds"] = before + now - self.last
+        self.last = now
+
+
+def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """A batch of packed blocks; the labels are the ids themselves, which the model shifts."""
+    batch = torch_default_data_collator(rows)
+    input_ids = batch["input_ids"].long()
+    return {"input_ids": input_ids, "labels": input_ids}
+
+
+def build_trainer(
+    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
+) -> Trainer:
+    """The stock `Trainer`, with the optimizer of the recipe through its factory argument."""
+    arguments, options = recipe.training, recipe.run
+    rate = arguments.learning_rate
+    optimizer_options = {
+        "lr": rate,
+        "weight_decay": arguments.weight_decay,
+        "embedding_lr": rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
+        "head_lr": rate if options.head_learning_rate is None else options.head_learning_rate,
+        "rest_lr": rate if options.rest_learning_rate is None else options.rest_learning_rate,
+        "betas": (arguments.adam_beta1, arguments.adam_beta2),
+        "eps": arguments.adam_epsilon,
+        "momentum": options.muon_momentum,
+    }
+    factory = OPTIMIZERS[options.optimizer]
+    validation = language_data.blocks["validation"]
+    if isinstance(validation, Dataset) and recipe.data.max_eval_blocks is not None:
+        validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
+    elif recipe.data.max_eval_blocks is not None:
+        validation = validation.take(recipe.data.max_eval_blocks)
+    per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=language_data.blocks["train"],
+        eval_dataset=validation,
+        data_collator=collate,
+        processing_class=tokenizer,
+        optimizer_cls_and_kwargs=(lambda: factory, optimizer_options),
+        callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- results
+
+
+def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Weights, config with its whole `auto_map`, modeling code, tokenizer and generation config."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    # Trainer turns the cache off for training, and the saved config would keep it so.
+    model.config.use_cache = True
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=True,
+        temperature=0.8,
+        top_p=0.95,
+        max_new_tokens=128,
+    )
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        # A pickle that nobody needs to load the model, and that a careful reader would not open.
+        (Path(trainer.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+def measure(
+    recipe: Recipe, trainer: Trainer, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData, started: float
+) -> dict[str, Any]:
+    """Test score, baselines on the same tokens, samples: the record of the run."""
+    folder = Path(recipe.training.output_dir)
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    results: dict[str, Any] = {}
+    test = language_data.blocks["test"]
+    if isinstance(test, Dataset):
+        bytes_per_token = language_data.bytes_per_token["test"]
+        bf16 = bool(recipe.training.bf16)
+        batch = recipe.training.eval_batch_size
+        results["test"] = evaluate_language_model(model, test, bytes_per_token, batch, bf16).to_dict()
+        results["baselines"] = score_baselines(recipe, language_data, len(tokenizer))
+    results["samples"] = write_samples(recipe, model, tokenizer)
+    seconds = history[-1]["elapsed_seconds"] if history else 0.0
+    return make_record(
+        "train",
+        name=folder.name,
+        recipe=public_values(recipe),
+        config=model.config.to_diff_dict(),
+        parameters=model.num_parameters(),
+        data=language_data.description,
+        model_sha256=folder_hash(folder),
+        steps=trainer.state.global_step,
+        tokens_seen=history[-1]["tokens"] if history else 0,
+        training_seconds=seconds,
+        total_seconds=time.monotonic() - started,
+        precision="bfloat16" if recipe.training.bf16 else "float32",
+        compiled=bool(recipe.training.torch_compile),
+        platform=platform.system(),
+        history=history,
+        **results,
+    )
+
+
+def score_baselines(recipe: Recipe, language_data: LanguageData, vocab_size: int) -> list[dict[str, Any]]:
+    """N-gram models of the train split, scored on exactly the test tokens that the GPT is scored on."""
+    if not recipe.run.ngram_orders:
+        return []
+    train = text_data.flat_tokens(language_data.blocks["train"])
+    test = text_data.flat_tokens(language_data.blocks["test"])
+    is_predicted = np.ones(len(test), dtype=bool)
+    is_predicted[:: recipe.data.block_size] = False
+    scored = []
+    for order in recipe.run.ngram_orders:
+        begun = time.monotonic()
+        losses = -NgramModel.fit(train, order, vocab_size).log_probabilities(test)[is_predicted]
+        result: LanguageModelScore = score(float(losses.sum()), len(losses), language_data.bytes_per_token["test"])
+        name = "unigram" if order == 1 else f"Kneser-Ney {order}-gram"
+        scored.append({"name": name, "order": order, "seconds": time.monotonic() - begun, **result.to_dict()})
+    return scored
+
+
+def write_samples(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """One continuation of each prompt, with the seed that brings it back."""
+    samples = []
+    model.eval()
+    for prompt in recipe.run.sample_prompts:
+        set_seed(recipe.training.seed)
+        inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
+        output = model.generate(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=recipe.run.sample_tokens
+        )
+        text = tokenizer.decode(output[0], skip_special_tokens=True)
+        samples.append({"prompt": prompt, "text": text, "seed": recipe.training.seed})
+    return samples
+
+
+def write_results(folder: Path, record: dict[str, Any]) -> None:
+    """The picture, then the record, then the card: a record means that the run is finished."""
+    plot_run(record, folder / "loss.png")
+    write_json(folder / RECORD_FILE, record)
+    write_card(folder)
+
+
+__all__ = ["LanguageData", "build_blocks", "build_model", "build_trainer", "run"]
