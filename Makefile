@@ -1,0 +1,54 @@
+# `make quickstart` and `make test` set up everything they need in .venv; only Python 3.10+ and git have to be there.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# On Linux, the package index serves PyTorch with CUDA. For the smaller build without:
+#   make quickstart TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart reviews test test-matrix conformance smollm2 quality style lock wheel clean
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0 $(TORCH_FLAGS)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $(READY)
+
+quickstart: $(READY)  ## The main job: film reviews to a trained model with a measured card, about ten minutes on two cores
+	$(BIN)/hf-gpt train recipes/pretrain/quickstart.yaml
+
+reviews: $(READY)  ## The same with about an hour of training
+	$(BIN)/hf-gpt train recipes/pretrain/reviews.yaml
+
+test: $(READY)  ## The test suite, without network
+	$(BIN)/python -m pytest tests
+
+quality: $(READY)  ## Lint, format check and types
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+style: $(READY)  ## Format the code
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+lock: $(READY)  ## Renew requirements.lock from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --fork-strategy requires-python --python-version 3.10 --extra dev --no-header \
+		--no-annotate --no-emit-index-url --no-emit-package torch --constraint requirements.constraints pyproject.toml \
+		| grep -vE '^(nvidia|cuda|triton)' > requirements.lock
+
+wheel: $(READY)  ## Build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache dist

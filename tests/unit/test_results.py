@@ -1,0 +1,111 @@
+"""Scores, records, pictures and cards."""
+
+import json
+import math
+
+import pytest
+import torch
+from datasets import Dataset
+from huggingface_hub import ModelCard
+from tests.conftest import randomize, tiny_config
+from transformers import AutoModelForCausalLM
+
+from hf_gpt import records
+from hf_gpt.cards import render_card, write_card
+from hf_gpt.errors import InputError
+from hf_gpt.evaluation import evaluate_language_model, score
+from hf_gpt.plots import plot_run
+
+
+def test_a_score_is_the_mean_of_the_models_losses():
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config("modern")))
+    ids = torch.randint(2, 96, (5, 16))
+    blocks = Dataset.from_dict({"input_ids": ids.tolist()})
+    result = evaluate_language_model(model, blocks, bytes_per_token=4.0, batch_size=2)
+    assert result.loss == pytest.approx(model(ids, labels=ids).loss.item(), abs=1e-5)
+    assert result.tokens == 5 * 15
+    assert result.perplexity == pytest.approx(math.exp(result.loss))
+    assert result.bits_per_byte == pytest.approx(result.loss / math.log(2) / 4)
+
+
+def test_a_uniform_model_costs_eight_bits_a_byte():
+    assert score(10 * math.log(256), 10, bytes_per_token=1.0).bits_per_byte == pytest.approx(8.0)
+
+
+def test_a_block_beyond_the_positions_is_refused():
+    model = AutoModelForCausalLM.from_config(tiny_config("gpt2"))
+    with pytest.raises(InputError, match=r"block_size=65.*max_position_embeddings=64"):
+        evaluate_language_model(model, Dataset.from_dict({"input_ids": [[2] * 65]}), 1.0)
+
+
+@pytest.fixture
+def record():
+    rows = [
+        {"loss": 5.0 - i / 10, "learning_rate": 0.1, "tokens": 100 * (i + 1), "tokens_per_second": 50.0, "elapsed_seconds": i + 1.0}
+        for i in range(5)
+    ]
+    rows.append({"eval_loss": 4.5, "tokens": 500, "elapsed_seconds": 6.0})
+    scored = {"loss": 4.25, "perplexity": 70.105, "bits_per_byte": 1.5432, "tokens": 90}
+    return records.make_record(
+        "train",
+        name="example",
+        recipe={"block_size": 16, "learning_rate": 0.1},
+        config={"hidden_size": 32},
+        parameters=1234567,
+        data={"path": "text", "files": [], "splits": {"train": {"texts": 3, "bytes": 9, "tokens": 4}}},
+        steps=5,
+        tokens_seen=500,
+        training_seconds=6.0,
+        total_seconds=7.0,
+        precision="float32",
+        compiled=False,
+        history=rows,
+        test=scored,
+        baselines=[{"name": "unigram", "order": 1, "seconds": 0.1, **scored, "loss": 7.125}],
+        samples=[{"prompt": "This", "text": "This is\ntext", "seed": 0}],
+    )
+
+
+def test_a_record_says_where_it_was_made(record):
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["device"]["cores"] >= 1
+    assert record["peak_memory"]["host_bytes"] > 10 << 20
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_a_card_shows_the_records_figures_and_valid_metadata(record, tmp_path):
+    records.write_json(tmp_path / "record.json", record)
+    path = write_card(tmp_path)
+    card = ModelCard.load(path)
+    assert card.data.library_name == "transformers"
+    assert card.data.eval_results[0].metric_value == 4.25
+    for figure in ("1,234,567", "4.250", "70.1", "1.543", "7.125", "> **This** is\n> text"):
+        assert figure in card.text
+
+
+def test_a_card_without_its_figures_is_not_written(record, tmp_path):
+    del record["parameters"]
+    with pytest.raises(Exception, match="parameters"):
+        render_card(record)
+
+
+def test_a_picture_is_drawn(record, tmp_path):
+    plot_run(record, tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "does not exist"), ("{", "is not a record")])
+def test_a_missing_or_broken_record(tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "record.json").write_text(content)
+    with pytest.raises(InputError, match=told):
+        records.read_record(tmp_path)
+
+
+def test_a_json_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "record.json"
+    records.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        records.write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
