@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
@@ -88,13 +89,14 @@ class RunArguments:
 
 @dataclass
 class Recipe:
-    """A recipe that was read: its values as written, and as the arguments of each part."""
+    """A recipe that was read: its values as written, as the arguments of each part, and what of it this machine has no use for."""
 
     values: dict[str, Any]
     model: ModelArguments
     data: DataArguments
     run: RunArguments
     training: TrainingArguments
+    notices: list[str] = field(default_factory=list)
 
 
 PARTS: dict[str, type] = {"model": ModelArguments, "data": DataArguments, "run": RunArguments, "training": TrainingArguments}
@@ -220,14 +222,33 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     run = RunArguments(**sorted_values["run"])
     if "output_dir" not in values:
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
-    return Recipe(dict(values), model, data, run, _training_arguments(sorted_values["training"]))
+    training, notices = settle_hardware(sorted_values["training"])
+    return Recipe(dict(values), model, data, run, _training_arguments(training), notices)
 
 
 def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
     try:
         return TrainingArguments(**values)
     except (ValueError, TypeError, ImportError) as error:
-        raise InputError(f"the training arguments exclude each other: {error}") from error
+        raise InputError(f"the training arguments cannot be used together or here: {error}") from error
+
+
+def settle_hardware(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The training arguments that this machine has a use for, and a line for each that it has not.
+
+    A recipe stays the same everywhere. Only what changes speed is settled here, and the record of a run says what was used.
+    """
+    values, notices = dict(values), []
+    if torch.accelerator.is_available() and not values.get("use_cpu"):
+        return values, notices
+    values["use_cpu"] = True
+    if values.get("bf16") and not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        values["bf16"] = False
+        notices.append("bf16: this processor has no bfloat16 instructions, going on in float32.")
+    if values.get("torch_compile") and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
+        values["torch_compile"] = False
+        notices.append("torch_compile: no C++ compiler was found, going on without; with g++ installed the run is faster.")
+    return values, notices
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:
@@ -267,6 +288,12 @@ def recipe_text(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.values, sort_keys=False, allow_unicode=True)
 
 
+def is_same_recipe(path: Path, recipe: Recipe) -> bool:
+    """Whether the recipe that a run folder keeps asks for the same run, whatever the order of its keys."""
+    kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return isinstance(kept, dict) and {**kept, "overwrite": False} == {**recipe.values, "overwrite": False}
+
+
 def public_values(recipe: Recipe) -> dict[str, Any]:
     """The recipe's values for a record: file names without the folders that would tell whose machine it was."""
     public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir", "hub_token")}
@@ -287,6 +314,7 @@ __all__ = [
     "RunArguments",
     "copy_recipes",
     "find_recipe",
+    "is_same_recipe",
     "list_recipes",
     "load_recipe",
     "parse_recipe",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .arguments import resource_folder
 from .records import read_record
@@ -47,10 +48,19 @@ def render_card(record: dict[str, Any]) -> str:
         record: A record of kind `train`.
 
     Raises:
-        KeyError: the template shows a figure that the record does not hold.
+        jinja2.UndefinedError: the template shows a figure that the record does not hold, and names it.
     """
-    template = resource_folder("model_cards") / "TEMPLATE.md"
-    return str(ModelCard.from_template(card_data(record), template_path=str(template), record=record))
+    environment = Environment(
+        loader=FileSystemLoader(resource_folder("model_cards")),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        # A card is Markdown: what a sample says is shown, not interpreted by us.
+        autoescape=False,
+    )
+    # `int` rather than a format: it names the figure that is not there.
+    environment.filters["thousands"] = lambda value: f"{int(value):,}"
+    template = environment.get_template("TEMPLATE.md")
+    return str(ModelCard(template.render(card_data=card_data(record), record=record)))
 
 
 def write_card(folder: Path) -> Path:

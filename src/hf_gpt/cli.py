@@ -54,16 +54,15 @@ def train(
 def print_record(record: dict, folder: Path) -> None:
     """The scores beside the baselines, the samples, and the lines that load the model."""
     console = Console(width=100)
-    if "test" in record:
-        table = Table(title=f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen")
-        for heading in ("on the test split", "loss (nats a token)", "perplexity", "bits per byte"):
-            table.add_column(heading, justify="left" if heading.startswith("on") else "right")
-        for name, result in [
-            *((baseline["name"], baseline) for baseline in record["baselines"]),
-            ("this GPT", record["test"]),
-        ]:
-            table.add_row(name, f"{result['loss']:.3f}", f"{result['perplexity']:.1f}", f"{result['bits_per_byte']:.3f}")
-        console.print(table)
+    table = Table(title=f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen")
+    for heading in ("on the test split", "loss (nats a token)", "perplexity", "bits per byte"):
+        table.add_column(heading, justify="left" if heading.startswith("on") else "right")
+    for name, result in [
+        *((baseline["name"], baseline) for baseline in record["baselines"]),
+        ("this GPT", record["test"]),
+    ]:
+        table.add_row(name, f"{result['loss']:.3f}", f"{result['perplexity']:.1f}", f"{result['bits_per_byte']:.3f}")
+    console.print(table)
     for sample in record["samples"]:
         console.print(f"[bold]{sample['prompt']}[/bold]{sample['text'][len(sample['prompt']) :]}", highlight=False)
         console.print()

@@ -203,6 +203,18 @@ def _in_split(row: dict, name: str, validation: float, test: float) -> bool:
     return bool(text and text.strip()) and split_of(text_hash(text), validation, test) == name
 
 
+def first_texts(texts: IterableDataset, limit: int) -> Dataset:
+    """The first texts of a stream, held in memory.
+
+    Raises:
+        InputError: the stream has none.
+    """
+    rows = list(texts.take(limit))
+    if not rows:
+        raise InputError("dataset: the stream holds no text for a held-out split: give more texts or a larger share.")
+    return Dataset.from_list(rows)
+
+
 def _tokenize_batch(batch: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:
     ids = tokenizer(batch["text"], add_special_tokens=False, verbose=False)["input_ids"]
     end = tokenizer.eos_token_id

@@ -11,7 +11,7 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
     """Loss on training and validation text, learning rate and tokens a second against the tokens seen, as a PNG.
 
     Args:
-        record: A record of kind `train` with its `history` and, if there are any, its `baselines`.
+        record: A record of kind `train`.
         path: Where the picture goes; written under another name first.
     """
     history = record["history"]
@@ -22,7 +22,7 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
 
     loss.plot(*_series(training, "loss"), color="#9bb7d4", label="training")
     loss.plot(*_series(validation, "eval_loss"), color="#1f4e79", marker="o", markersize=3, label="validation")
-    for baseline in record.get("baselines", []):
+    for baseline in record["baselines"]:
         loss.axhline(baseline["loss"], color="#b5651d", linestyle="--", linewidth=1)
         place = (1.0, baseline["loss"])
         loss.annotate(
@@ -33,9 +33,7 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
             va="bottom",
             fontsize=8,
         )
-    if "test" in record:
-        last = validation[-1] if validation else training[-1]
-        loss.plot(last["tokens"], record["test"]["loss"], "*", color="#2e7d32", markersize=11, label="test")
+    loss.plot(record["tokens_seen"], record["test"]["loss"], "*", color="#2e7d32", markersize=11, label="test")
     loss.set_ylabel("loss (nats a token)")
     loss.set_title(record["name"])
     loss.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))

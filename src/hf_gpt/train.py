@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import IterableDataset
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoModelForCausalLM,
@@ -26,7 +26,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from . import data as text_data
-from .arguments import Recipe, public_values, recipe_text
+from .arguments import Recipe, is_same_recipe, public_values, recipe_text
 from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError
@@ -39,6 +39,8 @@ from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
 RECIPE_FILE = "recipe.yaml"
+# A stream has no known end; its held-out splits are scored on so many texts from its beginning.
+STREAM_EVALUATION_TEXTS = 1000
 
 
 @dataclass
@@ -64,7 +66,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
     """
     started = time.monotonic()
     folder = Path(recipe.training.output_dir)
-    settle_hardware(recipe)
+    for line in recipe.notices:
+        notice(line)
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
     rows, source = open_source(recipe)
@@ -80,20 +83,6 @@ def run(recipe: Recipe) -> dict[str, Any]:
     if trainer.is_world_process_zero():
         write_results(folder, record)
     return record
-
-
-def settle_hardware(recipe: Recipe) -> None:
-    """Turns off what this machine has no use for, and says so: the recipe stays the same everywhere."""
-    training = recipe.training
-    if training.device.type != "cpu":
-        return
-    if training.bf16 and not torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported():
-        notice("bf16: this processor has no bfloat16 instructions, going on in float32.")
-        training.bf16 = False
-        training.mixed_precision = "no"
-    if training.torch_compile and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
-        notice("torch_compile: no C++ compiler was found, going on without; with g++ installed the run is faster.")
-        training.torch_compile = False
 
 
 def notice(message: str) -> None:
@@ -114,7 +103,7 @@ def check_output_folder(folder: Path, recipe: Recipe) -> None:
             f"output_dir={str(folder)!r} holds a finished run: choose another folder, or replace it with overwrite=true."
         )
     kept = folder / RECIPE_FILE
-    if not kept.is_file() or kept.read_text(encoding="utf-8") != recipe_text(recipe):
+    if not kept.is_file() or not is_same_recipe(kept, recipe):
         raise InputError(
             f"output_dir={str(folder)!r} is not empty and was not begun by this recipe: choose another folder, or replace it with "
             "overwrite=true."
@@ -157,6 +146,10 @@ def open_source(recipe: Recipe) -> tuple[Any, text_data.TextSource]:
 def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase, dict[str, Any]]:
     """The tokenizer that the recipe names, the model's, or one trained on the train split; and the texts by split."""
     arguments = recipe.data
+    if isinstance(rows, IterableDataset) and recipe.run.ngram_orders:
+        raise InputError(
+            f"ngram_orders={recipe.run.ngram_orders} counts the whole train split, which a stream has not: leave it out."
+        )
     source = text_data.text_source(arguments.dataset)
     shares = (arguments.validation_share, arguments.test_share)
     if isinstance(rows, IterableDataset):
@@ -190,6 +183,8 @@ def build_blocks(
     bytes_per_token: dict[str, float] = {}
     counts: dict[str, Any] = {}
     for name, split in texts.items():
+        if isinstance(split, IterableDataset) and name != "train":
+            split = text_data.first_texts(split, STREAM_EVALUATION_TEXTS)
         if isinstance(split, IterableDataset):
             blocks[name] = text_data.pack(text_data.tokenize(split, tokenizer), recipe.data.block_size)
             continue
@@ -300,10 +295,8 @@ def build_trainer(
     }
     factory = OPTIMIZERS[options.optimizer]
     validation = language_data.blocks["validation"]
-    if isinstance(validation, Dataset) and recipe.data.max_eval_blocks is not None:
+    if recipe.data.max_eval_blocks is not None:
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
-    elif recipe.data.max_eval_blocks is not None:
-        validation = validation.take(recipe.data.max_eval_blocks)
     per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
     return Trainer(
         model=model,
@@ -347,16 +340,8 @@ def measure(
     folder = Path(recipe.training.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
-    results: dict[str, Any] = {}
-    test = language_data.blocks["test"]
-    if isinstance(test, Dataset):
-        bytes_per_token = language_data.bytes_per_token["test"]
-        bf16 = bool(recipe.training.bf16)
-        batch = recipe.training.eval_batch_size
-        results["test"] = evaluate_language_model(model, test, bytes_per_token, batch, bf16).to_dict()
-        results["baselines"] = score_baselines(recipe, language_data, len(tokenizer))
-    results["samples"] = write_samples(recipe, model, tokenizer)
-    seconds = history[-1]["elapsed_seconds"] if history else 0.0
+    test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
+    bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     return make_record(
         "train",
         name=folder.name,
@@ -366,14 +351,16 @@ def measure(
         data=language_data.description,
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
-        tokens_seen=history[-1]["tokens"] if history else 0,
-        training_seconds=seconds,
+        tokens_seen=history[-1]["tokens"],
+        training_seconds=history[-1]["elapsed_seconds"],
         total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),
         platform=platform.system(),
         history=history,
-        **results,
+        test=evaluate_language_model(model, test, bytes_per_token, batch_size, bf16).to_dict(),
+        baselines=score_baselines(recipe, language_data, len(tokenizer)),
+        samples=write_samples(recipe, model, tokenizer),
     )
 
 

@@ -48,7 +48,9 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("hf_gpt"):
             names.add((node.module.split(".") + ["__init__"])[1])
         elif isinstance(node, ast.Import):
-            names |= {(alias.name.split(".") + ["__init__"])[1] for alias in node.names if alias.name.split(".")[0] == "hf_gpt"}
+            names |= {
+                (alias.name.split(".") + ["__init__"])[1] for alias in node.names if alias.name.split(".")[0] == "hf_gpt"
+            }
     return names
 
 
@@ -77,7 +79,16 @@ def test_the_modeling_folder_imports_only_torch_transformers_and_itself(path):
             continue
         else:
             continue
-        assert roots <= {"torch", "transformers", "huggingface_hub", "math", "collections", "functools", "typing", "dataclasses"}
+        assert roots <= {
+            "torch",
+            "transformers",
+            "huggingface_hub",
+            "math",
+            "collections",
+            "functools",
+            "typing",
+            "dataclasses",
+        }
 
 
 def test_only_train_knows_trainer():
@@ -100,5 +111,9 @@ def test_no_preset_is_known_by_name_outside_the_table():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Compare):
-                constants = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)}
-                assert not constants & set(hf_gpt.list_presets()), f"{path.name}:{node.lineno} compares with the name of a preset"
+                constants = {
+                    part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                }
+                assert not constants & set(hf_gpt.list_presets()), (
+                    f"{path.name}:{node.lineno} compares with the name of a preset"
+                )

@@ -62,7 +62,8 @@ def test_an_override_without_a_value(override):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"a: [1", "is not a YAML file"), (b"- a\n", "a recipe is a mapping"), (b"\xff\xfe\x00", "not a YAML file")]
+    ("content", "told"),
+    [(b"a: [1", "is not a YAML file"), (b"- a\n", "a recipe is a mapping"), (b"\xff\xfe\x00", "not a YAML file")],
 )
 def test_files_that_are_no_recipe(tmp_path, content, told):
     path = tmp_path / "bad.yaml"

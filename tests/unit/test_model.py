@@ -37,7 +37,8 @@ def test_a_sliding_layer_sees_exactly_its_window():
 
 def test_attention_is_the_formula_of_the_paper():
     """softmax(Q K^T / sqrt(d_k)) V with a causal mask, one head after the other, in numpy."""
-    config = tiny_config("gpt2", num_hidden_layers=1, attn_implementation="eager")
+    config = tiny_config("gpt2", num_hidden_layers=1)
+    config._attn_implementation = "eager"
     attention = randomize(hf_gpt.GPTModel(config)).layers[0].self_attn
     states = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)
     weights = {name: parameter.detach().numpy() for name, parameter in attention.named_parameters()}
@@ -97,7 +98,11 @@ def test_residual_projections_start_as_the_config_says():
 
 @pytest.mark.parametrize(
     ("ids", "told"),
-    [([[5, 96]], "input_ids holds 96, but vocab_size=96"), ([[-1, 5]], "input_ids holds -1"), ([[2] * 65], "position_ids holds 64")],
+    [
+        ([[5, 96]], "input_ids holds 96, but vocab_size=96"),
+        ([[-1, 5]], "input_ids holds -1"),
+        ([[2] * 65], "position_ids holds 64"),
+    ],
 )
 def test_ids_and_positions_beyond_a_table_are_named(ids, told):
     model = hf_gpt.GPTModel(tiny_config("gpt2"))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
+from jinja2 import UndefinedError
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
@@ -41,7 +42,13 @@ def test_a_block_beyond_the_positions_is_refused():
 @pytest.fixture
 def record():
     rows = [
-        {"loss": 5.0 - i / 10, "learning_rate": 0.1, "tokens": 100 * (i + 1), "tokens_per_second": 50.0, "elapsed_seconds": i + 1.0}
+        {
+            "loss": 5.0 - i / 10,
+            "learning_rate": 0.1,
+            "tokens": 100 * (i + 1),
+            "tokens_per_second": 50.0,
+            "elapsed_seconds": i + 1.0,
+        }
         for i in range(5)
     ]
     rows.append({"eval_loss": 4.5, "tokens": 500, "elapsed_seconds": 6.0})
@@ -85,7 +92,7 @@ def test_a_card_shows_the_records_figures_and_valid_metadata(record, tmp_path):
 
 def test_a_card_without_its_figures_is_not_written(record, tmp_path):
     del record["parameters"]
-    with pytest.raises(Exception, match="parameters"):
+    with pytest.raises(UndefinedError, match="parameters"):
         render_card(record)
 
 

@@ -1,0 +1,310 @@
+"""A run from recipe to folder on real text: what it leaves, how it goes on, how it fails."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tests.conftest import ROOT
+
+from hf_gpt import cli, records
+from hf_gpt.arguments import parse_recipe
+from hf_gpt.errors import InputError
+from hf_gpt.train import run
+
+
+def recipe_values(real_text, output_dir, **changes):
+    return {
+        "preset": "modern-5m",
+        "config": {
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "intermediate_size": 96,
+            "max_position_embeddings": 128,
+            "resid_dropout": 0.1,
+        },
+        "dataset": {"path": "json", "files": str(real_text), "text_column": "body"},
+        "tokenizer_vocab_size": 512,
+        "block_size": 32,
+        "max_eval_blocks": 16,
+        "output_dir": str(output_dir),
+        "max_steps": 60,
+        "per_device_train_batch_size": 8,
+        "optimizer": "muon",
+        "learning_rate": 0.02,
+        "embedding_learning_rate": "1e-2",
+        "head_learning_rate": 0.004,
+        "logging_steps": 10,
+        "eval_strategy": "steps",
+        "eval_steps": 30,
+        "save_steps": 20,
+        "report_to": "none",
+        "prediction_loss_only": True,
+        "use_cpu": True,
+        "ngram_orders": [1, 2],
+        "sample_prompts": ["The value"],
+        "sample_tokens": 8,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(real_text, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    record = run(parse_recipe(recipe_values(real_text, folder)))
+    return folder, record
+
+
+def command(*arguments, code=0, **environment):
+    """Runs `python -m hf_gpt` as a person would, and checks the exit code."""
+    result = subprocess.run(
+        [sys.executable, "-m", "hf_gpt", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        check=False,
+    )
+    assert result.returncode == code, result.stderr[-2000:]
+    return result
+
+
+def in_process(monkeypatch, capsys, *arguments):
+    """The exit code and what was printed on stderr, without the cost of another process."""
+    monkeypatch.setattr(sys, "argv", ["hf-gpt", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code, capsys.readouterr().err
+
+
+def write_recipe(folder, values):
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_the_loss_falls_on_real_text(finished):
+    _, record = finished
+    losses = [row["loss"] for row in record["history"] if "loss" in row]
+    assert losses[-1] < losses[0] - 1.0
+    # A model that only knew how often each token occurs would stop at the unigram's loss.
+    unigram, bigram = (baseline["loss"] for baseline in record["baselines"])
+    assert bigram < unigram
+    assert record["test"]["loss"] < unigram
+
+
+def test_the_folder_is_a_complete_repository(finished):
+    folder, record = finished
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "configuration_hf_gpt.py",
+        "layers_hf_gpt.py",
+        "loss_hf_gpt.py",
+        "modeling_hf_gpt.py",
+        "record.json",
+        "recipe.yaml",
+        "loss.png",
+        "README.md",
+    } <= names
+    assert "training_args.bin" not in names
+    config = json.loads((folder / "config.json").read_text())
+    assert set(config["auto_map"]) >= {"AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification"}
+    assert config["use_cache"] is True
+    assert record == json.loads((folder / "record.json").read_text())
+    assert record["model_sha256"] == records.folder_hash(folder)
+    assert str(folder.parent) not in (folder / "record.json").read_text() + (folder / "README.md").read_text()
+
+
+def test_it_loads_with_the_package(finished):
+    folder, _ = finished
+    script = f"""
+import hf_gpt
+from transformers import AutoModelForCausalLM, pipeline
+model = AutoModelForCausalLM.from_pretrained({str(folder)!r})
+assert type(model) is hf_gpt.GPTForCausalLM
+text = pipeline("text-generation", {str(folder)!r})("The value", max_new_tokens=4)[0]["generated_text"]
+assert text.startswith("The value"), text
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_it_loads_without_the_package(finished, tmp_path):
+    folder, _ = finished
+    script = f"""
+import sys
+sys.modules["hf_gpt"] = None
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({str(folder)!r}, trust_remote_code=True).eval()
+inputs = AutoTokenizer.from_pretrained({str(folder)!r})("The value of an object", return_tensors="pt")
+torch.save(model(**inputs).logits, {str(tmp_path / "logits.pt")!r})
+for auto in (AutoModel, AutoModelForSequenceClassification):
+    auto.from_pretrained({str(folder)!r}, trust_remote_code=True)
+assert not any(name.split(".")[0] == "hf_gpt" and module is not None for name, module in sys.modules.items())
+"""
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    inputs = AutoTokenizer.from_pretrained(folder)("The value of an object", return_tensors="pt")
+    assert torch.equal(model(**inputs).logits, torch.load(tmp_path / "logits.pt", weights_only=True))
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(finished, real_text, tmp_path):
+    folder, record = finished
+    output = tmp_path / "finished"
+    path = write_recipe(tmp_path, recipe_values(real_text, output))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hf_gpt", "train", str(path)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    deadline = time.monotonic() + 120
+    while not (output / "checkpoint-40" / "trainer_state.json").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if not (output / "record.json").exists():
+        # Half a checkpoint, as a kill while writing leaves it.
+        (output / "checkpoint-50").mkdir(exist_ok=True)
+        (output / "checkpoint-50" / "model.safetensors").write_bytes(b"half")
+        run(parse_recipe(recipe_values(real_text, output)))
+    ours, theirs = load_file(folder / "model.safetensors"), load_file(output / "model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    again = json.loads((output / "record.json").read_text())
+    assert again["test"]["loss"] == record["test"]["loss"]
+    assert [row["step"] for row in again["history"]] == [row["step"] for row in record["history"]]
+
+
+def test_a_finished_run_is_not_overwritten(finished, real_text, monkeypatch, capsys, tmp_path):
+    folder, _ = finished
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    path = write_recipe(tmp_path, recipe_values(real_text, folder))
+    code, told = in_process(monkeypatch, capsys, "train", path)
+    assert code == 2
+    assert "holds a finished run" in told
+    assert "overwrite=true" in told
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_something_else_is_not_touched(real_text, monkeypatch, capsys, tmp_path):
+    output = tmp_path / "mine"
+    output.mkdir()
+    (output / "thesis.txt").write_text("years of work")
+    code, told = in_process(monkeypatch, capsys, "train", write_recipe(tmp_path, recipe_values(real_text, output)))
+    assert code == 2
+    assert "was not begun by this recipe" in told
+    assert (output / "thesis.txt").read_text() == "years of work"
+
+
+WRONG = {
+    "unknown key": ({"learning_rat": 1}, "'learning_rat' is not a key"),
+    "unknown preset": ({"preset": "modern-6m"}, "preset='modern-6m' is unknown. Did you mean 'modern-5m'"),
+    "heads that do not divide": ({"config": {"hidden_size": 30, "num_attention_heads": 4}}, "hidden_size=30"),
+    "wrong type in config": ({"config": {"hidden_size": "wide"}}, "hidden_size"),
+    "unknown config field": ({"config": {"hidden_sise": 30}}, "Did you mean 'hidden_size'"),
+    "missing column": ({"text_column": "text"}, "text_column='text' is not a column; the columns are body"),
+    "missing file": ({"files": "nowhere.jsonl"}, "files='nowhere.jsonl' matches no file"),
+    "vocabulary too small": ({"config": {"vocab_size": 300}}, "the tokenizer has 512 entries, but the model's vocab_size=300"),
+    "block beyond the positions": ({"config": {"max_position_embeddings": 16}}, "block_size=32 is more than"),
+    "corpus below one block": ({"block_size": 1000000}, "block_size=1000000 is more than"),
+    "no such model": ({"preset": None, "model_name_or_path": "no/such-model"}, "no/such-model"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_nonsense_is_named_and_leaves_nothing(name, real_text, monkeypatch, capsys, tmp_path):
+    changes, told = WRONG[name]
+    output = tmp_path / "never"
+    values = recipe_values(real_text, output)
+    values["dataset"] |= {key: changes[key] for key in ("files", "text_column") if key in changes}
+    values |= {key: value for key, value in changes.items() if key not in ("files", "text_column")}
+    code, message = in_process(monkeypatch, capsys, "train", write_recipe(tmp_path, values))
+    assert code == 2
+    assert told in message
+    assert message.count("hf-gpt: ") == 1
+    assert "Traceback" not in message
+    assert not output.exists()
+
+
+def test_text_that_is_not_utf8(monkeypatch, capsys, tmp_path, real_text):
+    bad = tmp_path / "latin.txt"
+    bad.write_bytes("caf\xe9".encode("latin-1"))
+    values = recipe_values(real_text, tmp_path / "never", dataset={"path": "text", "files": str(bad)})
+    code, message = in_process(monkeypatch, capsys, "train", write_recipe(tmp_path, values))
+    assert code == 2
+    assert "is not UTF-8 at byte 3" in message
+
+
+def test_a_full_disk_while_writing_a_checkpoint(real_text, monkeypatch, capsys, tmp_path):
+    output = tmp_path / "full"
+    path = write_recipe(tmp_path, recipe_values(real_text, output, max_steps=40))
+    from transformers import Trainer
+
+    save = Trainer._save_optimizer_and_scheduler
+
+    def full(self, output_dir):
+        if output_dir.endswith("checkpoint-40"):
+            raise OSError(errno.ENOSPC, "No space left on device", output_dir)
+        return save(self, output_dir)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_save_optimizer_and_scheduler", full)
+        code, message = in_process(patched, capsys, "train", path)
+    assert code == 2
+    assert "No space left on device" in message
+    assert (output / "checkpoint-20" / "trainer_state.json").is_file()
+    record = run(parse_recipe(recipe_values(real_text, output, max_steps=40)))
+    assert record["steps"] == 40
+
+
+def test_the_command_trains_scores_generates_and_renders(finished, real_text, tmp_path):
+    folder, record = finished
+    trained = command(
+        "train", write_recipe(tmp_path, recipe_values(real_text, tmp_path / "again", max_steps=4)), "save_steps=4"
+    )
+    assert "this GPT" in trained.stdout
+    assert "trust_remote_code=True" in trained.stdout
+    plain = tmp_path / "plain.txt"
+    plain.write_text(
+        "\n".join(json.loads(line)["body"].replace("\n", " ") for line in real_text.read_text().splitlines()[:200])
+    )
+    assert "bits per byte" in command("evaluate", folder, plain, "--block-size", "32").stdout
+    assert command("generate", folder, "The value", "--max-new-tokens", "5").stdout.startswith("The value")
+    assert "max_position_embeddings" in command("generate", folder, "a", "--max-new-tokens", "500", code=2).stderr
+    (folder / "README.md").unlink()
+    command("card", folder)
+    assert f"{record['test']['loss']:.3f}" in (folder / "README.md").read_text()
+    assert "pretrain/quickstart" in command("recipes").stdout
+
+
+def test_streaming_trains_and_is_scored(finished, real_text, tmp_path):
+    folder, _ = finished
+    dataset = {"path": "json", "files": str(real_text), "text_column": "body", "streaming": True}
+    values = recipe_values(
+        real_text, tmp_path / "stream", dataset=dataset, tokenizer=str(folder), max_steps=10, ngram_orders=[]
+    )
+    record = run(parse_recipe(values))
+    assert record["steps"] == 10
+    assert record["history"][-1]["tokens"] == 10 * 8 * 32
+    assert record["test"]["tokens"] > 0
+    with pytest.raises(InputError, match=r"ngram_orders=\[1\]"):
+        run(parse_recipe({**values, "ngram_orders": [1], "output_dir": str(tmp_path / "other")}))
