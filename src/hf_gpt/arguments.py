@@ -98,6 +98,10 @@ class Recipe:
     training: TrainingArguments
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def output_dir(self) -> Path:
+        return Path(self.values["output_dir"])
+
 
 PARTS: dict[str, type] = {"model": ModelArguments, "data": DataArguments, "run": RunArguments, "training": TrainingArguments}
 
@@ -238,7 +242,8 @@ def settle_hardware(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     A recipe stays the same everywhere. Only what changes speed is settled here, and the record of a run says what was used.
     """
-    values, notices = dict(values), []
+    values = dict(values)
+    notices: list[str] = []
     if torch.accelerator.is_available() and not values.get("use_cpu"):
         return values, notices
     values["use_cpu"] = True

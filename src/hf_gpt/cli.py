@@ -48,7 +48,7 @@ def train(
 
     record = run(loaded)
     if loaded.training.process_index == 0:
-        print_record(record, Path(loaded.training.output_dir))
+        print_record(record, loaded.output_dir)
 
 
 def print_record(record: dict, folder: Path) -> None:

@@ -235,7 +235,7 @@ def tokenize(texts, tokenizer: PreTrainedTokenizerBase, workers: int | None = No
     return texts.map(function, batched=True, remove_columns=["text"], num_proc=workers, desc="Tokenising")
 
 
-def full_blocks(documents, block_size: int) -> Iterator[dict[str, list[int]]]:
+def full_blocks(documents, block_size: int) -> Iterator[dict[str, np.ndarray]]:
     """Rows of exactly `block_size` ids, documents one after the other; less than one block is left over at the end."""
     rest = np.empty(0, dtype=np.int32)
     for batch in documents.iter(batch_size=1000):

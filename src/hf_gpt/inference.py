@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer, set_seed
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TextStreamer, set_seed
 
 from . import data as text_data
 from .arguments import DataArguments
@@ -14,7 +14,7 @@ from .packages import PACKAGES
 from .tokenizer import load_tokenizer
 
 
-def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     """A causal language model of any architecture with its tokenizer.
 
     Raises:

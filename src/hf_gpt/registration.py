@@ -1,5 +1,7 @@
 """Makes `transformers` know `model_type: "hf_gpt"`; importing `hf_gpt` runs it once."""
 
+from typing import Any
+
 import transformers
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
@@ -10,7 +12,7 @@ from .modeling.configuration_hf_gpt import AUTO_MAP, GPTConfig
 
 # transformers looks the task of a class up by its name in these dictionaries, among others to shift the labels of label
 # smoothing; registering a class with its auto class does not enter the name.
-NAMES_BY_AUTO_CLASS = {
+NAMES_BY_AUTO_CLASS: dict[str, Any] = {
     "AutoModel": modeling_auto.MODEL_MAPPING_NAMES,
     "AutoModelForCausalLM": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     "AutoModelForMaskedLM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,

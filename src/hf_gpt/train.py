@@ -31,6 +31,7 @@ from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model, score
+from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS
 from .plots import plot_run
 from .presets import preset
@@ -65,7 +66,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         InputError: see the messages; nothing that was written before is lost.
     """
     started = time.monotonic()
-    folder = Path(recipe.training.output_dir)
+    folder = recipe.output_dir
     for line in recipe.notices:
         notice(line)
     set_seed(recipe.training.seed)
@@ -157,7 +158,7 @@ def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase,
     else:
         texts = dict(text_data.split_rows(rows, source.text_column, *shares, workers(recipe, len(rows))))
     name = arguments.tokenizer or recipe.model.model_name_or_path
-    kept = Path(recipe.training.output_dir) / "tokenizer.json"
+    kept = recipe.output_dir / "tokenizer.json"
     if name is None and kept.is_file() and not recipe.run.overwrite:
         name = str(kept.parent)
     if name is not None:
@@ -199,11 +200,11 @@ def build_blocks(
 # ----------------------------------------------------------------------------------------------------------- model
 
 
-def model_config(recipe: Recipe, vocab_size: int):
+def model_config(recipe: Recipe, vocab_size: int) -> GPTConfig:
     """The config of new weights, or `InputError` with what is wrong in it."""
     overrides = {"vocab_size": vocab_size, **recipe.model.config}
     try:
-        return preset(recipe.model.preset, **overrides)
+        return preset(str(recipe.model.preset), **overrides)
     except (ValueError, StrictDataclassError) as error:
         # The strict dataclass wraps the message of a check in its own; the check's is the one that tells.
         raise InputError(f"config: {error.__cause__ or error}") from error
@@ -305,7 +306,8 @@ def build_trainer(
         eval_dataset=validation,
         data_collator=collate,
         processing_class=tokenizer,
-        optimizer_cls_and_kwargs=(lambda: factory, optimizer_options),
+        # Typed for a class alone, but documented for a factory too.
+        optimizer_cls_and_kwargs=(lambda: factory, optimizer_options),  # type: ignore[arg-type]
         callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
     )
 
@@ -330,14 +332,14 @@ def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
     trainer.save_model()
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
-        (Path(trainer.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
 def measure(
     recipe: Recipe, trainer: Trainer, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData, started: float
 ) -> dict[str, Any]:
     """Test score, baselines on the same tokens, samples: the record of the run."""
-    folder = Path(recipe.training.output_dir)
+    folder = recipe.output_dir
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
@@ -385,11 +387,11 @@ def score_baselines(recipe: Recipe, language_data: LanguageData, vocab_size: int
 def write_samples(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
     """One continuation of each prompt, with the seed that brings it back."""
     samples = []
-    model.eval()
+    generator: Any = model.eval()
     for prompt in recipe.run.sample_prompts:
         set_seed(recipe.training.seed)
         inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
-        output = model.generate(
+        output = generator.generate(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=recipe.run.sample_tokens
         )
         text = tokenizer.decode(output[0], skip_special_tokens=True)

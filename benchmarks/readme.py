@@ -1,0 +1,88 @@
+"""Writes the figures of README.md and README_zh.md from the records in model_cards/: `make readme`.
+
+`tests/meta/test_docs.py` holds that nobody wrote one by hand.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+WORDS = {
+    "README.md": {
+        "head": "| on the test split | training | tokens seen | loss (nats a token) | perplexity | bits per byte |",
+        "own": "**{name}**, {parameters:.1f}M parameters",
+        "minutes": "{minutes:.1f} min",
+        "foot": "{cores} cores of an {processor}, {precision}{compiled}; one run each, seed {seed}; records: {records}.",
+        "compiled": ", compiled",
+    },
+    "README_zh.md": {
+        "head": "| 测试集上 | 训练时间 | 已见词元 | 损失（奈特/词元） | 困惑度 | 比特/字节 |",
+        "own": "**{name}**，{parameters:.1f}M 参数",
+        "minutes": "{minutes:.1f} 分钟",
+        "foot": "{processor} 的 {cores} 个核，{precision}{compiled}；各运行一次，种子 {seed}；记录：{records}。",
+        "compiled": "，已编译",
+    },
+}
+
+
+def records() -> list[tuple[str, dict[str, Any]]]:
+    """Name and record of each model that a recipe of `recipes/pretrain` made, the shortest run first."""
+    found = []
+    for path in (ROOT / "model_cards").glob("*/record.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["kind"] == "train" and record["baselines"]:
+            found.append((path.parent.name, record))
+    return sorted(found, key=lambda pair: pair[1]["training_seconds"])
+
+
+def results_table(file: str) -> str:
+    """The table between the markers of a README, in that README's language."""
+    words = WORDS[file]
+    found = records()
+    if not found:
+        return ""
+    rows = [words["head"], "|---|---:|---:|---:|---:|---:|"]
+
+    def row(name: str, time: str, tokens: str, score: dict[str, Any]) -> str:
+        figures = f"{score['loss']:.3f} | {score['perplexity']:.1f} | {score['bits_per_byte']:.3f}"
+        return f"| {name} | {time} | {tokens} | {figures} |"
+
+    first = found[0][1]
+    for baseline in first["baselines"]:
+        seen = f"{first['data']['splits']['train']['tokens'] / 1e6:.2f}M"
+        rows.append(row(baseline["name"], f"{baseline['seconds']:.0f} s", seen, baseline))
+    for name, record in found:
+        own = words["own"].format(name=name, parameters=record["parameters"] / 1e6)
+        minutes = words["minutes"].format(minutes=record["training_seconds"] / 60)
+        rows.append(row(own, minutes, f"{record['tokens_seen'] / 1e6:.2f}M", record["test"]))
+    links = ", ".join(f"[{name}](model_cards/{name}/record.json)" for name, _ in found)
+    foot = words["foot"].format(
+        cores=first["device"]["cores"],
+        processor=first["device"]["processor"],
+        precision=first["precision"],
+        compiled=words["compiled"] if first["compiled"] else "",
+        seed=first["recipe"]["seed"],
+        records=links,
+    )
+    return "\n".join([*rows, "", foot])
+
+
+def filled(file: str) -> str:
+    """A README with its table as the records have it."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{results_table(file)}\n{END}{after}"
+
+
+def main() -> None:
+    for file in WORDS:
+        text = filled(file)
+        (ROOT / file).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

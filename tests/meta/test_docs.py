@@ -1,0 +1,99 @@
+"""What the documents say is what the code does: blocks are run, commands exist, figures come from records."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from benchmarks import readme
+from tests.conftest import ROOT
+
+import hf_gpt
+from hf_gpt.arguments import RunArguments, list_recipes
+from hf_gpt.cards import render_card
+from hf_gpt.tokenizer import train_tokenizer
+
+
+DOCUMENTS = ["README.md", "README_zh.md"]
+
+
+def python_blocks(file: str, marker: str) -> list[str]:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    part = text.split(f"<!-- {marker}:begin -->")[1].split(f"<!-- {marker}:end -->")[0]
+    return re.findall(r"```python\n(.*?)```", part, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, real_text):
+    """A folder in which the blocks of README can run: a corpus, and a small model where `make quickstart` puts its own."""
+    folder = tmp_path_factory.mktemp("readme")
+    lines = [json.loads(line)["body"].replace("\n", " ") for line in real_text.read_text().splitlines()[:300]]
+    (folder / "corpus.txt").write_text("\n".join(lines))
+    tokenizer = train_tokenizer(iter([lines]), 400, 1024)
+    config = hf_gpt.preset(
+        "modern-5m", vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+    )
+    hf_gpt.GPTForCausalLM(config).save_pretrained(folder / "runs" / "quickstart")
+    tokenizer.save_pretrained(folder / "runs" / "quickstart")
+    return folder
+
+
+@pytest.mark.parametrize("file", DOCUMENTS)
+def test_the_blocks_of_readme_run(file, place):
+    example = python_blocks(file, "example")
+    assert len(example) == 1
+    assert len(example[0].strip().splitlines()) <= 17
+    with_package, without = python_blocks(file, "loading")
+    code = "\n".join([*example, with_package, 'assert generate("The", max_new_tokens=2)'])
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=place, env=environment)
+    assert (place / "runs" / "plain" / "model.safetensors").is_file()
+    alone = "import sys; sys.modules['hf_gpt'] = None\n" + without
+    subprocess.run([sys.executable, "-c", alone], check=True, cwd=place, env=environment)
+
+
+def test_both_languages_show_the_same_blocks_and_commands():
+    english, chinese = ((ROOT / file).read_text(encoding="utf-8") for file in DOCUMENTS)
+    blocks = [re.findall(r"```(?:python|bash)\n(.*?)```", text, flags=re.DOTALL) for text in (english, chinese)]
+    commands = [[re.sub(r"\s+#.*", "", line) for block in part for line in block.splitlines()] for part in blocks]
+    assert commands[0] == commands[1]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_commands_and_links_exist(path):
+    text = path.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z][a-z0-9-]*)", text):
+        if f"make {target}" in text.replace("`", "") and re.search(rf"(^|`)make {target}", text, flags=re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"make {target}"
+    for command in re.findall(r"hf-gpt ([a-z]+) ", text):
+        assert re.search(rf"^def {command}\(", (ROOT / "src/hf_gpt/cli.py").read_text(), flags=re.MULTILINE), command
+    for recipe in re.findall(r"hf-gpt train ((?:pretrain|finetune|lora)/[a-z-]+)", text):
+        assert recipe in list_recipes()
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
+        assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("file", DOCUMENTS)
+def test_the_figures_of_readme_come_from_records(file):
+    assert (ROOT / file).read_text(encoding="utf-8") == readme.filled(file)
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in (ROOT / "model_cards").glob("*/record.json")), ids=lambda p: p.name)
+def test_a_card_is_the_rendering_of_its_record(folder):
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    assert (folder / "README.md").read_text(encoding="utf-8") == render_card(record)
+    assert record["git"]["commit"]
+
+
+def test_every_key_of_a_recipe_is_documented():
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    from dataclasses import fields
+
+    from hf_gpt.arguments import DataArguments, ModelArguments
+
+    for part in (ModelArguments, DataArguments, RunArguments):
+        for item in fields(part):
+            assert f"`{item.name}`" in text, item.name
