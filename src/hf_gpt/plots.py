@@ -24,12 +24,12 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
     loss.plot(*_series(validation, "eval_loss"), color="#1f4e79", marker="o", markersize=3, label="validation")
     for baseline in record["baselines"]:
         loss.axhline(baseline["loss"], color="#b5651d", linestyle="--", linewidth=1)
-        place = (1.0, baseline["loss"])
+        place = (0.25, baseline["loss"])
         loss.annotate(
             f"{baseline['name']} {baseline['loss']:.2f} (test)",
             place,
             xycoords=("axes fraction", "data"),
-            ha="right",
+            ha="left",
             va="bottom",
             fontsize=8,
         )

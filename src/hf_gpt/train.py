@@ -344,6 +344,11 @@ def measure(
     history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
+    scores = {
+        "test": evaluate_language_model(model, test, bytes_per_token, batch_size, bf16).to_dict(),
+        "baselines": score_baselines(recipe, language_data, len(tokenizer)),
+        "samples": write_samples(recipe, model, tokenizer),
+    }
     return make_record(
         "train",
         name=folder.name,
@@ -360,9 +365,7 @@ def measure(
         compiled=bool(recipe.training.torch_compile),
         platform=platform.system(),
         history=history,
-        test=evaluate_language_model(model, test, bytes_per_token, batch_size, bf16).to_dict(),
-        baselines=score_baselines(recipe, language_data, len(tokenizer)),
-        samples=write_samples(recipe, model, tokenizer),
+        **scores,
     )
 
 

@@ -81,7 +81,9 @@ def test_the_figures_of_readme_come_from_records(file):
     assert (ROOT / file).read_text(encoding="utf-8") == readme.filled(file)
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in (ROOT / "model_cards").glob("*/record.json")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in (ROOT / "model_cards").glob("*/record.json")), ids=lambda p: p.name
+)
 def test_a_card_is_the_rendering_of_its_record(folder):
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     assert (folder / "README.md").read_text(encoding="utf-8") == render_card(record)

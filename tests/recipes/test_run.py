@@ -296,6 +296,14 @@ def test_the_command_trains_scores_generates_and_renders(finished, real_text, tm
     assert "pretrain/quickstart" in command("recipes").stdout
 
 
+def test_accelerate_launches_the_same_recipe(real_text, tmp_path):
+    path = write_recipe(tmp_path, recipe_values(real_text, tmp_path / "launched", max_steps=4, ngram_orders=[]))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "hf_gpt", "train", str(path)]
+    subprocess.run(launch, check=True, cwd=ROOT, capture_output=True)
+    assert (tmp_path / "launched" / "record.json").is_file()
+
+
 def test_streaming_trains_and_is_scored(finished, real_text, tmp_path):
     folder, _ = finished
     dataset = {"path": "json", "files": str(real_text), "text_column": "body", "streaming": True}
