@@ -65,9 +65,9 @@ def kneser_ney_discounts(counts: np.ndarray) -> np.ndarray:
     """The discounts of modified Kneser-Ney for n-grams counted 0, 1, 2, and 3 times or more.
 
     With n_r the number of n-grams counted r times and Y = n_1 / (n_1 + 2 n_2): D_r = r - (r + 1) Y n_{r+1} / n_r (Chen and
-    Goodman 1999, section 3; equation 26 of their report TR-10-98). D_1 is Y itself, the single discount of Kneser and Ney 1995. Corpora too small for the
-    estimates, where an n_r is zero or a D_r falls outside (0, r], have that single discount throughout, and one half where
-    not even that can be estimated.
+    Goodman 1999, section 3; equation 26 of their report TR-10-98). D_1 is Y itself, the single discount of Kneser and Ney
+    1995. Corpora too small for the estimates, where an n_r is zero or a D_r is not positive, have that single discount
+    throughout, and one half where not even that can be estimated.
 
     Args:
         counts (`np.ndarray`): (n-grams,), how often each n-gram of one length was counted.
@@ -244,8 +244,9 @@ class NgramModel:
             suffixes = level.ranks(suffixes[:-1] * self.vocab_size + context[n:])
         return probabilities
 
-    def _lower(self, probabilities: np.ndarray) -> np.ndarray | float:
-        return 1 / self.vocab_size if SMOOTHINGS[self.smoothing].interpolates_with_uniform else probabilities
+    def _lower(self, probabilities: np.ndarray) -> np.ndarray:
+        uniform = SMOOTHINGS[self.smoothing].interpolates_with_uniform
+        return np.full_like(probabilities, 1 / self.vocab_size) if uniform else probabilities
 
     def sample(self, length: int, seed: int, prompt: Sequence[int] | np.ndarray = ()) -> np.ndarray:
         """Draws tokens one after another from the model's own distribution; one seed gives one text.
