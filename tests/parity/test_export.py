@@ -174,6 +174,11 @@ def test_unknown_layout(tmp_path):
         export_checkpoint(model_of("modern-5m"), tmp_path / "out", "mamba")
 
 
+def test_tokenizer_that_is_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="tokenizer='someone/gpt2' is no folder"):
+        export_checkpoint(model_of("modern-5m"), tmp_path / "out", tokenizer="someone/gpt2")
+
+
 def test_another_head(tmp_path):
     model = GPTForSequenceClassification(GPTConfig(**TINY))
     with pytest.raises(ValueError, match="model is a GPTForSequenceClassification"):

@@ -29,11 +29,8 @@ from .layouts import (
     Layout,
     Module,
     Tensors,
-    config_to_ours,
-    config_to_theirs,
-    tensors_to_ours,
-    tensors_to_theirs,
 )
+from .translation import config_to_ours, config_to_theirs, tensors_to_ours, tensors_to_theirs
 
 
 EXPORT_LAYOUTS = (*LAYOUTS, "gguf")
@@ -194,7 +191,8 @@ def export_checkpoint(
         out_dir (`str` or `Path`): A folder that does not exist yet, or is empty. It is written whole or not at all.
         layout (`str`, *optional*): `openai-gpt`, `gpt2`, `llama`, `qwen3`, `gpt_neo`, or `gguf` for one file `model.gguf`
             (a `llama`, `qwen3` or `gpt2`). `None` is the first of the others that can express the model.
-        tokenizer (`PreTrainedTokenizerBase`, `str` or `Path`, *optional*): A tokenizer, or the folder with its files.
+        tokenizer (`PreTrainedTokenizerBase`, `str` or `Path`, *optional*): A tokenizer, or a folder whose tokenizer files,
+            if there are any, are copied.
 
     Returns:
         `str`: The layout that was written.
@@ -210,6 +208,8 @@ def export_checkpoint(
         )
     if layout is not None and layout not in EXPORT_LAYOUTS:
         raise ValueError(f"layout={layout!r} is unknown: it is one of {', '.join(EXPORT_LAYOUTS)}.")
+    if isinstance(tokenizer, (str, Path)) and not Path(tokenizer).is_dir():
+        raise ValueError(f"tokenizer={str(tokenizer)!r} is no folder: give one, or a tokenizer that is loaded already.")
     with new_folder(out_dir) as folder:
         if layout == "gguf":
             import_gguf_writer()(model, folder / "model.gguf", tokenizer)
@@ -217,7 +217,7 @@ def export_checkpoint(
         foreign = to_foreign(model, layout)
         foreign.save_pretrained(folder)
         if isinstance(tokenizer, (str, Path)):
-            copy_tokenizer_files(find_folder(tokenizer), folder)
+            copy_tokenizer_files(Path(tokenizer), folder)
         elif tokenizer is not None:
             tokenizer.save_pretrained(folder)
     return foreign.config.model_type

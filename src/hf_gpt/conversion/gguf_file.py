@@ -11,17 +11,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from .checkpoints import TOKENIZER_FILES
-from .layouts import (
-    GPT2,
-    LAYER,
-    LLAMA,
-    QUERY_KEY_VALUE,
-    QWEN3,
-    CannotExpressError,
-    Module,
-    config_to_theirs,
-    tensors_to_theirs,
-)
+from .layouts import GPT2, LAYER, LLAMA, QUERY_KEY_VALUE, QWEN3, CannotExpressError, Module
+from .translation import config_to_theirs, tensors_to_theirs
 
 
 BLOCK = "blk.{}"
