@@ -1,5 +1,6 @@
 """The GPT line, GPT-1 to a modern GPT, as one Hugging Face model family; importing it registers the family."""
 
+from .conversion import export_checkpoint, import_checkpoint
 from .modeling.configuration_hf_gpt import GPTConfig
 from .modeling.modeling_hf_gpt import (
     GPTForCausalLM,
@@ -27,6 +28,8 @@ __all__ = [
     "GPTForSequenceClassification",
     "GPTForTokenClassification",
     "GPTModel",
+    "export_checkpoint",
+    "import_checkpoint",
     "list_presets",
     "preset",
 ]

@@ -5,6 +5,7 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 
 AUTO_MAP = {
@@ -149,6 +150,8 @@ class GPTConfig(PreTrainedConfig):
                 )
             # The base class fills in rotary defaults for every config that has the field.
             self.rope_parameters = None
+        # The strict dataclass calls it too, but wraps what it raises in an exception that is not a `ValueError`.
+        self.validate_architecture()
 
     def validate_architecture(self):
         """Raises `ValueError` when fields contradict each other, before any weight is made."""
@@ -183,6 +186,11 @@ class GPTConfig(PreTrainedConfig):
                 f"head_dim={self.head_dim} is odd, but position_embedding_type='rope' rotates pairs of channels: choose "
                 "an even head_dim."
             )
+        if self.position_embedding_type == "rope":
+            known = ["default", *ROPE_INIT_FUNCTIONS]
+            rope_type = self.rope_parameters.get("rope_type")
+            if rope_type not in known:
+                raise ValueError(f"rope_parameters has rope_type={rope_type!r}: choose one of {', '.join(known)}.")
         if len(self.layer_types) != self.num_hidden_layers:
             raise ValueError(
                 f"layer_types has {len(self.layer_types)} entries for num_hidden_layers={self.num_hidden_layers}: give one "

@@ -1,0 +1,157 @@
+"""Checkpoint files and folders: finding them, reading them, and writing a folder whole or not at all."""
+
+import json
+import pickle
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+CONFIG_FILES = ("config.json", "generation_config.json")
+NANOGPT_FILE = "ckpt.pt"
+
+
+def find_folder(path_or_repo: str | Path, **hub_kwargs: Any) -> Path:
+    """The folder of a checkpoint: a local one, or the snapshot of a Hub repository.
+
+    Args:
+        path_or_repo (`str` or `Path`): A folder, or a repository such as `openai-community/gpt2`.
+        hub_kwargs: Of `huggingface_hub.snapshot_download`: `revision`, `token`, `cache_dir`, `local_files_only`.
+
+    Raises:
+        ValueError: neither a folder nor a repository that can be reached.
+    """
+    if Path(path_or_repo).is_dir():
+        return Path(path_or_repo)
+    small = [*CONFIG_FILES, *TOKENIZER_FILES]
+    try:
+        folder = Path(snapshot_download(str(path_or_repo), allow_patterns=[*small, "model*.safetensors*"], **hub_kwargs))
+        if not any(folder.glob("model*.safetensors")):
+            patterns = [*small, "pytorch_model*.bin*", NANOGPT_FILE]
+            folder = Path(snapshot_download(str(path_or_repo), allow_patterns=patterns, **hub_kwargs))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise ValueError(
+            f"path_or_repo={str(path_or_repo)!r} is no folder here, and as a Hub repository it cannot be read: {error}"
+        ) from error
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises `ValueError` when the file is missing or is no JSON object."""
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: a checkpoint folder holds {path.name} beside its weights.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): copy or download it again.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not an object: copy or download it again.")
+    return content
+
+
+def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint folder, on the CPU: safetensors where there are any, else `pytorch_model.bin`.
+
+    Raises:
+        ValueError: there is no weight file, a shard is missing, or a file is damaged or holds anything but tensors.
+    """
+    for name, read_file in (("model.safetensors", read_safetensors), ("pytorch_model.bin", read_pickle)):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return read_file(folder / name)
+        if index.is_file():
+            weight_map = read_json(index).get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise ValueError(f"{index} has no weight_map: copy or download it again.")
+            tensors: dict[str, torch.Tensor] = {}
+            for shard in sorted(set(weight_map.values())):
+                if not (folder / shard).is_file():
+                    raise ValueError(f"{folder / shard} is missing, though {index.name} names it: copy or download it again.")
+                tensors |= read_file(folder / shard)
+            return tensors
+    raise ValueError(
+        f"{folder} holds no weights: model.safetensors, pytorch_model.bin, or one of them in shards with its index.json."
+    )
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or damaged ({error}): copy or download it again.") from error
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """The dictionary in a file of `torch.save`, read without running any code that it may hold."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds objects other than tensors and plain values, and is not read since that could run code: convert "
+            f"it to safetensors where it comes from. ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is truncated or damaged ({error}): copy or download it again.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors: it is no checkpoint.")
+    return content
+
+
+@contextmanager
+def new_folder(out_dir: str | Path) -> Iterator[Path]:
+    """A folder beside `out_dir` that takes its name when the block ends well, and is removed when it does not.
+
+    Raises:
+        ValueError: `out_dir` holds something already, or is a file.
+    """
+    out_dir = Path(out_dir)
+    if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
+        raise ValueError(f"out_dir={str(out_dir)!r} is not empty: nothing is overwritten. Choose another, or remove it first.")
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out_dir.parent / f".{out_dir.name}.{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        if out_dir.is_dir():
+            out_dir.rmdir()
+        temporary.rename(out_dir)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_tokenizer_files(source: Path, target: Path) -> list[str]:
+    """Copies the tokenizer files that lie in `source`, and returns their names.
+
+    Without a `tokenizer_class` in its files a folder's tokenizer is chosen by the `model_type` beside it. The target has
+    another one, so the class is written down.
+    """
+    names = [name for name in TOKENIZER_FILES if (source / name).is_file()]
+    for name in names:
+        shutil.copyfile(source / name, target / name)
+    config_path = target / "tokenizer_config.json"
+    config = read_json(config_path) if config_path.is_file() else {}
+    if names and "tokenizer_class" not in config:
+        config["tokenizer_class"] = type(AutoTokenizer.from_pretrained(source)).__name__
+        config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return names

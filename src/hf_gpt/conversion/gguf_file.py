@@ -1,0 +1,239 @@
+"""One file for llama.cpp and what is built on it: weights, config and tokenizer in GGUF."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from ..modeling.configuration_hf_gpt import GPTConfig
+from ..modeling.modeling_hf_gpt import GPTForCausalLM
+from .checkpoints import TOKENIZER_FILES
+from .layouts import GPT2, LAYER, LLAMA, QUERY_KEY_VALUE, QWEN3, CannotExpressError, Module
+from .translation import config_to_theirs, tensors_to_theirs
+
+
+BLOCK = "blk.{}"
+SHARED_MODULES = (
+    Module("token_embd", ("model.embed_tokens",)),
+    Module("output_norm", ("model.norm",)),
+    # Absent when it is the token embedding.
+    Module("output", ("lm_head",)),
+    Module(f"{BLOCK}.attn_norm", (f"{LAYER}.input_layernorm",)),
+    Module(f"{BLOCK}.attn_output", (f"{LAYER}.self_attn.o_proj",)),
+    Module(f"{BLOCK}.ffn_norm", (f"{LAYER}.post_attention_layernorm",)),
+    Module(f"{BLOCK}.ffn_up", (f"{LAYER}.mlp.up_proj",)),
+    Module(f"{BLOCK}.ffn_down", (f"{LAYER}.mlp.down_proj",)),
+)
+LLAMA_MODULES = (
+    *SHARED_MODULES,
+    *(Module(f"{BLOCK}.attn_{name}", (f"{LAYER}.self_attn.{name}_proj",)) for name in "qkv"),
+    Module(f"{BLOCK}.ffn_gate", (f"{LAYER}.mlp.gate_proj",)),
+)
+MODULES = {
+    "gpt2": (
+        *SHARED_MODULES,
+        Module("position_embd", ("model.embed_positions",)),
+        Module(f"{BLOCK}.attn_qkv", QUERY_KEY_VALUE),
+    ),
+    "llama": LLAMA_MODULES,
+    "qwen3": (
+        *LLAMA_MODULES,
+        Module(f"{BLOCK}.attn_q_norm", (f"{LAYER}.self_attn.q_norm",)),
+        Module(f"{BLOCK}.attn_k_norm", (f"{LAYER}.self_attn.k_norm",)),
+    ),
+}
+FILE_TYPES = {
+    torch.float32: gguf.LlamaFileType.ALL_F32,
+    torch.float16: gguf.LlamaFileType.MOSTLY_F16,
+    torch.bfloat16: gguf.LlamaFileType.MOSTLY_BF16,
+}
+# What llama.cpp computes for each architecture, whatever a file might say.
+ACTIVATIONS = {"gpt2": "gelu_new", "llama": "silu", "qwen3": "silu"}
+
+
+def write_gguf(model: GPTForCausalLM, path: Path, tokenizer: PreTrainedTokenizerBase | str | Path | None = None) -> None:
+    """Writes `model` as a GGUF file of the architecture `gpt2`, `llama` or `qwen3`, in the model's dtype.
+
+    Args:
+        model (`GPTForCausalLM`)
+        path (`Path`): The file.
+        tokenizer (`PreTrainedTokenizerBase`, `str` or `Path`, *optional*): A byte-level BPE, or a folder with its files. The
+            file of a model without one takes and gives token ids only.
+
+    Raises:
+        ValueError: GGUF cannot express a config field, or the tokenizer; the message names it and its value.
+    """
+    if model.dtype not in FILE_TYPES:
+        raise CannotExpressError("gguf", "dtype", model.dtype, "it is float32, float16 or bfloat16")
+    architecture = choose_architecture(model.config)
+    writer = gguf.GGUFWriter(path, architecture)
+    add_config(writer, model.config, architecture, model.dtype)
+    add_tokenizer(writer, load_tokenizer(tokenizer), model.config)
+    add_tensors(writer, model, architecture)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def choose_architecture(config: GPTConfig) -> str:
+    """The first of `gpt2`, `llama` and `qwen3` that is the model.
+
+    Raises:
+        ValueError: none is, or GGUF narrows the one that is.
+    """
+    reasons = []
+    for layout in (GPT2, LLAMA, QWEN3):
+        try:
+            config_to_theirs(layout, config)
+        except CannotExpressError as error:
+            reasons.append(error.reason)
+            continue
+        if config.hidden_act != ACTIVATIONS[layout.name]:
+            needed = f"of a {layout.name} it is {ACTIVATIONS[layout.name]!r}"
+            raise CannotExpressError("gguf", "hidden_act", config.hidden_act, needed)
+        if "sliding_attention" in config.layer_types:
+            raise CannotExpressError("gguf", "layer_types", config.layer_types, "every layer is 'full_attention'")
+        if config.rope_parameters and config.rope_parameters["rope_type"] != "default":
+            raise CannotExpressError("gguf", "rope_parameters", config.rope_parameters, "rope_type is 'default'")
+        return layout.name
+    raise ValueError(f"GGUF cannot express this model. {' '.join(reasons)} Keep it in its own layout with save_pretrained.")
+
+
+def add_config(writer: gguf.GGUFWriter, config: GPTConfig, architecture: str, dtype: torch.dtype) -> None:
+    writer.add_file_type(FILE_TYPES[dtype])
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    if architecture == "gpt2":
+        writer.add_layer_norm_eps(config.norm_eps)
+        return
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.norm_eps)
+
+
+def add_tensors(writer: gguf.GGUFWriter, model: GPTForCausalLM, architecture: str) -> None:
+    config = model.config
+    ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        del ours["lm_head.weight"]
+    if architecture == "llama":
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+        for i in range(config.num_hidden_layers):
+            for name, number in heads.items():
+                name = f"{LAYER.format(i)}.self_attn.{name}.weight"
+                ours[name] = interleave_pairs(ours[name], number)
+    for name, tensor in tensors_to_theirs(MODULES[architecture], config.num_hidden_layers, ours).items():
+        # llama.cpp computes norms, biases and positions in float32 and asks for them so.
+        if tensor.ndim == 1 or name.startswith("position_embd") or tensor.dtype == torch.float32:
+            writer.add_tensor(name, tensor.float().numpy())
+        elif tensor.dtype == torch.float16:
+            writer.add_tensor(name, tensor.numpy())
+        else:
+            # numpy has no bfloat16: the bytes are given with their type beside them.
+            data = tensor.contiguous().view(torch.uint8).numpy()
+            writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.BF16)
+
+
+def interleave_pairs(weight: torch.Tensor, number_of_heads: int) -> torch.Tensor:
+    """Reorders the rows of each head of `weight` `(heads * d, hidden_size)`: llama.cpp's `llama` rotates the pair
+    (x_2i, x_2i+1), where we rotate (x_i, x_i+d/2)."""
+    return weight.reshape(number_of_heads, 2, -1, weight.shape[-1]).transpose(1, 2).reshape(weight.shape)
+
+
+# ------------------------------------------------------------------------------------------------------- tokenizer
+
+# A GGUF file names the way in which text is split before BPE; llama.cpp holds the rules by these names.
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+PRE_TOKENIZERS = {
+    "gpt-2": [BYTE_LEVEL],
+    "smollm": [{"type": "Digits", "individual_digits": True}, BYTE_LEVEL],
+}
+
+
+def load_tokenizer(tokenizer: PreTrainedTokenizerBase | str | Path | None) -> PreTrainedTokenizerBase | None:
+    if not isinstance(tokenizer, (str, Path)):
+        return tokenizer
+    if not any((Path(tokenizer) / name).is_file() for name in TOKENIZER_FILES):
+        return None
+    return AutoTokenizer.from_pretrained(tokenizer)
+
+
+def name_pre_tokenizer(description: dict[str, Any]) -> str:
+    """llama.cpp's name for the rule of a `tokenizer.json`.
+
+    Raises:
+        ValueError: it has none that is known here.
+    """
+    if description["model"]["type"] != "BPE":
+        raise ValueError(
+            f"GGUF: the tokenizer is a {description['model']['type']}, and only a byte-level BPE can be written: leave "
+            "tokenizer out, and run the model on token ids."
+        )
+    if description.get("normalizer"):
+        raise ValueError(
+            f"GGUF: the tokenizer normalises text ({description['normalizer']['type']}), which llama.cpp does not: leave "
+            "tokenizer out, and run the model on token ids."
+        )
+    rule = description["pre_tokenizer"]
+    steps = rule["pretokenizers"] if rule and rule["type"] == "Sequence" else [rule]
+    # Where a token's characters lie in the text is of no meaning for its id.
+    steps = [{key: value for key, value in (step or {}).items() if key != "trim_offsets"} for step in steps]
+    for name, known in PRE_TOKENIZERS.items():
+        if steps == known:
+            return name
+    raise ValueError(
+        f"GGUF: llama.cpp has no rule that splits text as this tokenizer's pre_tokenizer={json.dumps(rule)} does: known are "
+        f"{', '.join(PRE_TOKENIZERS)}. Leave tokenizer out, and run the model on token ids."
+    )
+
+
+def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerBase | None, config: GPTConfig) -> None:
+    if tokenizer is None:
+        writer.add_tokenizer_model("no_vocab")
+        return
+    description = json.loads(tokenizer.backend_tokenizer.to_str())
+    pre_tokenizer = name_pre_tokenizer(description)
+    ids = tokenizer.get_vocab()
+    if max(ids.values()) >= config.vocab_size:
+        raise ValueError(
+            f"GGUF: the tokenizer has the id {max(ids.values())}, but the model's vocab_size={config.vocab_size}: it belongs "
+            "to another model."
+        )
+    # Rows of the embedding beyond the tokenizer still need a name.
+    tokens = [f"[PAD{i}]" for i in range(config.vocab_size)]
+    types = [gguf.TokenType.UNUSED] * config.vocab_size
+    for token, i in ids.items():
+        tokens[i], types[i] = token, gguf.TokenType.NORMAL
+    for added in description["added_tokens"]:
+        types[added["id"]] = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in description["model"]["merges"]]
+
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre_tokenizer)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    for given, add in (
+        (tokenizer.bos_token_id, writer.add_bos_token_id),
+        (tokenizer.eos_token_id, writer.add_eos_token_id),
+        (tokenizer.unk_token_id, writer.add_unk_token_id),
+        (tokenizer.pad_token_id, writer.add_pad_token_id),
+    ):
+        if given is not None:
+            add(given)
+    sample = tokenizer("a").input_ids
+    writer.add_add_bos_token(tokenizer.bos_token_id is not None and sample[0] == tokenizer.bos_token_id)
+    writer.add_add_eos_token(tokenizer.eos_token_id is not None and sample[-1] == tokenizer.eos_token_id)
+    if tokenizer.chat_template:
+        writer.add_chat_template(tokenizer.chat_template)

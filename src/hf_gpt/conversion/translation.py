@@ -1,0 +1,107 @@
+"""Reading the tables of `layouts.py`: configs and tensors from a foreign layout to ours, and back."""
+
+import reprlib
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from ..modeling.configuration_hf_gpt import GPTConfig
+from .layouts import CannotExpressError, Layout, Module, Tensors
+
+
+def config_to_ours(layout: Layout, config: PreTrainedConfig) -> GPTConfig:
+    """The `GPTConfig` of a foreign config.
+
+    Raises:
+        ValueError: the foreign config asks for something that this family does not have.
+    """
+    for name, needed in layout.required.items():
+        value = getattr(config, name)
+        if value != needed:
+            raise ValueError(
+                f"config.json has {name}={value!r}, which hf_gpt does not have: only a {layout.name} checkpoint with "
+                f"{name}={needed!r} can be imported."
+            )
+    values = {ours: getattr(config, theirs) for ours, theirs in layout.fields.items()}
+    values |= layout.fixed | layout.initial
+    layout.read_config(config, values)
+    return GPTConfig(**values)
+
+
+def config_to_theirs(layout: Layout, config: GPTConfig) -> dict[str, Any]:
+    """The fields of the foreign config.
+
+    Fields that only training reads and that the layout lacks are left out: dropout, `residual_init`, `fused_loss`.
+
+    Raises:
+        CannotExpressError: a field that changes what the model computes has a value that the layout cannot express.
+    """
+    for name, needed in {**layout.fixed, **layout.bound(config)}.items():
+        value = getattr(config, name)
+        if value != needed:
+            raise CannotExpressError(layout.name, name, value, f"it is {reprlib.repr(needed)}")
+    values = {theirs: getattr(config, ours) for ours, theirs in layout.fields.items()} | layout.required
+    for ours in ("norm_eps", "initializer_range"):
+        # The strict configs of transformers take no whole number where they say float.
+        values[layout.fields[ours]] = float(getattr(config, ours))
+    layout.write_config(config, values)
+    return values
+
+
+def tensors_to_ours(modules: tuple[Module, ...], number_of_layers: int, tensors: Tensors, expected: Tensors) -> Tensors:
+    """Renames, splits and transposes foreign tensors.
+
+    Args:
+        modules (`tuple[Module, ...]`): The table.
+        number_of_layers (`int`)
+        tensors (`dict[str, torch.Tensor]`): The foreign tensors. Each one that finds a place is taken out.
+        expected (`dict[str, torch.Tensor]`): Our names and shapes; the tensors may be on the meta device.
+
+    Returns:
+        `dict[str, torch.Tensor]`: Every name of `expected`, in memory of its own.
+
+    Raises:
+        ValueError: a tensor is missing, or has another shape than the config says.
+    """
+    ours: Tensors = {}
+    missing = []
+    for module in (part for row in modules for part in row.for_layers(number_of_layers)):
+        for kind in ("weight", "bias"):
+            names = [f"{name}.{kind}" for name in module.ours]
+            if names[0] not in expected:
+                continue
+            theirs = f"{module.theirs}.{kind}"
+            if theirs not in tensors:
+                missing.append(theirs)
+                continue
+            tensor = tensors.pop(theirs)
+            sizes = [expected[name].shape[0] for name in names]
+            shape = (sum(sizes), *expected[names[0]].shape[1:])
+            stored = shape[::-1] if module.transposed else shape
+            if tensor.shape != stored:
+                raise ValueError(
+                    f"{theirs} has the shape {tuple(tensor.shape)}, but by config.json it has {tuple(stored)}: the two do not "
+                    "belong together."
+                )
+            for name, part in zip(names, (tensor.t() if module.transposed else tensor).split(sizes)):
+                ours[name] = part.clone(memory_format=torch.contiguous_format)
+    if missing:
+        raise ValueError(
+            f"{len(missing)} tensors are missing, among them {', '.join(missing[:3])}: the file is incomplete, or config.json "
+            "belongs to another checkpoint."
+        )
+    return ours
+
+
+def tensors_to_theirs(modules: tuple[Module, ...], number_of_layers: int, ours: Tensors) -> Tensors:
+    """The way back of `tensors_to_ours`; what the table does not name is left out."""
+    tensors: Tensors = {}
+    for module in (part for row in modules for part in row.for_layers(number_of_layers)):
+        for kind in ("weight", "bias"):
+            names = [f"{name}.{kind}" for name in module.ours]
+            if names[0] not in ours:
+                continue
+            tensor = torch.cat([ours[name] for name in names]) if len(names) > 1 else ours[names[0]]
+            tensors[f"{module.theirs}.{kind}"] = (tensor.t() if module.transposed else tensor).contiguous()
+    return tensors

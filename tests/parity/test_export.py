@@ -1,0 +1,199 @@
+"""What `export_checkpoint` writes, and what it says about models that a layout cannot express."""
+
+import pytest
+import torch
+from parity_references import CONFIGS, random_ids, reference
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
+
+from hf_gpt import GPTConfig, GPTForCausalLM, GPTForSequenceClassification, export_checkpoint, import_checkpoint, preset
+
+
+TINY = {"vocab_size": 61, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "max_position_embeddings": 48}
+MODERN = {**TINY, "num_key_value_heads": 2, "intermediate_size": 56}
+
+
+def model_of(name, **overrides):
+    tiny = MODERN if name.startswith("modern") else {**TINY, "bos_token_id": 1, "eos_token_id": 2}
+    torch.manual_seed(0)
+    model = GPTForCausalLM(preset(name, **(tiny | overrides))).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape))
+    return model
+
+
+def without_bias(model):
+    for key, parameter in model.named_parameters():
+        if key.endswith(("q_proj.bias", "k_proj.bias", "v_proj.bias")):
+            torch.nn.init.zeros_(parameter)
+    return model
+
+
+OURS = {
+    "openai-gpt": lambda: model_of("gpt1"),
+    "gpt2": lambda: model_of("gpt2", tie_word_embeddings=False, intermediate_size=56),
+    "gpt_neo": lambda: without_bias(model_of("gpt3-125m", sliding_window=5, hidden_size=64)),
+    "llama": lambda: model_of("modern-5m", qk_norm=False),
+    "qwen3": lambda: model_of("modern-5m", head_dim=16),
+}
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("layout", OURS)
+def test_stock_transformers_loads_it(layout, named, tmp_path):
+    ours = OURS[layout]()
+    assert export_checkpoint(ours, tmp_path / "out", layout if named else None) == layout
+    theirs, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert theirs.config.model_type == layout
+    assert not any(info.values()), info
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert not list((tmp_path / "out").glob("*.py"))
+    with torch.no_grad():
+        expected, found = ours(random_ids()).logits, theirs(random_ids()).logits
+    assert expected.std() > 0.5
+    assert (expected - found).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_round_trip_is_exact(name, dtype, tmp_path):
+    theirs = reference(name).to(dtype)
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = import_checkpoint(tmp_path / "theirs")
+    export_checkpoint(ours, tmp_path / "back", theirs.config.model_type)
+    back = type(theirs).from_pretrained(tmp_path / "back")
+    again = import_checkpoint(tmp_path / "back")
+    for one, other in ((theirs, back), (ours, again)):
+        assert one.state_dict().keys() == other.state_dict().keys()
+        for key, tensor in one.state_dict().items():
+            assert tensor.dtype == other.state_dict()[key].dtype == dtype
+            assert torch.equal(tensor, other.state_dict()[key]), key
+    assert ours.config.to_dict() == again.config.to_dict()
+    before, after = theirs.config.to_dict(), back.config.to_dict()
+    # The same widths and layer types, which stock configs write in more than one way.
+    for field in ("_name_or_path", "n_inner", "intermediate_size", "attention_types", "dtype"):
+        before.pop(field, None)
+        after.pop(field, None)
+    assert before == after
+
+
+def test_gpt_neo_whose_scale_is_no_power_of_two(tmp_path):
+    """sqrt(8) rounds every weight of the queries once in each direction, and no more than that."""
+    theirs = reference("gpt_neo", num_heads=4)
+    theirs = type(theirs)(theirs.config).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = import_checkpoint(tmp_path / "theirs")
+    export_checkpoint(ours, tmp_path / "back", "gpt_neo")
+    back = type(theirs).from_pretrained(tmp_path / "back")
+    with torch.no_grad():
+        assert (theirs(random_ids()).logits - ours(random_ids()).logits).abs().max() <= 1e-5
+    for key, tensor in theirs.state_dict().items():
+        torch.testing.assert_close(tensor, back.state_dict()[key], rtol=3e-7, atol=0)
+
+
+def test_generation_config_comes_along(tmp_path):
+    model = model_of("modern-5m")
+    model.generation_config.update(do_sample=True, temperature=0.7)
+    export_checkpoint(model, tmp_path / "out")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config.temperature == 0.7
+
+
+def test_exporting_leaves_the_model_as_it_was(tmp_path):
+    model = model_of("modern-5m")
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    config = model.config.to_dict()
+    export_checkpoint(model.train(), tmp_path / "out")
+    assert model.training
+    assert model.config.to_dict() == config
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_tokenizer_comes_along(tmp_path):
+    model = model_of("modern-5m", vocab_size=300)
+    vocabulary = {chr(97 + i): i for i in range(26)} | {"<|endoftext|>": 26}
+    tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=[])
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    for i, given in enumerate((tokenizer, tmp_path / "tokenizer", str(tmp_path / "tokenizer"))):
+        export_checkpoint(model, tmp_path / f"out{i}", "qwen3", tokenizer=given)
+        loaded = AutoTokenizer.from_pretrained(tmp_path / f"out{i}")
+        assert isinstance(loaded, PreTrainedTokenizerFast)
+        assert loaded("cab").input_ids == [2, 0, 1]
+
+
+# ---------------------------------------------------------------------------------------------------------- faults
+
+GPT = {"norm_type": "rmsnorm", "qk_norm": True, "use_bias": False, "is_causal": False, "num_key_value_heads": 2}
+GPT |= {"head_dim": 16, "mlp_type": "glu", "position_embedding_type": "rope"}
+WINDOW = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 5}
+ROTARY = {"norm_type": "layernorm", "norm_position": "post", "mlp_type": "mlp", "use_bias": True, "is_causal": False}
+ROTARY |= {"position_embedding_type": "learned"}
+CANNOT = [
+    *(("openai-gpt", "gpt1", field, {field: value}) for field, value in GPT.items()),
+    ("openai-gpt", "gpt1", "norm_position", {"norm_position": "pre"}),
+    ("openai-gpt", "gpt1", "intermediate_size", {"intermediate_size": 56}),
+    ("openai-gpt", "gpt1", "hidden_act", {"hidden_act": "gelu"}),
+    ("openai-gpt", "gpt1", "layer_types", WINDOW),
+    *(("gpt2", "gpt2", field, {field: value}) for field, value in GPT.items()),
+    ("gpt2", "gpt2", "norm_position", {"norm_position": "post"}),
+    ("gpt2", "gpt2", "layer_types", WINDOW),
+    ("gpt2", "gpt2", "head_dim", {"hidden_size": 30, "head_dim": 7}),
+    *(("gpt_neo", "gpt3-125m", field, {field: value}) for field, value in GPT.items()),
+    ("gpt_neo", "gpt3-125m", "norm_position", {"norm_position": "post"}),
+    ("gpt_neo", "gpt3-125m", "use_bias", {}),
+    *(("llama", "modern-5m", field, {"qk_norm": False, field: value}) for field, value in ROTARY.items()),
+    ("llama", "modern-5m", "qk_norm", {}),
+    ("llama", "modern-5m", "layer_types", {"qk_norm": False, **WINDOW}),
+    ("llama", "modern-5m", "hidden_size", {"qk_norm": False, "hidden_size": 30, "head_dim": 8}),
+    *(("qwen3", "modern-5m", field, {field: value}) for field, value in ROTARY.items()),
+    ("qwen3", "modern-5m", "qk_norm", {"qk_norm": False}),
+]
+
+
+@pytest.mark.parametrize(("layout", "name", "field", "overrides"), CANNOT)
+def test_layout_that_cannot_express_a_field(layout, name, field, overrides, tmp_path):
+    model = model_of(name, **overrides)
+    value = getattr(model.config, field)
+    with pytest.raises(ValueError, match=f"The {layout} layout cannot express {field}=") as caught:
+        export_checkpoint(model, tmp_path / "out", layout)
+    assert str(value)[:12] in str(caught.value)
+    assert "save_pretrained" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_layout_can(tmp_path):
+    model = model_of("modern-5m", norm_position="post")
+    with pytest.raises(ValueError, match="No layout can express this model") as caught:
+        export_checkpoint(model, tmp_path / "out")
+    for reason in ("openai-gpt layout cannot express norm_type='rmsnorm'", "qwen3 layout cannot express norm_position='post'"):
+        assert reason in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_layout(tmp_path):
+    with pytest.raises(ValueError, match="layout='mamba' is unknown: it is one of openai-gpt, gpt2"):
+        export_checkpoint(model_of("modern-5m"), tmp_path / "out", "mamba")
+
+
+def test_tokenizer_that_is_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="tokenizer='someone/gpt2' is no folder"):
+        export_checkpoint(model_of("modern-5m"), tmp_path / "out", tokenizer="someone/gpt2")
+
+
+def test_another_head(tmp_path):
+    model = GPTForSequenceClassification(GPTConfig(**TINY))
+    with pytest.raises(ValueError, match="model is a GPTForSequenceClassification"):
+        export_checkpoint(model, tmp_path / "out")
+
+
+def test_nothing_is_overwritten(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    export_checkpoint(model_of("modern-5m"), out)
+    config = (out / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="is not empty"):
+        export_checkpoint(model_of("gpt2"), out)
+    assert (out / "config.json").read_bytes() == config
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is not empty"):
+        export_checkpoint(model_of("gpt2"), tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out"]
