@@ -131,3 +131,39 @@ def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record
     from .cards import write_card
 
     print(write_card(run_folder))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="A folder, a Hub id, or nanoGPT's ckpt.pt.")],
+    out_dir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repository.")] = None,
+) -> None:
+    """Read a GPT-1, GPT-2, GPT-Neo, Llama, Qwen3 or nanoGPT checkpoint and save it as one of this family."""
+    from .conversion import convert_folder
+
+    try:
+        model = convert_folder(source, out_dir, **({"revision": revision} if revision else {}))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    print(f"{out_dir}: {model.num_parameters():,} parameters")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A run folder or a model of this family on the Hub.")],
+    out_dir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
+    layout: Annotated[
+        str | None, typer.Option(help="openai-gpt, gpt2, llama, qwen3, gpt_neo or gguf; by default the first that fits.")
+    ] = None,
+) -> None:
+    """Write a model as a checkpoint that transformers, vLLM or llama.cpp run without any code of ours."""
+    from .conversion import export_checkpoint
+    from .inference import load_model
+
+    loaded, tokenizer = load_model(model)
+    try:
+        written = export_checkpoint(loaded, out_dir, layout, tokenizer)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    print(f"{out_dir}: {written}")

@@ -69,7 +69,7 @@ def test_commands_and_links_exist(path):
         if f"make {target}" in text.replace("`", "") and re.search(rf"(^|`)make {target}", text, flags=re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"make {target}"
     for command in re.findall(r"hf-gpt ([a-z]+) ", text):
-        assert re.search(rf"^def {command}\(", (ROOT / "src/hf_gpt/cli.py").read_text(), flags=re.MULTILINE), command
+        assert re.search(rf"^def {command}_?\(", (ROOT / "src/hf_gpt/cli.py").read_text(), flags=re.MULTILINE), command
     for recipe in re.findall(r"hf-gpt train ((?:pretrain|finetune|lora)/[a-z-]+)", text):
         assert recipe in list_recipes()
     for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):

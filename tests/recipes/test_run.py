@@ -296,6 +296,23 @@ def test_the_command_trains_scores_generates_and_renders(finished, real_text, tm
     assert "pretrain/quickstart" in command("recipes").stdout
 
 
+def test_a_run_is_exported_and_comes_back(finished, tmp_path, monkeypatch, capsys):
+    folder, _ = finished
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    command("export", folder, tmp_path / "native", "--layout", "qwen3")
+    command("import", tmp_path / "native", tmp_path / "back")
+    ids = AutoTokenizer.from_pretrained(tmp_path / "native")("The value of an object", return_tensors="pt")["input_ids"]
+    places = (folder, tmp_path / "native", tmp_path / "back")
+    logits = [AutoModelForCausalLM.from_pretrained(place).eval()(ids).logits for place in places]
+    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-5)
+    assert torch.equal(logits[0], logits[2])
+    code, told = in_process(monkeypatch, capsys, "export", folder, tmp_path / "gpt2", "--layout", "gpt2")
+    assert code == 2
+    assert "norm_type" in told
+    assert not (tmp_path / "gpt2").exists()
+
+
 def test_accelerate_launches_the_same_recipe(real_text, tmp_path):
     path = write_recipe(tmp_path, recipe_values(real_text, tmp_path / "launched", max_steps=4, ngram_orders=[]))
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
