@@ -32,6 +32,13 @@ reviews: $(READY)  ## The same with about an hour of training
 test: $(READY)  ## The test suite, without network
 	$(BIN)/python -m pytest tests
 
+conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
+	$(BIN)/python -m pip install --quiet parameterized
+	$(BIN)/python -m tests.conformance --record
+
+smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
+	$(BIN)/python -m benchmarks.smollm2
+
 quality: $(READY)  ## Lint, format check and types
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
