@@ -62,6 +62,8 @@ class GPTConfig(PreTrainedConfig):
             of what each block adds to the residual stream.
         initializer_range (`float`): Standard deviation of the normal distribution of the initial weights.
         classifier_dropout (`float`): Dropout before the classifier of the classification heads.
+        auxiliary_lm_weight (`float`): Weight lambda of the language-model loss that `GPTForSequenceClassification` adds to its own
+            while training (Radford et al. 2018, equation 5, where it is 0.5).
         fused_loss (`bool`): Whether `GPTForCausalLM` in training mode makes the loss without the matrix of logits and returns
             no logits beside it. `False` is for trainers that read the logits of a training step, as TRL's do.
         use_cache (`bool`): Whether `forward` returns keys and values for decoding.
@@ -121,6 +123,7 @@ class GPTConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
     classifier_dropout: float | int = 0.0
+    auxiliary_lm_weight: float | int = 0.0
     fused_loss: bool = True
     auto_map: dict | None = None
 
@@ -176,6 +179,8 @@ class GPTConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value} must be at least 0 and less than 1.")
+        if self.auxiliary_lm_weight < 0:
+            raise ValueError(f"auxiliary_lm_weight={self.auxiliary_lm_weight} must not be negative.")
         if self.norm_eps <= 0:
             raise ValueError(f"norm_eps={self.norm_eps} must be positive.")
         if self.initializer_range < 0:

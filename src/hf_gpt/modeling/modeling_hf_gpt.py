@@ -314,6 +314,8 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
         self.model = GPTModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        if config.auxiliary_lm_weight > 0 and not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
     @accept_past_key_values
@@ -335,7 +337,8 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
                 numbers for regression; `config.problem_type` says which, or is inferred from them.
 
         Returns:
-            `SequenceClassifierOutputWithPast`: `logits` of shape `(batch, num_labels)`.
+            `SequenceClassifierOutputWithPast`: `logits` of shape `(batch, num_labels)`. With `config.auxiliary_lm_weight`, the
+            training `loss` is L_2 + lambda * L_1, the classifier's and the language model's (Radford et al. 2018, equation 5).
 
         Raises:
             ValueError: a batch of several rows with nothing that tells padding from text.
@@ -352,9 +355,20 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config)
+            if self.training and self.config.auxiliary_lm_weight > 0:
+                loss = loss + self.config.auxiliary_lm_weight * self.language_model_loss(
+                    hidden_states, input_ids, attention_mask
+                )
         return SequenceClassifierOutputWithPast(
             loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions
         )
+
+    def language_model_loss(self, hidden_states, input_ids, attention_mask) -> torch.Tensor:
+        """The loss of predicting each token of the input that is not padding, in nats a token."""
+        is_tied = self.config.tie_word_embeddings
+        weight = self.model.embed_tokens.weight if is_tied else self.lm_head.weight
+        labels = input_ids if attention_mask is None else input_ids.masked_fill(attention_mask == 0, -100)
+        return causal_lm_loss(hidden_states, weight, labels)
 
 
 class GPTForTokenClassification(GPTPreTrainedModel):
