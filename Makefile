@@ -32,6 +32,18 @@ reviews: $(READY)  ## The same with about an hour of training
 test: $(READY)  ## The test suite, without network
 	$(BIN)/python -m pytest tests
 
+# transformers/torch; each pair gets an environment of its own, with what that transformers asks for.
+MATRIX ?= 5.17.0/2.11.0 5.17.0/2.13.0 5.24.0/2.11.0 5.24.0/2.13.0
+
+test-matrix:  ## Unit, parity and generation tests on the oldest and the newest transformers and torch
+	@set -e; for pair in $(MATRIX); do \
+		venv=.venv-matrix/$$pair; echo "== transformers/torch $$pair"; \
+		[ -x $$venv/bin/python ] || $(PYTHON) -m venv $$venv; \
+		$$venv/bin/python -m pip install --quiet torch==$${pair#*/} $(TORCH_FLAGS); \
+		$$venv/bin/python -m pip install --quiet transformers==$${pair%/*} torch==$${pair#*/} --editable '.[dev]'; \
+		$$venv/bin/python -m pytest tests/unit tests/parity tests/generation; \
+	done
+
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
 	$(BIN)/python -m pip install --quiet parameterized
 	$(BIN)/python -m tests.conformance --record

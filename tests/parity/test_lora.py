@@ -1,0 +1,35 @@
+"""A LoRA adapter that was trained on this family is worth as much after a merge and an export."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tests.conftest import randomize, tiny_config
+from transformers import AutoModelForCausalLM
+
+from hf_gpt import export_checkpoint
+
+
+@pytest.mark.parametrize(("architecture", "layout"), [("gpt1", "openai-gpt"), ("gpt2", "gpt2"), ("modern", "qwen3")])
+def test_an_adapter_survives_merge_and_export(architecture, layout, tmp_path):
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config(architecture)), std=0.1)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    randomize(adapted, std=0.0)
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
+    ids = torch.randint(2, 96, (2, 12))
+    losses = []
+    for _ in range(10):
+        loss = adapted.train()(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    adapted.eval()
+    wanted = adapted(input_ids=ids).logits
+    with adapted.disable_adapter():
+        assert (adapted(input_ids=ids).logits - wanted).abs().max() > 1e-2
+    merged = adapted.merge_and_unload()
+    torch.testing.assert_close(merged(ids).logits, wanted, rtol=0, atol=1e-4)
+    assert export_checkpoint(merged, tmp_path / "native", layout) == layout
+    native = AutoModelForCausalLM.from_pretrained(tmp_path / "native").eval()
+    torch.testing.assert_close(native(ids).logits, wanted, rtol=0, atol=1e-4)
