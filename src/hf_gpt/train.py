@@ -32,7 +32,7 @@ from .cards import write_card
 from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model, score
 from .modeling.configuration_hf_gpt import GPTConfig
-from .optim import OPTIMIZERS
+from .optim import OPTIMIZERS, OptimizerSettings
 from .plots import plot_run
 from .presets import preset
 from .records import RECORD_FILE, folder_hash, make_record, write_json
@@ -284,16 +284,16 @@ def build_trainer(
     """The stock `Trainer`, with the optimizer of the recipe through its factory argument."""
     arguments, options = recipe.training, recipe.run
     rate = arguments.learning_rate
-    optimizer_options = {
-        "lr": rate,
-        "weight_decay": arguments.weight_decay,
-        "embedding_lr": rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
-        "head_lr": rate if options.head_learning_rate is None else options.head_learning_rate,
-        "rest_lr": rate if options.rest_learning_rate is None else options.rest_learning_rate,
-        "betas": (arguments.adam_beta1, arguments.adam_beta2),
-        "eps": arguments.adam_epsilon,
-        "momentum": options.muon_momentum,
-    }
+    settings = OptimizerSettings(
+        lr=rate,
+        weight_decay=arguments.weight_decay,
+        embedding_lr=rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
+        head_lr=rate if options.head_learning_rate is None else options.head_learning_rate,
+        rest_lr=rate if options.rest_learning_rate is None else options.rest_learning_rate,
+        betas=(arguments.adam_beta1, arguments.adam_beta2),
+        eps=arguments.adam_epsilon,
+        momentum=options.muon_momentum,
+    )
     factory = OPTIMIZERS[options.optimizer]
     validation = language_data.blocks["validation"]
     if recipe.data.max_eval_blocks is not None:
@@ -307,7 +307,7 @@ def build_trainer(
         data_collator=collate,
         processing_class=tokenizer,
         # Typed for a class alone, but documented for a factory too.
-        optimizer_cls_and_kwargs=(lambda: factory, optimizer_options),  # type: ignore[arg-type]
+        optimizer_cls_and_kwargs=(lambda: factory, {"settings": settings}),  # type: ignore[arg-type]
         callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
     )
 

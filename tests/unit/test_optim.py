@@ -8,19 +8,12 @@ import torch
 from tests.conftest import tiny_config
 from transformers import AutoModelForCausalLM
 
-from hf_gpt.optim import OPTIMIZERS, group_parameters
+from hf_gpt.optim import OPTIMIZERS, OptimizerSettings, group_parameters
 
 
-OPTIONS = {
-    "lr": 0.02,
-    "weight_decay": 0.1,
-    "embedding_lr": 0.1,
-    "head_lr": 0.01,
-    "rest_lr": 0.05,
-    "betas": (0.9, 0.95),
-    "eps": 1e-8,
-    "momentum": 0.95,
-}
+SETTINGS = OptimizerSettings(
+    lr=0.02, weight_decay=0.1, embedding_lr=0.1, head_lr=0.01, rest_lr=0.05, betas=(0.9, 0.95), eps=1e-8, momentum=0.95
+)
 
 
 def make_model(tied=False):
@@ -49,7 +42,7 @@ def test_every_parameter_is_in_exactly_one_group(tied):
 
 def test_steps_are_those_of_torchs_two_optimizers():
     ours, theirs = make_model(), make_model()
-    optimizer = OPTIMIZERS["muon"](ours, **OPTIONS)
+    optimizer = OPTIMIZERS["muon"](ours, SETTINGS)
     groups = group_parameters(theirs)
     muon = torch.optim.Muon(groups["matrices"], lr=0.02, weight_decay=0.1, momentum=0.95)
     adamw = torch.optim.AdamW(
@@ -76,7 +69,7 @@ def test_steps_are_those_of_torchs_two_optimizers():
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_a_saved_optimizer_goes_on_to_the_same_bits(name):
     model = make_model()
-    optimizer = OPTIMIZERS[name](model, **OPTIONS)
+    optimizer = OPTIMIZERS[name](model, SETTINGS)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     for seed in range(2):
         take_step(model, optimizer, seed)
@@ -85,7 +78,7 @@ def test_a_saved_optimizer_goes_on_to_the_same_bits(name):
     torch.save((optimizer.state_dict(), scheduler.state_dict()), file)
     file.seek(0)
     other = copy.deepcopy(model)
-    restored = OPTIMIZERS[name](other, **OPTIONS)
+    restored = OPTIMIZERS[name](other, SETTINGS)
     schedule = torch.optim.lr_scheduler.LambdaLR(restored, lambda step: 1 / (1 + step))
     states = torch.load(file, weights_only=True)
     restored.load_state_dict(states[0])
@@ -101,7 +94,7 @@ def test_a_saved_optimizer_goes_on_to_the_same_bits(name):
 
 def test_a_scheduler_reaches_both_halves():
     model = make_model()
-    optimizer = OPTIMIZERS["muon"](model, **OPTIONS)
+    optimizer = OPTIMIZERS["muon"](model, SETTINGS)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     scheduler.step()

@@ -20,8 +20,8 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import can_return_tuple, logging
-from transformers.utils.generic import is_tracing, merge_with_config_defaults
+from transformers.utils import can_return_tuple, is_tracing, logging
+from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_hf_gpt import GPTConfig
