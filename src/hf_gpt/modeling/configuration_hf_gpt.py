@@ -140,6 +140,10 @@ class GPTConfig(PreTrainedConfig):
             self.layer_types = ["full_attention"] * self.num_hidden_layers
         # Saving fills in the one class that is saved; a repository has to serve every `AutoModelFor...`.
         self.auto_map = dict(AUTO_MAP)
+        # A plan may name only modules that the model has.
+        absent = (() if self.qk_norm else ("q_norm", "k_norm")) + (() if self.mlp_type == "glu" else ("gate_proj",))
+        plan = type(self).base_model_tp_plan
+        self.base_model_tp_plan = {name: style for name, style in plan.items() if not name.endswith(absent)}
         rope_parameters = self.rope_parameters
         super().__post_init__(**kwargs)
         if self.position_embedding_type == "learned":
