@@ -1,5 +1,6 @@
 """The models of the GPT line: the stack of layers, and one head for each task."""
 
+import warnings
 from collections.abc import Callable
 from functools import wraps
 
@@ -40,6 +41,8 @@ def accept_past_key_values(forward: Callable) -> Callable:
     @wraps(forward)
     def renamed(self, *args, past_key_values: Cache | None = None, **kwargs):
         if past_key_values is not None:
+            if CACHE_FIELD == "cache" and not is_tracing():
+                warnings.warn("`past_key_values` is deprecated: call it `cache`.", FutureWarning, stacklevel=2)
             kwargs["cache"] = past_key_values
         return forward(self, *args, **kwargs)
 
@@ -337,7 +340,7 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
         Raises:
             ValueError: a batch of several rows with nothing that tells padding from text.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
+        outputs = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=use_cache, **kwargs)
         hidden_states = outputs.last_hidden_state
         if attention_mask is None and self.config.pad_token_id is None and hidden_states.shape[0] > 1:
             raise ValueError(
