@@ -88,6 +88,7 @@ def test_the_modeling_folder_imports_only_torch_transformers_and_itself(path):
             "functools",
             "typing",
             "dataclasses",
+            "warnings",
         }
 
 
