@@ -12,11 +12,16 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import is_tracing
 
 from .configuration_hf_gpt import GPTConfig
+
+
+# transformers 5.24 renamed the argument and the output field `past_key_values` to `cache`.
+CACHE_FIELD = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 # ---------------------------------------------------------------------------------------------------------- norms
@@ -176,8 +181,11 @@ class GPTAttention(nn.Module):
 
         if rotary is not None:
             query, key = rotate(query, *rotary), rotate(key, *rotary)
-        if cache is not None:
+        if isinstance(cache, Cache) or (cache is not None and CACHE_FIELD == "cache"):
             key, value = cache.update(key, value, self.layer_idx, kwargs=kwargs)
+        elif cache is not None:
+            # Before transformers 5.24 the attention function writes to the paged cache of `generate_batch`.
+            kwargs["cache"] = cache
 
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, weights = attention(

@@ -25,14 +25,11 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_hf_gpt import GPTConfig
-from .layers_hf_gpt import BLOCKS, NORMS, POSITIONS, RESIDUAL_STD, GPTAttention, GPTBlock, check_ids
+from .layers_hf_gpt import BLOCKS, CACHE_FIELD, NORMS, POSITIONS, RESIDUAL_STD, GPTAttention, GPTBlock, check_ids
 from .loss_hf_gpt import causal_lm_loss
 
 
 logger = logging.get_logger(__name__)
-
-# transformers 5.24 renamed the argument and the output field `past_key_values` to `cache`.
-CACHE_FIELD = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 def accept_past_key_values(forward: Callable) -> Callable:
@@ -130,10 +127,10 @@ class GPTModel(GPTPreTrainedModel):
         if use_cache and cache is None and not self.training:
             cache = DynamicCache(config=self.config)
 
-        if is_packed(position_ids, attention_mask, cache):
+        # The paged cache of `generate_batch`, which is no `Cache`, comes with masks and positions of its own.
+        mask_cache = cache if isinstance(cache, Cache) else None
+        if is_packed(position_ids, attention_mask, mask_cache):
             attention_mask, mask_cache = None, None
-        else:
-            mask_cache = cache
         masks = attention_mask
         if not isinstance(masks, dict):
             arguments = (self.config, inputs_embeds, attention_mask, mask_cache, position_ids)
