@@ -11,9 +11,8 @@ from hf_gpt import export_checkpoint
 
 @pytest.mark.parametrize(("architecture", "layout"), [("gpt1", "openai-gpt"), ("gpt2", "gpt2"), ("modern", "qwen3")])
 def test_an_adapter_survives_merge_and_export(architecture, layout, tmp_path):
-    model = randomize(AutoModelForCausalLM.from_config(tiny_config(architecture)), std=0.1)
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config(architecture, intermediate_size=128)), std=0.1)
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
-    randomize(adapted, std=0.0)
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
     ids = torch.randint(2, 96, (2, 12))
     losses = []
@@ -33,3 +32,12 @@ def test_an_adapter_survives_merge_and_export(architecture, layout, tmp_path):
     assert export_checkpoint(merged, tmp_path / "native", layout) == layout
     native = AutoModelForCausalLM.from_pretrained(tmp_path / "native").eval()
     torch.testing.assert_close(native(ids).logits, wanted, rtol=0, atol=1e-4)
+
+
+def test_an_adapter_on_the_output_matrix_is_part_of_the_training_loss():
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config("modern", tie_word_embeddings=False)), std=0.1)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules=["lm_head"], task_type="CAUSAL_LM"))
+    randomize(adapted, std=0.1)
+    ids = torch.randint(2, 96, (2, 12))
+    scored = adapted.eval()(input_ids=ids, labels=ids).loss.item()
+    assert adapted.train()(input_ids=ids, labels=ids).loss.item() == pytest.approx(scored, abs=1e-5)

@@ -234,8 +234,11 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         hidden_states = outputs.last_hidden_state[:, kept, :]
         loss = logits = None
-        if labels is not None and self.training and self.config.fused_loss:
-            loss = causal_lm_loss(hidden_states, self.lm_head.weight, labels, **kwargs)
+        # An adapter or a quantizer may have put another module in place of the matrix, which only a call can serve.
+        is_plain = type(self.lm_head) is nn.Linear
+        if labels is not None and self.training and self.config.fused_loss and is_plain:
+            given = {name: kwargs[name] for name in ("num_items_in_batch", "ignore_index", "shift_labels") if name in kwargs}
+            loss = causal_lm_loss(hidden_states, self.lm_head.weight, labels, **given)
         else:
             logits = self.lm_head(hidden_states)
             if labels is not None:
