@@ -4,6 +4,7 @@
 """
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ WORDS = {
         "minutes": "{minutes:.1f} min",
         "foot": "{cores} cores of an {processor}, {precision}{compiled}; one run each, seed {seed}; records: {records}.",
         "compiled": ", compiled",
+        "crossing": "The validation loss of **{name}** passes the trigram's loss between minute {before:.1f} and minute {after:.1f}.",
     },
     "README_zh.md": {
         "head": "| 测试集上 | 训练时间 | 已见词元 | 损失（奈特/词元） | 困惑度 | 比特/字节 |",
@@ -24,6 +26,7 @@ WORDS = {
         "minutes": "{minutes:.1f} 分钟",
         "foot": "{processor} 的 {cores} 个核，{precision}{compiled}；各运行一次，种子 {seed}；记录：{records}。",
         "compiled": "，已编译",
+        "crossing": "**{name}** 的验证损失在第 {before:.1f} 到第 {after:.1f} 分钟之间低于三元模型的损失。",
     },
 }
 
@@ -67,7 +70,23 @@ def results_table(file: str) -> str:
         seed=first["recipe"]["seed"],
         records=links,
     )
-    return "\n".join([*rows, "", foot])
+    return "\n".join([*rows, "", foot, *crossings(found, words)])
+
+
+def crossings(found: list[tuple[str, dict[str, Any]]], words: dict[str, str]) -> list[str]:
+    """A sentence for each run that got below its best n-gram baseline: between which two evaluations it did."""
+    sentences = []
+    for name, record in found:
+        best = min(baseline["loss"] for baseline in record["baselines"])
+        evaluations = [
+            (0.0, float("inf")),
+            *((row["elapsed_seconds"], row["eval_loss"]) for row in record["history"] if "eval_loss" in row),
+        ]
+        for (before, _), (after, loss) in pairwise(evaluations):
+            if loss < best:
+                sentences.append(words["crossing"].format(name=name, before=before / 60, after=after / 60))
+                break
+    return sentences
 
 
 def filled(file: str) -> str:
