@@ -97,17 +97,22 @@ def check_output_folder(folder: Path, recipe: Recipe) -> None:
     """Raises `InputError` when the folder holds something that this run must not replace."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output_dir={str(folder)!r} is a file: name a folder.")
-    if recipe.run.overwrite or not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    kept = folder / RECIPE_FILE
+    if not kept.is_file():
+        raise InputError(
+            f"output_dir={str(folder)!r} is not empty and holds no run: choose another folder. Even overwrite=true replaces runs only."
+        )
+    if recipe.run.overwrite:
         return
     if (folder / RECORD_FILE).is_file():
         raise InputError(
             f"output_dir={str(folder)!r} holds a finished run: choose another folder, or replace it with overwrite=true."
         )
-    kept = folder / RECIPE_FILE
-    if not kept.is_file() or not is_same_recipe(kept, recipe):
+    if not is_same_recipe(kept, recipe):
         raise InputError(
-            f"output_dir={str(folder)!r} is not empty and was not begun by this recipe: choose another folder, or replace it with "
-            "overwrite=true."
+            f"output_dir={str(folder)!r} holds a run of another recipe: choose another folder, or replace it with overwrite=true."
         )
 
 
@@ -118,8 +123,6 @@ def claim_output_folder(folder: Path, recipe: Recipe) -> None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
-    # An interrupted run must go on, not begin again, when the same command is given.
-    recipe.run.overwrite = False
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:

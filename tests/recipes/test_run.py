@@ -205,14 +205,26 @@ def test_a_finished_run_is_not_overwritten(finished, real_text, monkeypatch, cap
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_folder_with_something_else_is_not_touched(real_text, monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_something_else_is_not_touched(overwrite, real_text, monkeypatch, capsys, tmp_path):
     output = tmp_path / "mine"
     output.mkdir()
     (output / "thesis.txt").write_text("years of work")
-    code, told = in_process(monkeypatch, capsys, "train", write_recipe(tmp_path, recipe_values(real_text, output)))
+    recipe = write_recipe(tmp_path, recipe_values(real_text, output, overwrite=overwrite))
+    code, told = in_process(monkeypatch, capsys, "train", recipe)
     assert code == 2
-    assert "was not begun by this recipe" in told
+    assert "holds no run" in told
     assert (output / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_run_of_another_recipe_is_replaced_only_on_demand(real_text, tmp_path):
+    output = tmp_path / "run"
+    run(parse_recipe(recipe_values(real_text, output, max_steps=4)))
+    other = recipe_values(real_text, output, max_steps=6)
+    (output / "record.json").unlink()
+    with pytest.raises(InputError, match="holds a run of another recipe"):
+        run(parse_recipe(other))
+    assert run(parse_recipe({**other, "overwrite": True}))["steps"] == 6
 
 
 WRONG = {
