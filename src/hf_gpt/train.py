@@ -236,6 +236,8 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTraine
         name = recipe.model.model_name_or_path or recipe.model.preset
         raise InputError(f"the model {name!r} cannot be built: {' '.join(str(error).split())}") from error
     check_vocabulary(tokenizer, model.config.vocab_size)
+    if isinstance(model.config, GPTConfig):
+        model.config.fused_loss = True
     limit = model.config.max_position_embeddings
     if recipe.data.block_size > limit:
         raise InputError(
@@ -321,8 +323,10 @@ def build_trainer(
 def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
     """Weights, config with its whole `auto_map`, modeling code, tokenizer and generation config."""
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    # Trainer turns the cache off for training, and the saved config would keep it so.
+    # What is set for training only, the first by Trainer, would be kept in the saved config.
     model.config.use_cache = True
+    if isinstance(model.config, GPTConfig):
+        model.config.fused_loss = False
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

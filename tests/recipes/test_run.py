@@ -124,6 +124,7 @@ def test_the_folder_is_a_complete_repository(finished):
     config = json.loads((folder / "config.json").read_text())
     assert set(config["auto_map"]) >= {"AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification"}
     assert config["use_cache"] is True
+    assert not config["fused_loss"]
     assert record == json.loads((folder / "record.json").read_text())
     assert record["model_sha256"] == records.folder_hash(folder)
     assert str(folder.parent) not in (folder / "record.json").read_text() + (folder / "README.md").read_text()

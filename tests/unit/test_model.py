@@ -77,10 +77,13 @@ def test_the_loss_without_logits_is_the_loss_with_them(weighting, length):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_step_of_training_makes_no_logits_and_evaluation_does():
+def test_a_step_of_training_makes_no_logits_on_demand_and_evaluation_does():
     model = AutoModelForCausalLM.from_config(tiny_config("modern"))
     ids = torch.randint(2, 96, (2, 8))
-    trained = model.train()(ids, labels=ids)
+    assert model.train()(ids, labels=ids).logits.shape == (2, 8, 96)
+    model.config.fused_loss = True
+    trained = model(ids, labels=ids)
+    assert trained.logits is None
     scored = model.eval()(ids, labels=ids)
     assert trained.loss.item() == pytest.approx(scored.loss.item(), abs=1e-5)
     assert scored.logits.shape == (2, 8, 96)

@@ -65,7 +65,8 @@ class GPTConfig(PreTrainedConfig):
         auxiliary_lm_weight (`float`): Weight lambda of the language-model loss that `GPTForSequenceClassification` adds to its own
             while training (Radford et al. 2018, equation 5, where it is 0.5).
         fused_loss (`bool`): Whether `GPTForCausalLM` in training mode makes the loss without the matrix of logits and returns
-            no logits beside it. `False` is for trainers that read the logits of a training step, as TRL's do.
+            no logits beside it: faster and far smaller, for trainers that read only the loss, as `Trainer` does. Our recipes
+            turn it on while they train.
         use_cache (`bool`): Whether `forward` returns keys and values for decoding.
 
     Raises:
@@ -124,7 +125,7 @@ class GPTConfig(PreTrainedConfig):
     pad_token_id: int | None = None
     classifier_dropout: float | int = 0.0
     auxiliary_lm_weight: float | int = 0.0
-    fused_loss: bool = True
+    fused_loss: bool = False
     auto_map: dict | None = None
 
     def __post_init__(self, **kwargs):
