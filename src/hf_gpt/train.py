@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,28 +17,32 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
-    TrainerCallback,
     set_seed,
 )
 from transformers.data.data_collator import torch_default_data_collator
-from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
 from . import data as text_data
-from .arguments import Recipe, is_same_recipe, public_values, recipe_text
+from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model, score
 from .modeling.configuration_hf_gpt import GPTConfig
-from .optim import OPTIMIZERS, OptimizerSettings
 from .plots import plot_run
 from .presets import preset
 from .records import RECORD_FILE, folder_hash, make_record, write_json
+from .runs import (
+    ProgressRecorder,
+    check_output_folder,
+    claim_output_folder,
+    last_whole_checkpoint,
+    notice,
+    optimizer_arguments,
+    save_model,
+)
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
-RECIPE_FILE = "recipe.yaml"
 # A stream has no known end; its held-out splits are scored on so many texts from its beginning.
 STREAM_EVALUATION_TEXTS = 1000
 
@@ -65,6 +68,11 @@ def run(recipe: Recipe) -> dict[str, Any]:
     Raises:
         InputError: see the messages; nothing that was written before is lost.
     """
+    if recipe.task.task != "language-modeling":
+        # Its libraries for scoring and for preferences are of no use to pretraining, and slow to import.
+        from .finetune import run as finetune
+
+        return finetune(recipe)
     started = time.monotonic()
     folder = recipe.output_dir
     for line in recipe.notices:
@@ -79,64 +87,12 @@ def run(recipe: Recipe) -> dict[str, Any]:
     claim_output_folder(folder, recipe)
     trainer = build_trainer(recipe, model, tokenizer, language_data)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
-    save_model(trainer, tokenizer)
+    set_generation(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), tokenizer)
+    save_model(trainer)
     record = measure(recipe, trainer, tokenizer, language_data, started)
     if trainer.is_world_process_zero():
         write_results(folder, record)
     return record
-
-
-def notice(message: str) -> None:
-    print(message, flush=True)
-
-
-# ------------------------------------------------------------------------------------------------ the output folder
-
-
-def check_output_folder(folder: Path, recipe: Recipe) -> None:
-    """Raises `InputError` when the folder holds something that this run must not replace."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output_dir={str(folder)!r} is a file: name a folder.")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    kept = folder / RECIPE_FILE
-    if not kept.is_file():
-        raise InputError(
-            f"output_dir={str(folder)!r} is not empty and holds no run: choose another folder. Even overwrite=true replaces runs only."
-        )
-    if recipe.run.overwrite:
-        return
-    if (folder / RECORD_FILE).is_file():
-        raise InputError(
-            f"output_dir={str(folder)!r} holds a finished run: choose another folder, or replace it with overwrite=true."
-        )
-    if not is_same_recipe(kept, recipe):
-        raise InputError(
-            f"output_dir={str(folder)!r} holds a run of another recipe: choose another folder, or replace it with overwrite=true."
-        )
-
-
-def claim_output_folder(folder: Path, recipe: Recipe) -> None:
-    """Makes the folder, or empties it for `overwrite: true`, and leaves the recipe in it."""
-    if recipe.training.process_index == 0:
-        if recipe.run.overwrite and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; one that was cut off is removed.
-
-    `Trainer` writes `trainer_state.json` last.
-    """
-    while (checkpoint := get_last_checkpoint(str(folder))) is not None:
-        if (Path(checkpoint) / "trainer_state.json").is_file():
-            notice(f"Going on from {checkpoint}.")
-            return checkpoint
-        notice(f"{checkpoint} was not written to its end and is removed.")
-        shutil.rmtree(checkpoint)
-    return None
 
 
 # ------------------------------------------------------------------------------------------------------------ data
@@ -250,32 +206,6 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTraine
 # -------------------------------------------------------------------------------------------------------- training
 
 
-class ProgressRecorder(TrainerCallback):
-    """Adds to each row of the log how long the run has taken and how many tokens it has seen, across interruptions."""
-
-    def __init__(self, tokens_per_step: int):
-        self.tokens_per_step = tokens_per_step
-        self.last = time.monotonic()
-        self.last_step = 0
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.last, self.last_step = time.monotonic(), state.global_step
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        row = state.log_history[-1]
-        row["tokens"] = state.global_step * self.tokens_per_step
-        now = time.monotonic()
-        if "loss" in row:
-            if state.global_step > self.last_step:
-                row["tokens_per_second"] = (state.global_step - self.last_step) * self.tokens_per_step / (now - self.last)
-            self.last_step = state.global_step
-        before = next(
-            (entry["elapsed_seconds"] for entry in reversed(state.log_history[:-1]) if "elapsed_seconds" in entry), 0.0
-        )
-        row["elapsed_seconds"] = before + now - self.last
-        self.last = now
-
-
 def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """A batch of packed blocks; the labels are the ids themselves, which the model shifts."""
     batch = torch_default_data_collator(rows)
@@ -287,19 +217,7 @@ def build_trainer(
     recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
 ) -> Trainer:
     """The stock `Trainer`, with the optimizer of the recipe through its factory argument."""
-    arguments, options = recipe.training, recipe.run
-    rate = arguments.learning_rate
-    settings = OptimizerSettings(
-        lr=rate,
-        weight_decay=arguments.weight_decay,
-        embedding_lr=rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
-        head_lr=rate if options.head_learning_rate is None else options.head_learning_rate,
-        rest_lr=rate if options.rest_learning_rate is None else options.rest_learning_rate,
-        betas=(arguments.adam_beta1, arguments.adam_beta2),
-        eps=arguments.adam_epsilon,
-        momentum=options.muon_momentum,
-    )
-    factory = OPTIMIZERS[options.optimizer]
+    arguments = recipe.training
     validation = language_data.blocks["validation"]
     if recipe.data.max_eval_blocks is not None:
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
@@ -311,8 +229,7 @@ def build_trainer(
         eval_dataset=validation,
         data_collator=collate,
         processing_class=tokenizer,
-        # Typed for a class alone, but documented for a factory too.
-        optimizer_cls_and_kwargs=(lambda: factory, {"settings": settings}),  # type: ignore[arg-type]
+        optimizer_cls_and_kwargs=optimizer_arguments(recipe),
         callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
     )
 
@@ -320,13 +237,8 @@ def build_trainer(
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Weights, config with its whole `auto_map`, modeling code, tokenizer and generation config."""
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    # What is set for training only, the first by Trainer, would be kept in the saved config.
-    model.config.use_cache = True
-    if isinstance(model.config, GPTConfig):
-        model.config.fused_loss = False
+def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """How `generate` goes on from a text when it is told nothing else."""
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -336,10 +248,6 @@ def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
         top_p=0.95,
         max_new_tokens=128,
     )
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        # A pickle that nobody needs to load the model, and that a careful reader would not open.
-        (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
 def measure(
