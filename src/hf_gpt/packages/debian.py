@@ -79,12 +79,13 @@ def _update(package: Package, folder: Path) -> list[str]:
 
 
 def _release(packages: Path) -> dict:
+    """Name, number and date of the release that an index belongs to."""
     name = packages.name.split("_main_")[0]
     for file in (packages.with_name(f"{name}_InRelease"), packages.with_name(f"{name}_Release")):
         if file.is_file():
             fields = dict(line.split(": ", 1) for line in file.read_text("utf-8").splitlines() if ": " in line)
-            return {key.lower(): fields[key] for key in ("Codename", "Version", "Date") if key in fields}
-    return {}
+            return {"version": " ".join(fields[key] for key in ("Codename", "Version", "Date") if key in fields)}
+    return {"version": "unknown"}
 
 
 def _write_release(target: Path, release: dict) -> None:

@@ -45,7 +45,11 @@ def fetch(package: Package) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         fetched = Path(temporary) / package.file
-        DOWNLOADS[package.registry](package, Path(temporary))
+        if package.keep and (folder / package.file).is_file():
+            # Somebody followed the advice of the error for a failed download.
+            fetched = folder / package.file
+        else:
+            DOWNLOADS[package.registry](package, Path(temporary))
         check_hash(fetched, package.sha256 or _recorded_hash(fetched))
         if package.keep:
             extracted = Path(temporary) / "kept"
@@ -68,7 +72,8 @@ def provenance(package: Package) -> dict[str, Any]:
     """
     described: dict[str, Any] = {"version": package.version, "sha256": package.sha256}
     if not package.sha256:
-        described |= json.loads(release_file(fetch(package)).read_text(encoding="utf-8"))
+        recorded = json.loads(release_file(fetch(package)).read_text(encoding="utf-8"))
+        described |= {"version": recorded["release"]["version"], **recorded}
     described |= {"source": package.source, "license": package.license}
     return described | ({"caveat": package.caveat} if package.caveat else {})
 

@@ -12,9 +12,10 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputError
 from .package import Package, download_failed
 
 
@@ -52,15 +53,19 @@ def download_sdist(package: Package, folder: Path) -> None:
     page = f"{_index_url().rstrip('/')}/{re.sub(r'[-_.]+', '-', package.name).lower()}/"
     # pip serves folders of this kind, too: a file system has no index page of its own.
     page += "index.html" if page.startswith("file:") else ""
-    try:
-        with _open_url(page, {"Accept": INDEX_TYPES}) as response:
-            address = _address_of(package.file, response.read().decode("utf-8"), page)
-        if address is None:
-            raise download_failed(package, f"the package index has no {package.file}")
+    with _reported(package), _open_url(page, {"Accept": INDEX_TYPES}) as response:
+        address = _address_of(package.file, response.read().decode("utf-8"), page)
+    if address is None:
+        raise download_failed(package, f"the package index has no {package.file}")
+    with _reported(package):
         _save_url(address, folder / package.file)
+
+
+@contextmanager
+def _reported(package: Package) -> Iterator[None]:
+    try:
+        yield
     except (OSError, http.client.HTTPException, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise download_failed(package, _reason(error)) from error
 
 
@@ -110,7 +115,7 @@ def _reason(error: Exception) -> str:
     """What went wrong without the address, which may hold a password."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP status {error.code}"
-    return str(getattr(error, "reason", error)).splitlines()[0] if str(error) else type(error).__name__
+    return (str(getattr(error, "reason", error)).splitlines() or [type(error).__name__])[0]
 
 
 def download_npm(package: Package, folder: Path) -> None:
@@ -121,7 +126,5 @@ def download_npm(package: Package, folder: Path) -> None:
         return
     registry = os.environ.get("NPM_CONFIG_REGISTRY", DEFAULT_NPM_REGISTRY).rstrip("/")
     address = f"{registry}/{package.name}/-/{package.name.rpartition('/')[2]}-{package.version}.tgz"
-    try:
+    with _reported(package):
         _save_url(address, folder / package.file)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise download_failed(package, _reason(error)) from error
