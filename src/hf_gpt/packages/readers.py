@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -118,6 +118,21 @@ def quartz(path: Path) -> Rows:
             }
 
 
+def distinct(reader: Callable[..., Rows]) -> Callable[..., Rows]:
+    """The reader without rows that it has given before, which a split at random would put on both sides."""
+
+    @wraps(reader)
+    def rows(*arguments: Any, **named: Any) -> Rows:
+        seen: set[str] = set()
+        for row in reader(*arguments, **named):
+            key = json.dumps(row)
+            if key not in seen:
+                seen.add(key)
+                yield row
+
+    return rows
+
+
 def alternating(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
     """Messages of a dialogue: first speaker as user, the other as assistant, their turns merged, an open end dropped."""
     messages: list[dict[str, str]] = []
@@ -134,6 +149,7 @@ def alternating(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
     return messages[: len(messages) // 2 * 2]
 
 
+@distinct
 def chatterbot(path: Path, language: str) -> Rows:
     """`messages`: a dialogue a row."""
     # Only training installs it.
@@ -147,6 +163,7 @@ def chatterbot(path: Path, language: str) -> Rows:
                 yield {"messages": messages}
 
 
+@distinct
 def alpaca(path: Path, file: str) -> Rows:
     """`messages`: instruction and input as the user's, output as the assistant's."""
     for _, content in text_of(path, f"*/data/{file}"):
@@ -157,6 +174,7 @@ def alpaca(path: Path, file: str) -> Rows:
                 yield {"messages": messages}
 
 
+@distinct
 def preferences(path: Path, file: str) -> Rows:
     """`prompt`, `chosen`, `rejected`: lists of messages, as preference training takes them."""
     for _, content in text_of(path, f"*/data/{file}"):
@@ -172,6 +190,7 @@ def _message(turn: dict[str, str]) -> dict[str, str]:
     return {"role": ROLES[turn["from"]], "content": turn["value"].strip()}
 
 
+@distinct
 def chitchat(path: Path) -> Rows:
     """`messages`: a dialogue a row, of those that two people took part in."""
     for _, content in text_of(path, "chitchat_dataset/dataset.json"):

@@ -96,14 +96,15 @@ def _index_url() -> str:
 
 def _open_url(address: str, headers: dict[str, str] | None = None):
     parts = urllib.parse.urlsplit(address)
-    headers = {"User-Agent": "hf-gpt", **(headers or {})}
     # urllib takes no password within an address, which is where pip's settings hold it.
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    request = urllib.request.Request(bare, headers={"User-Agent": "hf-gpt", **(headers or {})})
     if parts.username is not None:
         login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
-        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        # Whoever the index redirects to is not told the password.
+        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
     context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT") or None)
-    return urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=TIMEOUT_SECONDS, context=context)
+    return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context)
 
 
 def _save_url(address: str, target: Path) -> None:
