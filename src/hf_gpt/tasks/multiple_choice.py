@@ -19,8 +19,8 @@ class MultipleChoice(Task):
     """
 
     auto_class: ClassVar[str] = "AutoModelForMultipleChoice"
-    columns: ClassVar[dict[str, bool]] = {"question": True, "choices": True, "label": True}
-    group: ClassVar[tuple[str, ...]] = ("question",)
+    columns: ClassVar[dict[str, bool]] = {"question": True, "choices": True, "label": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "question")
     best_metric: ClassVar[str] = "accuracy"
 
     def learn(self, train: Dataset) -> None:

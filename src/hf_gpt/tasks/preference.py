@@ -12,8 +12,8 @@ class Preference(Task):
     """`prompt`, `chosen` and `rejected`, as texts or as lists of messages."""
 
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
-    columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True}
-    group: ClassVar[tuple[str, ...]] = ("prompt",)
+    columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "dpo"
     best_metric: ClassVar[str] = "rewards/accuracies"
 

@@ -25,8 +25,8 @@ class QuestionAnswering(Task):
     """
 
     auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
-    columns: ClassVar[dict[str, bool]] = {"question": True, "context": True, "answers": True}
-    group: ClassVar[tuple[str, ...]] = ("context",)
+    columns: ClassVar[dict[str, bool]] = {"question": True, "context": True, "answers": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "context")
     best_metric: ClassVar[str] = "f1"
 
     def learn(self, train: Dataset) -> None:

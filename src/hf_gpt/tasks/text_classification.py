@@ -19,8 +19,8 @@ class TextClassification(Task):
     """`label` is a class (a name or a whole number), a list of classes, or a number with a point in it (regression)."""
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
-    columns: ClassVar[dict[str, bool]] = {"text": True, "text_pair": False, "label": True}
-    group: ClassVar[tuple[str, ...]] = ("text",)
+    columns: ClassVar[dict[str, bool]] = {"text": True, "text_pair": False, "label": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "text")
     best_metric: ClassVar[str] = "accuracy"
 
     def learn(self, train: Dataset) -> None:

@@ -23,8 +23,8 @@ class TokenClassification(Task):
     """
 
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
-    columns: ClassVar[dict[str, bool]] = {"tokens": True, "tags": True}
-    group: ClassVar[tuple[str, ...]] = ("tokens",)
+    columns: ClassVar[dict[str, bool]] = {"tokens": True, "tags": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "tokens")
     best_metric: ClassVar[str] = "accuracy"
 
     def learn(self, train: Dataset) -> None:
