@@ -100,6 +100,7 @@ class TaskArguments:
         prompt: Template of the prompt of `text-to-text`, with `{source}` in it.
         max_new_tokens: Longest answer that is generated when a text-to-text model is scored.
         max_test_rows: Test rows that are generated for; all by default.
+        class_names: What labels are called, by their value in the data.
         lora: Fields of `peft.LoraConfig`, such as `r`, `lora_alpha`, `use_dora`, `use_rslora`, `target_modules`.
         qlora: The same, on a base that is held in 4 bits; needs an NVIDIA GPU and bitsandbytes.
         adapter: A folder with an adapter to go on from, in place of a new one.
@@ -114,6 +115,7 @@ class TaskArguments:
     prompt: str = "{source}"
     max_new_tokens: int = 64
     max_test_rows: int | None = None
+    class_names: dict | None = None
     lora: dict | None = None
     qlora: dict | None = None
     adapter: str | None = None

@@ -16,7 +16,7 @@ from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from . import data as text_data
-from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
+from .adapters import four_bit_config
 from .arguments import Recipe, public_values
 from .cards import write_card
 from .errors import InputError
@@ -25,12 +25,14 @@ from .plots import plot_task
 from .records import RECORD_FILE, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,
+    adapter_kind,
     check_output_folder,
     claim_output_folder,
     last_whole_checkpoint,
     notice,
     optimizer_arguments,
     save_model,
+    with_adapter,
 )
 from .tasks import TASKS, Task, TaskSettings
 from .tokenizer import load_tokenizer
@@ -87,6 +89,7 @@ def build_task(recipe: Recipe) -> Task:
         prompt=arguments.prompt,
         max_new_tokens=arguments.max_new_tokens,
         max_test_rows=arguments.max_test_rows,
+        class_names=arguments.class_names,
     )
     return TASKS[arguments.task](tokenizer, settings)
 
@@ -153,12 +156,7 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
     if task.auto_class == "AutoModelForCausalLM":
         model.generation_config.eos_token_id = task.tokenizer.eos_token_id
         model.generation_config.pad_token_id = task.tokenizer.pad_token_id
-    if arguments.adapter is not None:
-        return load_adapter(model, arguments.adapter, name)
-    values = arguments.lora if arguments.lora is not None else arguments.qlora
-    if values is not None:
-        return add_adapter(model, lora_config(task.auto_class, values, has_new_tokens, model.config.tie_word_embeddings))
-    return model
+    return with_adapter(recipe, model, task.auto_class, has_new_tokens)
 
 
 # -------------------------------------------------------------------------------------------------------- training
@@ -299,7 +297,7 @@ def measure(
         base=Path(str(recipe.model.model_name_or_path)).name,
         base_sha256=base_hash(str(recipe.model.model_name_or_path)),
         random_weights=recipe.task.random_weights,
-        adapter="lora" if recipe.task.lora else "qlora" if recipe.task.qlora else None,
+        adapter=adapter_kind(recipe),
         parameters=sum(parameter.numel() for parameter in parameters),
         trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         saved_bytes=sum(path.stat().st_size for path in weights),

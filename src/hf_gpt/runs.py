@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, TrainerCallback
+from peft import PeftModel
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from .adapters import add_adapter, load_adapter, lora_config
 from .arguments import Recipe, is_same_recipe, recipe_text
 from .errors import InputError
 from .modeling.configuration_hf_gpt import GPTConfig
@@ -122,6 +124,24 @@ def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     )
     factory = OPTIMIZERS[options.optimizer]
     return lambda: factory, {"settings": settings}
+
+
+def with_adapter(recipe: Recipe, model: PreTrainedModel, auto_class: str, has_new_tokens: bool) -> PreTrainedModel | PeftModel:
+    """The model with the adapter that the recipe asks for or names; as it is when it asks for none."""
+    arguments = recipe.task
+    if arguments.adapter is not None:
+        return load_adapter(model, arguments.adapter, str(recipe.model.model_name_or_path))
+    values = arguments.lora if arguments.lora is not None else arguments.qlora
+    if values is None:
+        return model
+    return add_adapter(model, lora_config(auto_class, values, has_new_tokens, model.config.tie_word_embeddings))
+
+
+def adapter_kind(recipe: Recipe) -> str | None:
+    """Which kind of adapter a run leaves; `None` for a whole model."""
+    if recipe.task.qlora is not None:
+        return "qlora"
+    return "lora" if recipe.task.lora is not None or recipe.task.adapter is not None else None
 
 
 def save_model(trainer: Trainer) -> None:

@@ -33,12 +33,14 @@ from .presets import preset
 from .records import RECORD_FILE, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,
+    adapter_kind,
     check_output_folder,
     claim_output_folder,
     last_whole_checkpoint,
     notice,
     optimizer_arguments,
     save_model,
+    with_adapter,
 )
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
@@ -86,10 +88,11 @@ def run(recipe: Recipe) -> dict[str, Any]:
     model = build_model(recipe, tokenizer)
     claim_output_folder(folder, recipe)
     trainer = build_trainer(recipe, model, tokenizer, language_data)
+    before = score_before(recipe, model, language_data)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     set_generation(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), tokenizer)
     save_model(trainer)
-    record = measure(recipe, trainer, tokenizer, language_data, started)
+    record = measure(recipe, trainer, tokenizer, language_data, before, started)
     if trainer.is_world_process_zero():
         write_results(folder, record)
     return record
@@ -169,7 +172,7 @@ def model_config(recipe: Recipe, vocab_size: int) -> GPTConfig:
         raise InputError(f"config: {error.__cause__ or error}") from error
 
 
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     """A model with random weights from `preset`, or the one that `model_name_or_path` names.
 
     Raises:
@@ -200,7 +203,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTraine
             f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
             f"set config.max_position_embeddings={recipe.data.block_size} for new weights."
         )
-    return model
+    return with_adapter(recipe, model, "AutoModelForCausalLM", has_new_tokens=False)
 
 
 # -------------------------------------------------------------------------------------------------------- training
@@ -251,7 +254,12 @@ def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 def measure(
-    recipe: Recipe, trainer: Trainer, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData, started: float
+    recipe: Recipe,
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    language_data: LanguageData,
+    before: list[dict[str, Any]],
+    started: float,
 ) -> dict[str, Any]:
     """Test score, baselines on the same tokens, samples: the record of the run."""
     folder = recipe.output_dir
@@ -261,13 +269,14 @@ def measure(
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     scores = {
         "test": evaluate_language_model(model, test, bytes_per_token, batch_size, bf16).to_dict(),
-        "baselines": score_baselines(recipe, language_data, len(tokenizer)),
+        "baselines": [*score_baselines(recipe, language_data, len(tokenizer)), *before],
         "samples": write_samples(recipe, model, tokenizer),
     }
     return make_record(
         "train",
         name=folder.name,
         recipe=public_values(recipe),
+        adapter=adapter_kind(recipe),
         config=model.config.to_diff_dict(),
         parameters=model.num_parameters(),
         data=language_data.description,
@@ -282,6 +291,16 @@ def measure(
         history=history,
         **scores,
     )
+
+
+def score_before(recipe: Recipe, model: PreTrainedModel, language_data: LanguageData) -> list[dict[str, Any]]:
+    """The test score of a trained model before it goes on; nothing for new weights."""
+    if recipe.model.model_name_or_path is None:
+        return []
+    test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
+    batch_size = recipe.training.eval_batch_size
+    found = evaluate_language_model(model, test, bytes_per_token, batch_size, bool(recipe.training.bf16))
+    return [{"name": "the same model before", **found.to_dict()}]
 
 
 def score_baselines(recipe: Recipe, language_data: LanguageData, vocab_size: int) -> list[dict[str, Any]]:

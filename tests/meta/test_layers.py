@@ -32,6 +32,7 @@ LEVELS = {
     "cards": 3.5,
     "plots": 3,
     "inference": 4,
+    "fewshot": 4.5,
     "runs": 4,
     "finetune": 4.5,
     "train": 5,

@@ -360,3 +360,34 @@ def test_the_packaged_recipes_of_tasks_are_read():
     for path in sorted((ROOT / "recipes" / "finetune").glob("*.yaml")):
         recipe = parse_recipe(yaml.safe_load(path.read_text()))
         assert recipe.task.task != "language-modeling" or recipe.model.model_name_or_path is not None
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+@pytest.mark.parametrize("task", ["text-classification", "question-answering"])
+def test_few_shot_scores_by_prompting_alone(task, shots, base, tmp_path, monkeypatch, capsys):
+    maker, figures = TASKS[task]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_values(base, write_rows(tmp_path, maker), tmp_path / "never", task)))
+    arguments = ["evaluate", str(base), str(path), "--few-shot", str(shots), "--limit", "5"]
+    monkeypatch.setattr(sys, "argv", ["hf-gpt", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    told = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert f"rows with {shots} examples each" in told
+    assert all(f"{name} " in told for name in figures)
+
+
+def test_few_shot_takes_the_likeliest_label():
+    """A stand-in that always goes on with one word: its label wins, and the prompt holds the examples."""
+    from types import SimpleNamespace
+
+    from hf_gpt.fewshot import continuation_score
+
+    def model(ids, use_cache, logits_to_keep):
+        logits = torch.zeros(1, logits_to_keep, 10)
+        logits[..., 7] = 5.0
+        return SimpleNamespace(logits=logits)
+
+    model.device = "cpu"
+    assert continuation_score(model, [1, 2], [7]) > continuation_score(model, [1, 2], [3])

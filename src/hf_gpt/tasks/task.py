@@ -23,6 +23,7 @@ class TaskSettings:
         prompt: Template of a prompt, with names of columns in braces.
         max_new_tokens: Longest generated answer.
         max_test_rows: Test rows that are generated for; all by default.
+        class_names: What classes are called, by their value in the data.
     """
 
     max_length: int = 512
@@ -31,6 +32,7 @@ class TaskSettings:
     prompt: str = "{source}"
     max_new_tokens: int = 64
     max_test_rows: int | None = None
+    class_names: dict[Any, str] | None = None
 
 
 class Task(ABC):

@@ -43,7 +43,8 @@ class TextClassification(Task):
     def labels(self, rows: Dataset) -> list[str]:
         if self.class_label is not None:
             return [self.class_label.int2str(label) for label in rows["label"]]
-        return [str(label) for label in rows["label"]]
+        given = self.settings.class_names or {}
+        return [str(given.get(label, label)) for label in rows["label"]]
 
     def targets(self, split: str, rows: Dataset) -> list[Any]:
         """The labels as the loss wants them: indices, rows of zeros and ones, or numbers."""
