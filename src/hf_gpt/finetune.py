@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
@@ -162,13 +162,19 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
 # -------------------------------------------------------------------------------------------------------- training
 
 
+def in_order(rows: Dataset) -> IterableDataset:
+    """Rows whose predictions come in their order: `Trainer` groups those of a dataset with a length by their lengths, even to
+    evaluate, and a task finds the row of a prediction by its place."""
+    return rows.to_iterable_dataset()
+
+
 def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
     """transformers' own."""
     return Trainer(
         model=model,
         args=recipe.training,
         train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
+        eval_dataset=in_order(encoded["validation"]),
         data_collator=task.collator(),
         processing_class=task.tokenizer,
         compute_metrics=lambda prediction: task.metrics(prediction.predictions, "validation"),
@@ -223,7 +229,7 @@ def evaluate(trainer: Trainer, task: Task, test: Dataset) -> dict[str, float]:
     """The figures of the test split: the task's own, beside the loss."""
     if task.trainer == "trainer":
         trainer.compute_metrics = None
-        output = trainer.predict(test, metric_key_prefix="test")
+        output = trainer.predict(in_order(test), metric_key_prefix="test")
         return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output.predictions, "test")}
     found = trainer.evaluate(test)
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}

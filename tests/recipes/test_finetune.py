@@ -150,6 +150,28 @@ def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
     assert str(tmp_path) not in (output / "record.json").read_text() + (output / "README.md").read_text()
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_figures_are_those_of_the_rows_one_by_one(grouped, base, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    rows = write_rows(tmp_path, classification)
+    test = [{"text": f"{sentence(number, 2 + number % 7)} {['bad', 'good'][number % 3 == 0]}"} for number in range(50)]
+    test = [{**row, "label": ["no", "yes"][number % 3 == 0]} for number, row in enumerate(test)]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
+    changes = {"dataset": {"path": "json", "files": str(rows), "test": {"files": str(tmp_path / "test.jsonl")}}}
+    changes |= {"train_sampling_strategy": "group_by_length"} if grouped else {}
+    values = recipe_values(base, rows, tmp_path / "run", "text-classification", **changes, max_steps=60)
+    record = run(parse_recipe(values))
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    end, found = tokenizer.eos_token_id, []
+    for row in test:
+        ids = torch.tensor([[end, *tokenizer(row["text"])["input_ids"], end]])
+        found.append(model.config.id2label[int(model(ids).logits.argmax())] == row["label"])
+    assert record["test"]["accuracy"] == pytest.approx(sum(found) / len(found))
+    assert len(set(found)) == 2, "a figure of all or nothing would not show a wrong order"
+
+
 @pytest.fixture(scope="module")
 def adapted(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapted")
