@@ -14,11 +14,12 @@ import numpy as np
 from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
+from .conll import CONLL_COLUMNS, read_conll
 from .errors import InputError
 from .packages import PACKAGES, provenance, read_package, readers_hash, sha256_of
 
 
-FILE_FORMATS = ("csv", "json", "parquet", "text")
+FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
 SPLITS = ("train", "validation", "test")
 DATASET_KEYS = (
     "path",
@@ -144,7 +145,10 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
         if source.path != "parquet":
             for file in files:
                 check_utf8(file)
-        rows = _load_dataset(source, data_files=[str(file) for file in files], split="train")
+        if source.path in CONLL_COLUMNS:
+            rows = _load_conll(source.path, files)
+        else:
+            rows = _load_dataset(source, data_files=[str(file) for file in files], split="train")
     else:
         rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
     found = rows.column_names or []
@@ -156,6 +160,18 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
     if isinstance(rows, Dataset) and len(rows) == 0:
         raise InputError(f"dataset: path={source.path!r} has no rows.")
     return rows
+
+
+def _load_conll(layout: str, files: list[Path]) -> Dataset:
+    arguments = {"files": [str(file) for file in files], "layout": layout, "hashes": [sha256_of(file) for file in files]}
+    words = datasets.List(datasets.Value("string"))
+    features = datasets.Features({"tokens": words, "tags": words})
+    try:
+        return Dataset.from_generator(read_conll, features=features, gen_kwargs=arguments)
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from error
+        raise
 
 
 def _chosen(rows, source: TextSource):

@@ -277,6 +277,31 @@ def test_pretraining_shows_against_new_weights(base, tmp_path):
     assert run(parse_recipe(values))["random_weights"] is True
 
 
+CONLL = {
+    "conll": ("-DOCSTART- -X- -X- O\n\n", "{word} NN B-NP {tag}\n", {"accuracy", "entity_f1"}),
+    "conllu": ("# sent_id = 1\n1-2\ttwo\t_\t_\n", "1\t{word}\t_\t{tag}\t_\n", {"accuracy"}),
+}
+
+
+@pytest.mark.parametrize("layout", CONLL)
+def test_files_of_a_word_a_line(layout, base, tmp_path):
+    head, line, figures = CONLL[layout]
+    text = ""
+    for number in range(120):
+        row = tagging(number)
+        tags = row["tags"] if layout == "conll" else ["NOUN" if tag == "O" else "ADJ" for tag in row["tags"]]
+        text += head + "".join(line.format(word=word, tag=tag) for word, tag in zip(row["tokens"], tags)) + "\n"
+    path = tmp_path / "words.txt"
+    path.write_text(text)
+    values = recipe_values(base, path, tmp_path / "run", "token-classification", max_steps=4)
+    values["dataset"]["path"] = layout
+    record = run(parse_recipe(values))
+    assert figures <= set(record["test"])
+    path.write_text("one column\nalone\n")
+    with pytest.raises(InputError, match=r"line . of .*words.txt has . columns|has no rows"):
+        run(parse_recipe({**values, "output_dir": str(tmp_path / "never")}))
+
+
 def with_row(maker, row, place=3):
     return lambda number: row if number == place else maker(number)
 
