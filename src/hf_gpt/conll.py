@@ -10,24 +10,22 @@ from .errors import InputError
 CONLL_COLUMNS = {"conll": (0, -1), "conllu": (1, 3)}
 
 
-def read_conll(files: list[str], layout: str, hashes: list[str]) -> Iterator[dict[str, list[str]]]:
+def read_conll(files: list[Path], layout: str) -> Iterator[dict[str, list[str]]]:
     """Sentences with `tokens` and `tags`; an empty line ends one.
 
     Args:
         layout: `conll` (columns by spaces, `-DOCSTART-` lines left out) or `conllu` (columns by tabs; comments, contracted words
             and empty nodes left out).
-        hashes: Of the files, so that whoever caches rows by these arguments sees that a file has changed.
 
     Raises:
         InputError: a line with too few columns.
     """
-    del hashes
     word_column, tag_column = CONLL_COLUMNS[layout]
     needed = 4 if layout == "conllu" else 2
     for file in files:
         tokens: list[str] = []
         tags: list[str] = []
-        for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             if not line.strip():
                 if tokens:
                     yield {"tokens": tokens, "tags": tags}

@@ -163,15 +163,9 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
 
 
 def _load_conll(layout: str, files: list[Path]) -> Dataset:
-    arguments = {"files": [str(file) for file in files], "layout": layout, "hashes": [sha256_of(file) for file in files]}
     words = datasets.List(datasets.Value("string"))
-    features = datasets.Features({"tokens": words, "tags": words})
-    try:
-        return Dataset.from_generator(read_conll, features=features, gen_kwargs=arguments)
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from error
-        raise
+    rows = list(read_conll(files, layout))
+    return Dataset.from_list(rows, features=datasets.Features({"tokens": words, "tags": words}))
 
 
 def _chosen(rows, source: TextSource):
