@@ -152,6 +152,8 @@ def main() -> None:
         }
     write_json(RECORD, make_record("import", **content))
     print(RECORD.read_text(encoding="utf-8"))
+    if not content["greedy_texts_equal"] or max(content["max_logit_difference"].values()) > 1e-4:
+        raise SystemExit("The converted model is not the model that was converted.")
 
 
 if __name__ == "__main__":

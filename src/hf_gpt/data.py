@@ -165,7 +165,8 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
 def _load_conll(layout: str, files: list[Path]) -> Dataset:
     words = datasets.List(datasets.Value("string"))
     rows = list(read_conll(files, layout))
-    return Dataset.from_list(rows, features=datasets.Features({"tokens": words, "tags": words}))
+    columns = {name: [row[name] for row in rows] for name in ("tokens", "tags")}
+    return Dataset.from_dict(columns, features=datasets.Features({"tokens": words, "tags": words}))
 
 
 def _chosen(rows, source: TextSource):
