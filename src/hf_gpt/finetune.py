@@ -13,7 +13,6 @@ from datasets import Dataset, IterableDataset
 from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from . import data as text_data
 from .adapters import four_bit_config
@@ -183,17 +182,27 @@ def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dat
     )
 
 
+def import_trl(recipe: Recipe) -> Any:
+    """The library, or `InputError` with what to install: it needs a newer Python than the other tasks do."""
+    try:
+        import trl
+    except ImportError as error:
+        raise InputError(f"task={recipe.task.task!r} needs trl: pip install 'trl>=1.16', with Python 3.11 or newer.") from error
+    return trl
+
+
 def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
     """TRL's, for a loss over a part of the text: the completion of a prompt, or what the assistant says, then packed."""
+    trl = import_trl(recipe)
     is_chat = "messages" in encoded["train"].column_names
-    arguments = SFTConfig(
+    arguments = trl.SFTConfig(
         **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
         max_length=recipe.task.max_length,
         packing=is_chat,
         eval_packing=False,
         assistant_only_loss=is_chat,
     )
-    return SFTTrainer(
+    return trl.SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=encoded["train"],
@@ -206,10 +215,11 @@ def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
 
 def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
     """TRL's, against the model as it was."""
-    arguments = DPOConfig(
+    trl = import_trl(recipe)
+    arguments = trl.DPOConfig(
         **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values}, max_length=recipe.task.max_length
     )
-    return DPOTrainer(
+    return trl.DPOTrainer(
         model=model,
         args=arguments,
         train_dataset=encoded["train"],

@@ -135,6 +135,8 @@ def recipe_values(base, rows, output, task, **changes):
 @pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
+    if task in ("text-to-text", "chat", "preference"):
+        pytest.importorskip("trl", reason="trl needs Python 3.11")
     maker, figures = TASKS[task]
     output = tmp_path / "run"
     changes = {"lora": adapter} if adapter else {}
