@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report test test-matrix conformance smollm2 data quality style readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report lm-eval test test-matrix conformance smollm2 data quality style readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews mod
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
 	$(BIN)/python -m pip install --quiet parameterized
 	$(BIN)/python -m tests.conformance --record
+
+lm-eval: $(READY)  ## Score a model of ours with the evaluation harness that others use
+	$(BIN)/python -m pip install --quiet lm-eval==0.4.13
+	$(BIN)/python -m pytest tests/engines
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
