@@ -103,6 +103,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
 
 def open_source(recipe: Recipe) -> tuple[Any, text_data.TextSource]:
     source = text_data.text_source(recipe.data.dataset)
+    if source.validation is not None or source.test is not None:
+        raise InputError("dataset: validation and test are for a task: language modelling holds out validation_share and test_share.")
     return text_data.load_rows(source), source
 
 

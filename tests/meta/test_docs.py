@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import readme
+from benchmarks import finetune, readme
 from tests.conftest import ROOT
 
 import hf_gpt
 from hf_gpt.arguments import RunArguments, list_recipes
 from hf_gpt.cards import render_card
+from hf_gpt.tasks import TASKS
 from hf_gpt.tokenizer import train_tokenizer
 
 
@@ -94,8 +95,18 @@ def test_every_key_of_a_recipe_is_documented():
     text = (ROOT / "docs" / "recipes.md").read_text()
     from dataclasses import fields
 
-    from hf_gpt.arguments import DataArguments, ModelArguments
+    from hf_gpt.arguments import DataArguments, ModelArguments, TaskArguments
 
     for part in (ModelArguments, DataArguments, RunArguments):
         for item in fields(part):
             assert f"`{item.name}`" in text, item.name
+    text = (ROOT / "docs" / "finetuning.md").read_text()
+    for item in fields(TaskArguments):
+        assert f"`{item.name}`" in text, item.name
+    for task in TASKS:
+        assert f"`{task}`" in text, task
+
+
+def test_the_table_of_finetuning_comes_from_records():
+    text = finetune.PAGE.read_text(encoding="utf-8")
+    assert text.split(finetune.START)[1].split(finetune.END)[0].strip() == finetune.table().strip()
