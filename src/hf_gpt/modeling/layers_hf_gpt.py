@@ -40,6 +40,10 @@ class GPTRMSNorm(nn.RMSNorm):
     def __init__(self, size: int, config: GPTConfig):
         super().__init__(size, eps=config.norm_eps)
 
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        # Autocast hands over bfloat16 while the weight is float32; the fused kernel takes one type.
+        return super().forward(hidden_states.to(self.weight.dtype)).to(hidden_states.dtype)
+
 
 NORMS = {"layernorm": GPTLayerNorm, "rmsnorm": GPTRMSNorm}
 
@@ -87,6 +91,15 @@ class GPTRotaryEmbedding(nn.Module):
         inv_freq, self.attention_scaling = rope_init(config)
         self.register_buffer("inv_freq", inv_freq, persistent=False)
         self.register_buffer("original_inv_freq", inv_freq.clone(), persistent=False)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "GPTRotaryEmbedding":
+        # `model.to(torch.bfloat16)` and `model.half()` would round the frequencies, by more than a turn at long range.
+        exact = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers():
+            if buffer.dtype != torch.float:
+                setattr(self, name, exact[name].to(buffer.device))
+        return self
 
     @staticmethod
     def compute_default_rope_parameters(config: GPTConfig, device=None, seq_len=None, **kwargs):

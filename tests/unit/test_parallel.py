@@ -1,0 +1,86 @@
+"""Plans for tensor, pipeline and sharded parallelism name what the model has, and two processes give the logits of one."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+from tests.conftest import ARCHITECTURES, ROOT, randomize, tiny_config
+from transformers import AutoModelForCausalLM
+
+import hf_gpt
+from hf_gpt.modeling.configuration_hf_gpt import AUTO_MAP
+
+
+HEADS = sorted(set(AUTO_MAP) - {"AutoConfig"})
+
+
+def matches(pattern: str, names) -> list[str]:
+    return [name for name in names if re.fullmatch(re.escape(pattern).replace(r"\*", r"\d+"), name)]
+
+
+@pytest.mark.parametrize("auto_name", HEADS)
+def test_every_entry_of_a_plan_is_a_module_and_every_matrix_of_a_block_has_an_entry(architecture, auto_name):
+    model = getattr(transformers, auto_name).from_config(tiny_config(architecture))
+    modules = dict(model.named_modules())
+    covered = set()
+    for pattern in model.tp_plan:
+        found = matches(pattern, modules)
+        assert found, f"{pattern} is no module of {type(model).__name__}"
+        covered |= set(found)
+    inside = {name for name, module in modules.items() if ".self_attn." in name or ".mlp." in name}
+    wanted = {name for name in inside if isinstance(modules[name], (torch.nn.Linear, torch.nn.RMSNorm))}
+    assert wanted
+    assert wanted <= covered
+
+    base = dict(model.base_model.named_children())
+    assert set(model.config.base_model_pp_plan) <= set(base)
+    assert set(type(model)._pp_plan or {}) <= {*dict(model.named_children()), *model.config.base_model_pp_plan}
+    classes = {type(module).__name__ for module in modules.values()}
+    assert model._no_split_modules
+    assert set(model._no_split_modules) <= classes
+
+
+def test_the_plans_of_the_output_matrix_name_it():
+    model = hf_gpt.GPTForCausalLM(tiny_config("gpt2"))
+    for plan in (model._tp_plan, model._pp_plan, model._fsdp_plan):
+        assert "lm_head" in plan
+        assert all(matches(name, dict(model.named_modules())) for name in plan)
+
+
+SCRIPT = """
+import sys, torch, hf_gpt
+from transformers import AutoModelForCausalLM
+folder, names = sys.argv[1], sys.argv[2:]
+logits = {}
+for name in names:
+    model = AutoModelForCausalLM.from_pretrained(f"{folder}/{name}", tp_plan="auto").eval()
+    shard = model.model.layers[0].self_attn.q_proj.weight
+    assert tuple(getattr(shard, "to_local", lambda: shard)().shape) == (16, 32), shard.shape
+    with torch.no_grad():
+        logits[name] = model(torch.arange(2, 14)[None]).logits
+if torch.distributed.get_rank() == 0:
+    torch.save(logits, f"{folder}/logits.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_with_half_of_each_matrix_give_the_logits_of_one(tmp_path):
+    wanted = {}
+    for name in ARCHITECTURES:
+        torch.manual_seed(0)
+        model = randomize(AutoModelForCausalLM.from_config(tiny_config(name)), std=0.1)
+        model.save_pretrained(tmp_path / name)
+        wanted[name] = model(torch.arange(2, 14)[None]).logits
+    (tmp_path / "halves.py").write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT / "src")}
+    run = [*launch, str(tmp_path / "halves.py"), str(tmp_path), *ARCHITECTURES]
+    result = subprocess.run(run, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    logits = torch.load(tmp_path / "logits.pt", weights_only=True)
+    for name in ARCHITECTURES:
+        torch.testing.assert_close(logits[name], wanted[name], rtol=0, atol=1e-5)
