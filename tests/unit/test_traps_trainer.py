@@ -17,7 +17,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from hf_gpt import train as recipe_train
+from hf_gpt import runs
 from hf_gpt.tokenizer import train_tokenizer
 
 
@@ -130,7 +130,7 @@ def test_what_a_recipe_saves_decodes_with_a_cache_although_trainer_turned_it_off
     )
     trainer.train()
     assert config.use_cache is False
-    recipe_train.save_model(trainer, tokenizer)
+    runs.save_model(trainer)
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["use_cache"] is True
     assert not saved["fused_loss"]
