@@ -103,6 +103,8 @@ class Recipe:
         return Path(self.values["output_dir"])
 
 
+# What a run folder keeps of its recipe.
+RECIPE_FILE = "recipe.yaml"
 PARTS: dict[str, type] = {"model": ModelArguments, "data": DataArguments, "run": RunArguments, "training": TrainingArguments}
 
 
@@ -197,6 +199,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
     """Checks the values of a recipe and sorts them into their parts; see `load_recipe`."""
+    if "hub_token" in values:
+        raise InputError("hub_token does not belong into a recipe, which is kept and shared: log in with `hf auth login`.")
     hints = {name: typing.get_type_hints(part) for name, part in PARTS.items()}
     home = {item.name: name for name, part in PARTS.items() for item in fields(part) if item.init}
     sorted_values: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
@@ -301,7 +305,7 @@ def is_same_recipe(path: Path, recipe: Recipe) -> bool:
 
 def public_values(recipe: Recipe) -> dict[str, Any]:
     """The recipe's values for a record: file names without the folders that would tell whose machine it was."""
-    public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir", "hub_token")}
+    public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir")}
     dataset = public.get("dataset")
     if isinstance(dataset, dict) and "files" in dataset:
         files = [dataset["files"]] if isinstance(dataset["files"], str) else dataset["files"]
@@ -313,6 +317,7 @@ def public_values(recipe: Recipe) -> dict[str, Any]:
 
 
 __all__ = [
+    "RECIPE_FILE",
     "DataArguments",
     "ModelArguments",
     "Recipe",

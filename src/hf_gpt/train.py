@@ -26,20 +26,21 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from . import data as text_data
-from .arguments import Recipe, is_same_recipe, public_values, recipe_text
+from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
 from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model, score
+from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS, OptimizerSettings
 from .plots import plot_run
 from .presets import preset
-from .records import RECORD_FILE, folder_hash, make_record, write_json
+from .privacy import check_public
+from .records import RECORD_FILE, emissions, folder_hash, make_record, write_json
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
-RECIPE_FILE = "recipe.yaml"
 # A stream has no known end; its held-out splits are scored on so many texts from its beginning.
 STREAM_EVALUATION_TEXTS = 1000
 
@@ -71,6 +72,10 @@ def run(recipe: Recipe) -> dict[str, Any]:
         notice(line)
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
+    # Before the work: the record that ends it would be refused.
+    check_public(public_values(recipe), "the recipe")
+    if recipe.training.push_to_hub:
+        check_push(recipe)
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
@@ -83,6 +88,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
     record = measure(recipe, trainer, tokenizer, language_data, started)
     if trainer.is_world_process_zero():
         write_results(folder, record)
+        if recipe.training.push_to_hub:
+            push_results(recipe)
     return record
 
 
@@ -372,6 +379,7 @@ def measure(
         compiled=bool(recipe.training.torch_compile),
         platform=platform.system(),
         history=history,
+        **emissions(folder),
         **scores,
     )
 
@@ -414,6 +422,22 @@ def write_results(folder: Path, record: dict[str, Any]) -> None:
     plot_run(record, folder / "loss.png")
     write_json(folder / RECORD_FILE, record)
     write_card(folder)
+
+
+def check_push(recipe: Recipe) -> None:
+    """Raises `InputError` before the work when the recipe could not be pushed, or not to where it says."""
+    arguments = recipe.training
+    # `Trainer` sends the folder as it is with each checkpoint, the recipe included.
+    check_public(recipe_text(recipe), RECIPE_FILE)
+    if arguments.process_index == 0:
+        check_repository(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo))
+
+
+def push_results(recipe: Recipe) -> None:
+    """The record and its card in place of what `Trainer` pushed with the last checkpoint."""
+    arguments = recipe.training
+    pushed = push(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo), arguments.hub_revision)
+    notice(f"Pushed to {pushed.repo_id}, commit {pushed.commit}.")
 
 
 __all__ = ["LanguageData", "build_blocks", "build_model", "build_trainer", "run"]

@@ -63,7 +63,7 @@ class HubError(Exception):
         self.status, self.code = status, code
 
 
-class ConnectionCut(Exception):
+class ConnectionCutError(Exception):
     """The connection ends here, without an answer or in the middle of one."""
 
 
@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         ("HEAD", r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
     ]
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.answer()
 
     do_HEAD = do_POST = do_PUT = do_GET
@@ -196,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
             self.body()
             headers = {"X-Error-Code": error.code, "X-Error-Message": str(error)}
             self.send(error.status, json.dumps({"error": str(error)}).encode(), headers)
-        except (ConnectionCut, ConnectionError):
+        except (ConnectionCutError, ConnectionError):
             self.close_connection = True
             self.connection.close()
 
@@ -223,19 +223,19 @@ class Handler(BaseHTTPRequestHandler):
                 parts.append(self.rfile.read(size))
                 self.rfile.readline()
                 if limit is not None and sum(map(len, parts)) >= limit:
-                    raise ConnectionCut
+                    raise ConnectionCutError
             self.rfile.readline()
             content = b"".join(parts)
         else:
             size = int(self.headers.get("Content-Length", 0))
             content = self.rfile.read(size if limit is None else min(size, limit))
         if limit is not None:
-            raise ConnectionCut
+            raise ConnectionCutError
         return content
 
     def send(self, status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> None:
         if self.fault is not None and self.fault.lose_answer:
-            raise ConnectionCut
+            raise ConnectionCutError
         self.send_response(status)
         headers = {"Content-Length": str(len(content)), **(headers or {})}
         for name, value in headers.items():
@@ -246,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.fault is not None and self.fault.answer_bytes is not None:
             self.wfile.write(content[: self.fault.answer_bytes])
             self.wfile.flush()
-            raise ConnectionCut
+            raise ConnectionCutError
         self.wfile.write(content)
 
     def send_json(self, content, status: int = 200) -> None:
@@ -387,9 +387,8 @@ class Handler(BaseHTTPRequestHandler):
                     if content is None or len(content) != value["size"]:
                         raise HubError(400, "MissingObject", f"{value['path']}: {value['oid']} was never uploaded")
                     files[value["path"]] = self.hub.entry(content, large=True)
-                elif key == "deletedFile":
-                    if files.pop(value["path"], None) is None:
-                        raise HubError(404, "EntryNotFound", f"A file with this name doesn't exist: {value['path']}")
+                elif key == "deletedFile" and files.pop(value["path"], None) is None:
+                    raise HubError(404, "EntryNotFound", f"A file with this name doesn't exist: {value['path']}")
             oid = self.hub.store(target, revision, files, header["summary"])
         self.send_json({"success": True, "commitOid": oid, "commitUrl": f"{self.hub.endpoint}/{repo}/commit/{oid}"})
 
