@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,21 @@ def plain_card(repo_id: str, base: str | None) -> ModelCard:
     )
 
 
+@cache
+def card_environment() -> Environment:
+    """Where the template is read from; compiled once a process."""
+    environment = Environment(
+        loader=FileSystemLoader(resource_folder("model_cards")),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        # A card is Markdown: what a sample says is shown, not interpreted by us.
+        autoescape=False,
+    )
+    # `int` rather than a format: it names the figure that is not there.
+    environment.filters["thousands"] = lambda value: f"{int(value):,}"
+    return environment
+
+
 def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
     """The text of the card.
 
@@ -81,16 +97,7 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
         jinja2.UndefinedError: the template shows a figure that the record does not hold, and names it.
     """
     check_record(record)
-    environment = Environment(
-        loader=FileSystemLoader(resource_folder("model_cards")),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        # A card is Markdown: what a sample says is shown, not interpreted by us.
-        autoescape=False,
-    )
-    # `int` rather than a format: it names the figure that is not there.
-    environment.filters["thousands"] = lambda value: f"{int(value):,}"
-    template = environment.get_template("TEMPLATE.md")
+    template = card_environment().get_template("TEMPLATE.md")
     place = repo_id or f"path/to/{record['name']}"
     return str(ModelCard(template.render(card_data=card_data(record), record=record, place=place)))
 

@@ -112,7 +112,7 @@ def push(
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return send(api, folder, name, private, revision, force)
-            except (HTTPError, RuntimeError) as error:
+            except (HTTPError, RuntimeError, json.JSONDecodeError) as error:
                 if attempt == ATTEMPTS or not is_transient(error):
                     raise
                 time.sleep(2**attempt)
@@ -332,7 +332,8 @@ def is_transient(error: Exception) -> bool:
     cause = error.__cause__ if isinstance(error, RuntimeError) else error
     if isinstance(cause, HfHubHTTPError):
         return cause.response.status_code in TRANSIENT
-    return isinstance(cause, HTTPError)
+    # A gateway in trouble answers with a page where JSON is expected.
+    return isinstance(cause, (HTTPError, json.JSONDecodeError))
 
 
 @contextmanager
@@ -354,6 +355,8 @@ def told(api: HfApi, name: str) -> Iterator[None]:
         raise InputError(f"{without_secrets(str(error))} ({without_secrets(str(error.__cause__))}) {again}") from error
     except InputError:
         raise
+    except json.JSONDecodeError as error:
+        raise InputError(f"{api.endpoint} does not answer as a Hub does. {again}") from error
     except ValueError as error:
         # Metadata of the card that the Hub refuses.
         raise InputError(f"the Hub refuses the push to {name}: {' '.join(without_secrets(str(error)).split())}") from error

@@ -8,7 +8,9 @@ import hashlib
 import itertools
 import json
 import re
+import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -95,7 +97,7 @@ class Hub:
         self.endpoint = f"http://127.0.0.1:{port}"
         # Bytes live under another origin, as on the real Hub: a token must not be sent there.
         self.storage = f"http://localhost:{port}"
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=self.httpd.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *exc):
@@ -145,6 +147,8 @@ class Hub:
 class Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    # Head and body of an answer are two packets, and the second would wait for the first to be acknowledged.
+    disable_nagle_algorithm = True
     # (method, pattern) -> name of the function that answers; `repo` may hold one slash.
     ROUTES = [
         ("GET", r"/api/whoami-v2", "whoami"),
@@ -166,12 +170,27 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer()
 
-    do_HEAD = do_POST = do_PUT = do_GET
+    def do_HEAD(self):
+        self.answer()
+
+    def do_POST(self):
+        self.answer()
+
+    def do_PUT(self):
+        self.answer()
 
     def log_message(self, *arguments):
         pass
 
     def answer(self) -> None:
+        try:
+            self.carry_out()
+        except (ConnectionCutError, ConnectionError):
+            self.close_connection = True
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def carry_out(self) -> None:
         self.fault = None
         self.body_read = False
         path = urlsplit(self.path).path
@@ -183,7 +202,8 @@ class Handler(BaseHTTPRequestHandler):
             if self.fault is not None and self.fault.status is not None:
                 self.body()
                 message = {"X-Error-Message": "told to fail"} | self.fault.headers
-                self.send(self.fault.status, json.dumps({"error": "told to fail"}).encode(), message)
+                # As a gateway does: a page where JSON is expected.
+                self.send(self.fault.status, b"<html>told to fail</html>", message)
                 return
             for method, pattern, name in self.ROUTES:
                 match = re.fullmatch(pattern, path)
@@ -196,9 +216,6 @@ class Handler(BaseHTTPRequestHandler):
             self.body()
             headers = {"X-Error-Code": error.code, "X-Error-Message": str(error)}
             self.send(error.status, json.dumps({"error": str(error)}).encode(), headers)
-        except (ConnectionCutError, ConnectionError):
-            self.close_connection = True
-            self.connection.close()
 
     def take_fault(self, path: str) -> Fault | None:
         for fault in self.hub.faults:
