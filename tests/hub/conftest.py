@@ -6,10 +6,11 @@ import sys
 import time
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_api
 from tests.conftest import ROOT
 from tests.hub.server import Hub
 from tests.recipes.test_run import recipe_values
+from transformers.utils import hub as transformers_hub
 
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.train import run
@@ -19,7 +20,12 @@ from hf_gpt.train import run
 def hub(monkeypatch):
     """A Hub that this process talks to, logged in as alice, without any pause between attempts."""
     with Hub() as hub:
+        # What libraries keep of HF_ENDPOINT from their import.
         monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        address = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(hf_api.api, "endpoint", hub.endpoint)
+        monkeypatch.setattr(transformers_hub, "_hf_api", None, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", hub.token)
