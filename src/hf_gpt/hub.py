@@ -346,13 +346,12 @@ def told(api: HfApi, name: str) -> Iterator[None]:
         raise InputError("HF_HUB_OFFLINE is set, so that nothing can be pushed: unset it.") from error
     except HfHubHTTPError as error:
         raise InputError(_http_message(error, name, again)) from error
-    except HTTPError as error:
+    except (HTTPError, ConnectionError, TimeoutError) as error:
         raise InputError(f"the connection to {api.endpoint} failed ({without_secrets(str(error))}). {again}") from error
-    except RuntimeError as error:
-        # huggingface_hub wraps what goes wrong in an upload thread.
-        if not isinstance(error.__cause__, HTTPError):
-            raise
-        raise InputError(f"{without_secrets(str(error))} ({without_secrets(str(error.__cause__))}) {again}") from error
+    except (RuntimeError, PermissionError) as error:
+        # What goes wrong in the upload threads of huggingface_hub, and in hf_xet.
+        reason = error if error.__cause__ is None else f"{error} {error.__cause__}"
+        raise InputError(f"the upload to {name} failed ({without_secrets(str(reason))}). {again}") from error
     except InputError:
         raise
     except json.JSONDecodeError as error:

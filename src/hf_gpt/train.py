@@ -428,7 +428,7 @@ def check_push(recipe: Recipe) -> None:
     """Raises `InputError` before the work when the recipe could not be pushed, or not to where it says."""
     arguments = recipe.training
     # `Trainer` sends the folder as it is with each checkpoint, the recipe included.
-    check_public(recipe_text(recipe), RECIPE_FILE)
+    check_public(recipe.values, RECIPE_FILE)
     if arguments.process_index == 0:
         check_repository(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo))
 

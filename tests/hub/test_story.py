@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import ROOT
-from tests.hub.test_load import alone, with_package
+from tests.hub.test_load import alone
 from tests.recipes.test_run import recipe_values, write_recipe
 
 from hf_gpt import records
@@ -20,22 +20,20 @@ from hf_gpt.errors import InputError
 from hf_gpt.train import run
 
 
-def test_readme_train_push_and_load_elsewhere_with_the_same_text(hub, trained, environment, tmp_path):
+def test_readme_train_push_and_load_elsewhere_with_the_same_text(hub, trained, told, environment, tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     part = text.split("<!-- sharing:begin -->")[1].split("<!-- sharing:end -->")[0]
     bash, python = (re.search(rf"```{kind}\n(.*?)```", part, flags=re.DOTALL)[1] for kind in ("bash", "python"))
     shutil.copytree(trained, tmp_path / "runs" / "quickstart")
-    pushes = [shlex.split(line) for line in bash.splitlines() if line.startswith("hf-gpt push")]
-    assert len(pushes) == 1
-    for arguments in pushes:
-        subprocess.run([sys.executable, "-m", "hf_gpt", *arguments[1:]], check=True, cwd=tmp_path, env=environment)
-    elsewhere = alone(python.replace("print(", "open('elsewhere.txt', 'w').write("), environment, tmp_path)
-    assert "Traceback" not in elsewhere
-    local = python.replace("alice/quickstart", str(trained)).replace("print(", "open('here.txt', 'w').write(")
-    with_package(f"import hf_gpt\n{local}".replace(", trust_remote_code=True", ""), environment, tmp_path)
-    here, there = ((tmp_path / name).read_text() for name in ("here.txt", "elsewhere.txt"))
-    assert here == there
-    assert len(here) > len("This movie is")
+    monkeypatch.chdir(tmp_path)
+    (push,) = [shlex.split(line) for line in bash.splitlines() if line.startswith("hf-gpt push")]
+    assert told(*push[1:])[0] == 0
+    alone(python.replace("print(", "open('elsewhere.txt', 'w').write("), environment, tmp_path)
+    here: dict = {}
+    local = python.replace('"alice/quickstart", trust_remote_code=True', repr(str(trained))).replace("print(", "text = (")
+    exec(local, here)
+    assert (tmp_path / "elsewhere.txt").read_text() == here["text"]
+    assert len(here["text"]) > len("This movie is")
 
 
 def test_a_recipe_pushes_checkpoints_and_then_its_record(hub, real_text, environment, tmp_path):
