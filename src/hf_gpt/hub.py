@@ -106,12 +106,12 @@ def push(
     """
     folder = Path(folder)
     name = repository_name(folder, repo)
-    collect(folder, name)
+    files = collect(folder, name).files
     api = open_hub()
     with told(api, name):
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return send(api, folder, name, private, revision, force)
+                return send(api, folder, files, name, private, revision, force)
             except (HTTPError, RuntimeError, json.JSONDecodeError) as error:
                 if attempt == ATTEMPTS or not is_transient(error):
                     raise
@@ -178,10 +178,9 @@ def collect(folder: Path, repo_id: str) -> Contents:
             check_public(read_json(folder / name), name)
     if RECORD_FILE in files:
         record = read_record(folder)
-        files[CARD_FILE] = measured_card(folder, record, repo_id)
+        check_measured(folder, record)
         files[RECIPE_FILE] = public_recipe(record)
-    else:
-        files[CARD_FILE] = unmeasured_card(folder, repo_id)
+    files[CARD_FILE] = card_of(folder, repo_id)
     return Contents(files, [name for name in names if name not in files])
 
 
@@ -235,27 +234,29 @@ def check_base(base: Any) -> None:
         raise InputError(f"adapter_config.json: base_model_name_or_path={base!r} is not on the Hub: {mend}") from error
 
 
-def measured_card(folder: Path, record: dict[str, Any], repo_id: str) -> bytes:
-    """The card that the record renders to, for weights that are the measured ones.
-
-    Raises:
-        InputError: the weights are others, the card was changed by hand, or it would show a figure that is not in the record.
-    """
+def check_measured(folder: Path, record: dict[str, Any]) -> None:
+    """Raises `InputError` when the weights are not the measured ones, or the card is not what the record renders to."""
     if record.get("model_sha256") != folder_hash(folder):
         raise InputError(
             f"the weights in {folder} are not those that {RECORD_FILE} was measured on (model_sha256): train again, or remove "
             f"{RECORD_FILE} to push them without figures."
         )
     try:
-        written, card = render_card(record), render_card(record, repo_id)
+        rendered = render_card(record)
     except jinja2.UndefinedError as error:
         raise InputError(f"{folder / RECORD_FILE} lacks what the card shows: {error}. Measure it, or run again.") from error
     path = folder / CARD_FILE
-    if path.is_file() and path.read_text(encoding="utf-8") != written:
+    if path.is_file() and path.read_text(encoding="utf-8") != rendered:
         raise InputError(
             f"{path} is not what {RECORD_FILE} renders to: a card shows only what was measured. `hf-gpt card {folder}` mends it."
         )
-    return card.encode()
+
+
+def card_of(folder: Path, repo_id: str) -> bytes:
+    """The card for that repository: of the record, or without a record the folder's own or one without figures."""
+    if (folder / RECORD_FILE).is_file():
+        return render_card(read_record(folder), repo_id).encode()
+    return unmeasured_card(folder, repo_id)
 
 
 def public_recipe(record: dict[str, Any]) -> bytes:
@@ -284,7 +285,9 @@ def unmeasured_card(folder: Path, repo_id: str) -> bytes:
 # ------------------------------------------------------------------------------------------------------- the sending
 
 
-def send(api: HfApi, folder: Path, name: str, private: bool, revision: str | None, force: bool) -> Pushed:
+def send(
+    api: HfApi, folder: Path, files: dict[str, Path | bytes], name: str, private: bool, revision: str | None, force: bool
+) -> Pushed:
     """One attempt: look at the repository, make it if need be, commit what differs. Safe to repeat at any point."""
     repo_id = full_name(api, name)
     try:
@@ -297,7 +300,7 @@ def send(api: HfApi, folder: Path, name: str, private: bool, revision: str | Non
     if revision is not None and not revision.startswith("refs/"):
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     before = api.model_info(repo_id, revision=revision)
-    files = collect(folder, repo_id).files
+    files = {**files, CARD_FILE: card_of(folder, repo_id)}
     present = [sibling.rfilename for sibling in before.siblings or []]
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationDelete(path) for path in present if matches(path, REPLACED) and "/" not in path and path not in files

@@ -196,16 +196,15 @@ def test_a_repository_of_something_else_is_left_alone_without_force(hub, folder,
 def test_what_somebody_pushes_meanwhile_is_not_overwritten(hub, folder, monkeypatch):
     push(folder)
     (folder / "loss.png").write_bytes(b"\x89PNG new")
-    collect = hub_module.collect
+    card_of = hub_module.card_of
 
     def meanwhile(path, repo_id):
-        hub.put(REPO, {"model.safetensors": b"theirs"})
-        return collect(path, repo_id)
+        if "/" in repo_id:
+            hub.put(REPO, {"model.safetensors": b"theirs"})
+        return card_of(path, repo_id)
 
     with monkeypatch.context() as patched:
-        patched.setattr(
-            hub_module, "collect", lambda path, name: meanwhile(path, name) if "/" in name else collect(path, name)
-        )
+        patched.setattr(hub_module, "card_of", meanwhile)
         with pytest.raises(InputError, match="changed by somebody else meanwhile"):
             push(folder)
     assert hub.files(REPO)["model.safetensors"] == b"theirs"
