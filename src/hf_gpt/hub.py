@@ -172,7 +172,7 @@ def collect(folder: Path, repo_id: str) -> Contents:
         raise InputError(f"{folder} is no folder: give the folder of a run, of an export or of an adapter.")
     names = sorted(path.name for path in folder.iterdir())
     files: dict[str, Path | bytes] = {name: folder / name for name in names if matches(name, PUSHED)}
-    check_complete(folder, files)
+    check_complete(folder, files, repo_id)
     for name in files:
         if matches(name, CHECKED):
             check_public(read_json(folder / name), name)
@@ -195,14 +195,14 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}): save the model again.") from error
 
 
-def check_complete(folder: Path, files: dict[str, Any]) -> None:
+def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
     """Raises `InputError` when the folder would not load, or when its run has not ended."""
     if not any(matches(name, WEIGHTS) for name in files):
         raise InputError(f"{folder} holds no weights in *.safetensors or *.gguf: give the folder of a finished run.")
     if (folder / RECIPE_FILE).is_file() and RECORD_FILE not in files:
         raise InputError(f"{folder} holds a run that has not ended: give its `hf-gpt train` command again first.")
     if "adapter_config.json" in files:
-        check_base(read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
+        check_base(read_json(folder / "adapter_config.json").get("base_model_name_or_path"), repo_id)
         return
     if "config.json" not in files:
         if not any(matches(name, ("*.gguf",)) for name in files):
@@ -223,11 +223,13 @@ def check_complete(folder: Path, files: dict[str, Any]) -> None:
             raise InputError(f"{folder} lacks {absent[0]}, which {index} names: save the model again.")
 
 
-def check_base(base: Any) -> None:
-    """Raises `InputError` when an adapter's base model is a folder, which nobody else has."""
+def check_base(base: Any, repo_id: str) -> None:
+    """Raises `InputError` when an adapter's base model is a folder, which nobody else has, or would be replaced by it."""
     mend = "push the base first, then put its owner/name into base_model_name_or_path of adapter_config.json."
     if not base or Path(base).exists():
         raise InputError(f"adapter_config.json: base_model_name_or_path={base!r} is not on the Hub: {mend}")
+    if base == repo_id:
+        raise InputError(f"{repo_id} is the base model of this adapter, which would take its place: give another --repo.")
     try:
         validate_repo_id(base)
     except HFValidationError as error:

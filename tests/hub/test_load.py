@@ -202,6 +202,7 @@ def test_trainer_models_and_adapters_push_themselves(hub, folder, told, environm
     assert {"modeling_hf_gpt.py", "layers_hf_gpt.py", "loss_hf_gpt.py", "configuration_hf_gpt.py"} <= set(
         hub.files("alice/trained")
     )
+    assert "is the base model of this adapter" in told("push", tmp_path / "adapter", "--repo", REPO)[1]
     assert told("push", tmp_path / "adapter", "--repo", "alice/adapter")[0] == 0
     files = hub.files("alice/adapter")
     assert set(files) == {".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors"}
