@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews test test-matrix conformance smollm2 quality style readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report test test-matrix conformance smollm2 data quality style readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -44,12 +44,19 @@ test-matrix:  ## Unit, parity and generation tests on the oldest and the newest 
 		$$venv/bin/python -m pytest tests/unit tests/parity tests/generation; \
 	done
 
+finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews model; writes benchmarks/records/finetune and docs/finetuning.md
+	[ -f runs/reviews/record.json ] || $(BIN)/hf-gpt train pretrain/reviews
+	$(BIN)/python -m benchmarks.finetune
+
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
 	$(BIN)/python -m pip install --quiet parameterized
 	$(BIN)/python -m tests.conformance --record
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
+
+data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
+	$(BIN)/python -m benchmarks.data
 
 quality: $(READY)  ## Lint, format check and types
 	$(BIN)/ruff check src tests benchmarks

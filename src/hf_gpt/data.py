@@ -2,6 +2,7 @@
 
 import codecs
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,17 +15,40 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from .errors import InputError
-from .packages import PACKAGES, read_package, sha256_of
+from .packages import PACKAGES, provenance, read_package, readers_hash, sha256_of
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text")
 SPLITS = ("train", "validation", "test")
-DATASET_KEYS = ("path", "name", "files", "text_column", "split", "streaming", "revision")
+DATASET_KEYS = (
+    "path",
+    "name",
+    "files",
+    "text_column",
+    "split",
+    "streaming",
+    "revision",
+    "columns",
+    "where",
+    "limit",
+    "validation",
+    "test",
+)
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """What a recipe's `dataset:` says. `path` is a package of `PACKAGES`, a file format, or a Hub id."""
+    """What a recipe's `dataset:` says. `path` is a package of `PACKAGES`, a file format, or a Hub id.
+
+    Attributes:
+        files: Files of a format, patterns among them.
+        text_column: The column that a language model reads.
+        split: Of a dataset on the Hub.
+        columns: For a task, its names of columns and what the dataset calls them.
+        where: Columns and the value that a row needs there to be used.
+        limit: Use only the first so many rows.
+        validation, test: A `dataset:` of the same kind that is held out, in place of a share of this one.
+    """
 
     path: str
     name: str | None = None
@@ -33,6 +57,11 @@ class TextSource:
     split: str = "train"
     streaming: bool = False
     revision: str | None = None
+    columns: dict[str, str] | None = None
+    where: dict[str, Any] | None = None
+    limit: int | None = None
+    validation: dict[str, Any] | str | None = None
+    test: dict[str, Any] | str | None = None
 
 
 def text_source(value: dict[str, Any] | str) -> TextSource:
@@ -97,14 +126,19 @@ def _not_utf8(path: Path, offset: int) -> InputError:
     )
 
 
-def load_rows(source: TextSource) -> Dataset | IterableDataset:
+def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dataset | IterableDataset:
     """The rows of a source, before any split of ours.
+
+    Args:
+        columns: Columns that have to be there; by default `text_column`.
 
     Raises:
         InputError: files, columns or a dataset that are not there, text that is not UTF-8, or no rows.
     """
     if source.path in PACKAGES:
-        rows = Dataset.from_generator(read_package, gen_kwargs={"name": source.path})
+        # The arguments are the key of datasets' cache of rows, which must not outlive the data or the code that read it.
+        state = {**provenance(PACKAGES[source.path]), "readers": readers_hash()}
+        rows = Dataset.from_generator(_package_rows, gen_kwargs={"name": source.path, "state": state})
     elif source.path in FILE_FORMATS:
         files = local_files(source)
         if source.path != "parquet":
@@ -113,14 +147,37 @@ def load_rows(source: TextSource) -> Dataset | IterableDataset:
         rows = _load_dataset(source, data_files=[str(file) for file in files], split="train")
     else:
         rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
-    columns = rows.column_names or []
-    if source.text_column not in columns:
-        raise InputError(
-            f"dataset: text_column={source.text_column!r} is not a column; the columns are {', '.join(columns) or 'none'}."
-        )
+    found = rows.column_names or []
+    for column in (source.text_column,) if columns is None else columns:
+        if column not in found:
+            name = "text_column=" if columns is None else "column "
+            raise InputError(f"dataset: {name}{column!r} is not a column; the columns are {', '.join(found) or 'none'}.")
+    rows = _chosen(rows, source)
     if isinstance(rows, Dataset) and len(rows) == 0:
         raise InputError(f"dataset: path={source.path!r} has no rows.")
     return rows
+
+
+def _chosen(rows, source: TextSource):
+    """The rows that `where` and `limit` keep."""
+    where = source.where or {}
+    for column in where:
+        if column not in (rows.column_names or []):
+            raise InputError(f"dataset: where names {column!r}, which is not a column; the columns are {rows.column_names}.")
+    if where:
+        rows = rows.filter(partial(_matches, where=where))
+    if source.limit is not None:
+        rows = rows.take(source.limit)
+    return rows
+
+
+def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
+    return all(row[column] == value for column, value in where.items())
+
+
+def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    del state
+    yield from read_package(name)
 
 
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
@@ -189,6 +246,102 @@ def split_rows(rows: Dataset, text_column: str, validation: float, test: float, 
                 "file of one text has one row) or a larger share."
             )
     return parts
+
+
+def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
+    """The rows of a task, their columns named as the task names them.
+
+    Args:
+        columns: The task's names of columns, and whether a row has to have them.
+
+    Raises:
+        InputError: a column that is not there, an unknown name in `columns`, a stream.
+    """
+    given = {"text": source.text_column, **(source.columns or {})}
+    unknown = sorted(set(source.columns or {}) - set(columns))
+    if unknown:
+        raise InputError(f"dataset: columns names {unknown[0]!r}; the columns of this task are {', '.join(columns)}.")
+    if source.streaming:
+        raise InputError("dataset: streaming=true is for language modelling: a task reads its rows as a whole.")
+    names = {column: given.get(column, column) for column in columns}
+    rows = load_rows(source, tuple(names[column] for column, is_needed in columns.items() if is_needed))
+    kept = {names[column]: column for column in columns if names[column] in rows.column_names}
+    rows = rows.select_columns(list(kept))
+    return rows.rename_columns({old: new for old, new in kept.items() if old != new})
+
+
+def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str, list]:
+    keys: dict[str, list] = {"hash": [], "identity": [], "is_empty": []}
+    for values in zip(*batch.values()):
+        row = dict(zip(batch, values))
+        of_group = row[group] if isinstance(row[group], str) else json.dumps(row[group], ensure_ascii=False)
+        keys["hash"].append(text_hash(of_group))
+        keys["identity"].append(text_hash(json.dumps(values, ensure_ascii=False, default=str)))
+        keys["is_empty"].append(
+            any(not row[name] or not str(row[name]).strip() for name in needed if not _is_number(row[name]))
+        )
+    return keys
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def task_splits(
+    source: TextSource, columns: dict[str, bool], group: tuple[str, ...], validation: float, test: float
+) -> tuple[DatasetDict, dict[str, int]]:
+    """Splits the rows of a task by a hash of one of their columns, or takes the held-out data that `dataset:` names.
+
+    Args:
+        columns: See `task_rows`.
+        group: Columns; the first that is there decides the split of a row.
+        validation, test: Shares that are held out where `dataset:` does not name held-out data.
+
+    Returns:
+        The splits, and how many rows were left out for which reason.
+
+    Raises:
+        InputError: see `task_rows`; or a split without rows.
+    """
+    needed = [column for column, is_needed in columns.items() if is_needed]
+    dropped = {"empty rows": 0, "repeated rows": 0}
+    shares = {"validation": validation, "test": test}
+    splits: dict[str, Dataset] = {}
+    for name in shares:
+        value = getattr(source, name)
+        if value is None:
+            continue
+        inherited = {"path": source.path, "columns": source.columns, "text_column": source.text_column}
+        held_out = text_source({**inherited, **(value if isinstance(value, dict) else {"path": value})})
+        splits[name], shares[name] = task_rows(held_out, columns), 0.0
+    rows = task_rows(source, columns)
+    column = next(name for name in group if name in rows.column_names)
+    keys = rows.map(
+        partial(_row_keys, needed=needed, group=column),
+        batched=True,
+        remove_columns=rows.column_names,
+        features=datasets.Features(
+            {"hash": datasets.Value("int64"), "identity": datasets.Value("int64"), "is_empty": datasets.Value("bool")}
+        ),
+        desc="Hashing rows",
+    ).with_format("numpy")[:]
+    is_full = ~np.asarray(keys["is_empty"])
+    dropped["empty rows"] = int((~is_full).sum())
+    full = np.flatnonzero(is_full)
+    first = full[np.sort(np.unique(np.asarray(keys["identity"])[full], return_index=True)[1])]
+    dropped["repeated rows"] = len(full) - len(first)
+    place = np.asarray(keys["hash"])[first] / 2.0**63
+    end = shares["validation"] + shares["test"]
+    chosen = {"train": place >= end, "validation": place < shares["validation"]}
+    chosen["test"] = (place >= shares["validation"]) & (place < end)
+    parts = {name: splits[name] if name in splits else rows.select(first[chosen[name]]) for name in SPLITS}
+    for name, part in parts.items():
+        if len(part) == 0:
+            raise InputError(
+                f"dataset: {len(first)} rows leave none for the {name} split: give more rows, a larger share, or "
+                f"dataset.{name if name != 'train' else 'files'}."
+            )
+    return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}
 
 
 def split_stream(rows: IterableDataset, text_column: str, validation: float, test: float) -> dict[str, IterableDataset]:
@@ -297,9 +450,7 @@ def fingerprint(source: TextSource, rows) -> dict[str, Any]:
     """What identifies the data in a record: no folder names, which would tell whose machine it was."""
     described: dict[str, Any] = {"path": source.path}
     if source.path in PACKAGES:
-        package = PACKAGES[source.path]
-        described |= {"version": package.version, "sha256": package.sha256}
-        described |= {"source": package.source, "license": package.license}
+        described |= provenance(PACKAGES[source.path])
     elif source.path in FILE_FORMATS:
         described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
     else:

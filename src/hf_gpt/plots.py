@@ -87,3 +87,43 @@ def _save(figure: Figure, path: Path) -> None:
 def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tuple[list[float], list[float]]:
     kept = [row for row in rows if key in row]
     return [row[against] for row in kept], [row[key] for row in kept]
+
+
+def plot_task(record: dict[str, Any], path: Path) -> None:
+    """Loss and the task's first figure on the validation split by step, with the test figure and the baselines', as a PNG.
+
+    Args:
+        record: A record of kind `finetune`.
+        path: Where the picture goes; written under another name first.
+    """
+    history = record["history"]
+    names = [name for name in record["test"] if name != "loss" and any(f"eval_{name}" in row for row in history)][:1]
+    figure = Figure(figsize=(8, 4 + 3 * len(names)), layout="constrained")
+    axes = figure.subplots(1 + len(names), 1, sharex=True, squeeze=False)[:, 0]
+    validation: dict[str, Any] = {"color": "#1f4e79", "marker": "o", "markersize": 3, "label": "validation"}
+    test: dict[str, Any] = {"color": "#2e7d32", "marker": "*", "markersize": 11, "linestyle": "none", "label": "test"}
+    axes[0].plot(*_by_step(history, "loss"), color="#9bb7d4", label="training")
+    axes[0].plot(*_by_step(history, "eval_loss"), **validation)
+    axes[0].plot(record["steps"], record["test"]["loss"], **test)
+    axes[0].set_ylabel("loss")
+    axes[0].set_title(record["name"])
+    for axis, name in zip(axes[1:], names):
+        axis.plot(*_by_step(history, f"eval_{name}"), **validation)
+        axis.plot(record["steps"], record["test"][name], **test)
+        for baseline in record["baselines"]:
+            if name in baseline:
+                axis.axhline(baseline[name], color="#b5651d", linestyle="--", linewidth=1)
+                label = f"{baseline['name']} {baseline[name]:.3g} (test)"
+                place = (0.02, baseline[name])
+                axis.annotate(label, place, xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+        axis.set_ylabel(name)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.legend(loc="best")
+    axes[-1].set_xlabel("step")
+    _save(figure, path)
+
+
+def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    kept = [row for row in rows if key in row]
+    return [row["step"] for row in kept], [row[key] for row in kept]

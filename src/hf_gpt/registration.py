@@ -5,6 +5,7 @@ from typing import Any
 import transformers
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
+from transformers.utils import is_peft_available
 
 from .modeling import modeling_hf_gpt
 from .modeling.configuration_hf_gpt import AUTO_MAP, GPTConfig
@@ -23,6 +24,9 @@ NAMES_BY_AUTO_CLASS: dict[str, Any] = {
 }
 
 
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
 def register() -> None:
     """Registers the config and every model class with `transformers`' auto classes, and their code with checkpoints."""
     AutoConfig.register(GPTConfig.model_type, GPTConfig, exist_ok=True)
@@ -34,6 +38,18 @@ def register() -> None:
         names[GPTConfig.model_type] = model_class.__name__
         # `transformers serve` and `transformers chat` read the class off the transformers module.
         setattr(transformers, model_class.__name__, model_class)
+    if is_peft_available():
+        register_lora_targets()
+
+
+def register_lora_targets() -> None:
+    """Lets `peft` know which modules an adapter goes to when `target_modules` is not given: all matrices of the blocks.
+
+    peft has no other way to be told than its own table.
+    """
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[GPTConfig.model_type] = list(LORA_TARGETS)
 
 
 __all__ = ["register"]

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,26 +17,33 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
-    TrainerCallback,
     set_seed,
 )
 from transformers.data.data_collator import torch_default_data_collator
-from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
 from . import data as text_data
-from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
+from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model, score
-from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
-from .optim import OPTIMIZERS, OptimizerSettings
 from .plots import plot_run
 from .presets import preset
-from .privacy import check_public
 from .records import RECORD_FILE, emissions, folder_hash, make_record, write_json
+from .runs import (
+    ProgressRecorder,
+    adapter_kind,
+    check_output_folder,
+    check_publishing,
+    claim_output_folder,
+    last_whole_checkpoint,
+    notice,
+    optimizer_arguments,
+    publish,
+    save_model,
+    with_adapter,
+)
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
@@ -66,16 +72,18 @@ def run(recipe: Recipe) -> dict[str, Any]:
     Raises:
         InputError: see the messages; nothing that was written before is lost.
     """
+    if recipe.task.task != "language-modeling":
+        # Its libraries for scoring and for preferences are of no use to pretraining, and slow to import.
+        from .finetune import run as finetune
+
+        return finetune(recipe)
     started = time.monotonic()
     folder = recipe.output_dir
     for line in recipe.notices:
         notice(line)
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
-    # Before the work: the record that ends it would be refused.
-    check_public(public_values(recipe), "the recipe")
-    if recipe.training.push_to_hub:
-        check_push(recipe)
+    check_publishing(recipe)
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
@@ -83,67 +91,15 @@ def run(recipe: Recipe) -> dict[str, Any]:
     model = build_model(recipe, tokenizer)
     claim_output_folder(folder, recipe)
     trainer = build_trainer(recipe, model, tokenizer, language_data)
+    before = score_before(recipe, model, language_data)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
-    save_model(trainer, tokenizer)
-    record = measure(recipe, trainer, tokenizer, language_data, started)
+    set_generation(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), tokenizer)
+    save_model(trainer)
+    record = measure(recipe, trainer, tokenizer, language_data, before, started)
     if trainer.is_world_process_zero():
         write_results(folder, record)
-        if recipe.training.push_to_hub:
-            push_results(recipe)
+        publish(recipe)
     return record
-
-
-def notice(message: str) -> None:
-    print(message, flush=True)
-
-
-# ------------------------------------------------------------------------------------------------ the output folder
-
-
-def check_output_folder(folder: Path, recipe: Recipe) -> None:
-    """Raises `InputError` when the folder holds something that this run must not replace."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output_dir={str(folder)!r} is a file: name a folder.")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    kept = folder / RECIPE_FILE
-    if not kept.is_file():
-        raise InputError(
-            f"output_dir={str(folder)!r} is not empty and holds no run: choose another folder. Even overwrite=true replaces runs only."
-        )
-    if recipe.run.overwrite:
-        return
-    if (folder / RECORD_FILE).is_file():
-        raise InputError(
-            f"output_dir={str(folder)!r} holds a finished run: choose another folder, or replace it with overwrite=true."
-        )
-    if not is_same_recipe(kept, recipe):
-        raise InputError(
-            f"output_dir={str(folder)!r} holds a run of another recipe: choose another folder, or replace it with overwrite=true."
-        )
-
-
-def claim_output_folder(folder: Path, recipe: Recipe) -> None:
-    """Makes the folder, or empties it for `overwrite: true`, and leaves the recipe in it."""
-    if recipe.training.process_index == 0:
-        if recipe.run.overwrite and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; one that was cut off is removed.
-
-    `Trainer` writes `trainer_state.json` last.
-    """
-    while (checkpoint := get_last_checkpoint(str(folder))) is not None:
-        if (Path(checkpoint) / "trainer_state.json").is_file():
-            notice(f"Going on from {checkpoint}.")
-            return checkpoint
-        notice(f"{checkpoint} was not written to its end and is removed.")
-        shutil.rmtree(checkpoint)
-    return None
 
 
 # ------------------------------------------------------------------------------------------------------------ data
@@ -220,7 +176,7 @@ def model_config(recipe: Recipe, vocab_size: int) -> GPTConfig:
         raise InputError(f"config: {error.__cause__ or error}") from error
 
 
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     """A model with random weights from `preset`, or the one that `model_name_or_path` names.
 
     Raises:
@@ -251,36 +207,10 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTraine
             f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
             f"set config.max_position_embeddings={recipe.data.block_size} for new weights."
         )
-    return model
+    return with_adapter(recipe, model, "AutoModelForCausalLM", has_new_tokens=False)
 
 
 # -------------------------------------------------------------------------------------------------------- training
-
-
-class ProgressRecorder(TrainerCallback):
-    """Adds to each row of the log how long the run has taken and how many tokens it has seen, across interruptions."""
-
-    def __init__(self, tokens_per_step: int):
-        self.tokens_per_step = tokens_per_step
-        self.last = time.monotonic()
-        self.last_step = 0
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.last, self.last_step = time.monotonic(), state.global_step
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        row = state.log_history[-1]
-        row["tokens"] = state.global_step * self.tokens_per_step
-        now = time.monotonic()
-        if "loss" in row:
-            if state.global_step > self.last_step:
-                row["tokens_per_second"] = (state.global_step - self.last_step) * self.tokens_per_step / (now - self.last)
-            self.last_step = state.global_step
-        before = next(
-            (entry["elapsed_seconds"] for entry in reversed(state.log_history[:-1]) if "elapsed_seconds" in entry), 0.0
-        )
-        row["elapsed_seconds"] = before + now - self.last
-        self.last = now
 
 
 def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -294,19 +224,7 @@ def build_trainer(
     recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
 ) -> Trainer:
     """The stock `Trainer`, with the optimizer of the recipe through its factory argument."""
-    arguments, options = recipe.training, recipe.run
-    rate = arguments.learning_rate
-    settings = OptimizerSettings(
-        lr=rate,
-        weight_decay=arguments.weight_decay,
-        embedding_lr=rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
-        head_lr=rate if options.head_learning_rate is None else options.head_learning_rate,
-        rest_lr=rate if options.rest_learning_rate is None else options.rest_learning_rate,
-        betas=(arguments.adam_beta1, arguments.adam_beta2),
-        eps=arguments.adam_epsilon,
-        momentum=options.muon_momentum,
-    )
-    factory = OPTIMIZERS[options.optimizer]
+    arguments = recipe.training
     validation = language_data.blocks["validation"]
     if recipe.data.max_eval_blocks is not None:
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
@@ -318,8 +236,7 @@ def build_trainer(
         eval_dataset=validation,
         data_collator=collate,
         processing_class=tokenizer,
-        # Typed for a class alone, but documented for a factory too.
-        optimizer_cls_and_kwargs=(lambda: factory, {"settings": settings}),  # type: ignore[arg-type]
+        optimizer_cls_and_kwargs=optimizer_arguments(recipe),
         callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
     )
 
@@ -327,13 +244,8 @@ def build_trainer(
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Weights, config with its whole `auto_map`, modeling code, tokenizer and generation config."""
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    # What is set for training only, the first by Trainer, would be kept in the saved config.
-    model.config.use_cache = True
-    if isinstance(model.config, GPTConfig):
-        model.config.fused_loss = False
+def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """How `generate` goes on from a text when it is told nothing else."""
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -343,14 +255,15 @@ def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
         top_p=0.95,
         max_new_tokens=128,
     )
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        # A pickle that nobody needs to load the model, and that a careful reader would not open.
-        (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
 def measure(
-    recipe: Recipe, trainer: Trainer, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData, started: float
+    recipe: Recipe,
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    language_data: LanguageData,
+    before: list[dict[str, Any]],
+    started: float,
 ) -> dict[str, Any]:
     """Test score, baselines on the same tokens, samples: the record of the run."""
     folder = recipe.output_dir
@@ -360,13 +273,14 @@ def measure(
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     scores = {
         "test": evaluate_language_model(model, test, bytes_per_token, batch_size, bf16).to_dict(),
-        "baselines": score_baselines(recipe, language_data, len(tokenizer)),
+        "baselines": [*score_baselines(recipe, language_data, len(tokenizer)), *before],
         "samples": write_samples(recipe, model, tokenizer),
     }
     return make_record(
         "train",
         name=folder.name,
         recipe=public_values(recipe),
+        adapter=adapter_kind(recipe),
         config=model.config.to_diff_dict(),
         parameters=model.num_parameters(),
         data=language_data.description,
@@ -382,6 +296,16 @@ def measure(
         **emissions(folder),
         **scores,
     )
+
+
+def score_before(recipe: Recipe, model: PreTrainedModel, language_data: LanguageData) -> list[dict[str, Any]]:
+    """The test score of a trained model before it goes on; nothing for new weights."""
+    if recipe.model.model_name_or_path is None:
+        return []
+    test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
+    batch_size = recipe.training.eval_batch_size
+    found = evaluate_language_model(model, test, bytes_per_token, batch_size, bool(recipe.training.bf16))
+    return [{"name": "the same model before", **found.to_dict()}]
 
 
 def score_baselines(recipe: Recipe, language_data: LanguageData, vocab_size: int) -> list[dict[str, Any]]:
@@ -422,22 +346,6 @@ def write_results(folder: Path, record: dict[str, Any]) -> None:
     plot_run(record, folder / "loss.png")
     write_json(folder / RECORD_FILE, record)
     write_card(folder)
-
-
-def check_push(recipe: Recipe) -> None:
-    """Raises `InputError` before the work when the recipe could not be pushed, or not to where it says."""
-    arguments = recipe.training
-    # `Trainer` sends the folder as it is with each checkpoint, the recipe included.
-    check_public(recipe.values, RECIPE_FILE)
-    if arguments.process_index == 0:
-        check_repository(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo))
-
-
-def push_results(recipe: Recipe) -> None:
-    """The record and its card in place of what `Trainer` pushed with the last checkpoint."""
-    arguments = recipe.training
-    pushed = push(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo), arguments.hub_revision)
-    notice(f"Pushed to {pushed.repo_id}, commit {pushed.commit}.")
 
 
 __all__ = ["LanguageData", "build_blocks", "build_model", "build_trainer", "run"]

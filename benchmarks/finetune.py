@@ -1,0 +1,152 @@
+"""Fine-tunes every packaged recipe, from the pretrained base and from new weights, and writes the table of docs/finetuning.md.
+
+python -m benchmarks.finetune [NAME ...]     the runs, all by default; one that has a record already is left out
+python -m benchmarks.finetune --table        the table alone, from the records that are there
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from hf_gpt.arguments import load_recipe
+from hf_gpt.fewshot import few_shot
+from hf_gpt.records import make_record, write_json
+from hf_gpt.train import run
+
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "benchmarks" / "records" / "finetune"
+PAGE = ROOT / "docs" / "finetuning.md"
+START, END = "<!-- table: start -->", "<!-- table: end -->"
+
+TASKS = (
+    "imdb",
+    "rotten-tomatoes",
+    "pairs",
+    "multiple-choice",
+    "question-answering",
+    "part-of-speech",
+    "summarization",
+    "chat",
+    "preference",
+    "chinese",
+)
+NEW_WEIGHTS = ("imdb", "rotten-tomatoes", "pairs", "multiple-choice", "question-answering", "part-of-speech", "summarization")
+LORA_RANKS = (2, 8, 32)
+FEW_SHOT = {"rotten-tomatoes": (0, 4), "question-answering": (0, 1)}
+# The figure that a row of the table shows, and the digits it has.
+FIGURES = {
+    "text-classification": ("accuracy", 3),
+    "multiple-choice": ("accuracy", 3),
+    "question-answering": ("f1", 1),
+    "token-classification": ("accuracy", 3),
+    "text-to-text": ("rougeL", 1),
+    "chat": ("loss", 3),
+    "preference": ("rewards/accuracies", 3),
+    "language-modeling": ("bits_per_byte", 3),
+}
+
+
+def runs() -> dict[str, tuple[str, list[str]]]:
+    """Recipe and overrides of each run, by its name."""
+    listed = {name: (f"finetune/{name}", []) for name in TASKS}
+    listed |= {f"{name}-new-weights": (f"finetune/{name}", ["random_weights=true"]) for name in NEW_WEIGHTS}
+    recipe = "lora/rotten-tomatoes"
+    listed |= {
+        f"rotten-tomatoes-lora-{rank}": (recipe, [f"lora.r={rank}", f"lora.lora_alpha={2 * rank}"]) for rank in LORA_RANKS
+    }
+    return listed
+
+
+def train(name: str) -> None:
+    recipe, overrides = runs()[name]
+    base = ["model_name_or_path=runs/report/chat"] if name == "preference" else []
+    record = run(load_recipe(recipe, [*overrides, *base, f"output_dir=runs/report/{name}"]))
+    write_json(RECORDS / f"{name}.json", record)
+    for folder in Path(f"runs/report/{name}").glob("checkpoint-*"):
+        shutil.rmtree(folder)
+
+
+def prompt(name: str) -> None:
+    scores = {}
+    for shots in FEW_SHOT[name]:
+        found = few_shot("runs/reviews", f"finetune/{name}", shots, limit=200)
+        scores[str(shots)] = {"figures": found.figures, "rows": found.rows, "shortened": found.shortened}
+    write_json(
+        RECORDS / f"{name}-few-shot.json", make_record("few-shot", recipe=f"finetune/{name}", base="reviews", scores=scores)
+    )
+
+
+def read(name: str) -> dict | None:
+    path = RECORDS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def cell(record: dict | None, figure: str, digits: int) -> str:
+    return "" if record is None or figure not in record["test"] else f"{record['test'][figure]:.{digits}f}"
+
+
+def table() -> str:
+    lines = [
+        "| recipe | figure on the test split | fine-tuned | from new weights | what a user would pick instead | minutes |",
+        "|---|---|---:|---:|---|---:|",
+    ]
+    for name in TASKS:
+        record = read(name)
+        if record is None:
+            continue
+        figure, digits = FIGURES[record.get("task", "language-modeling")]
+        others = [f"{row['name']}: {row[figure]:.{digits}f}" for row in record["baselines"] if figure in row]
+        cells = [f"`finetune/{name}`", figure, f"**{cell(record, figure, digits)}**"]
+        cells += [cell(read(f"{name}-new-weights"), figure, digits), "; ".join(others), f"{record['total_seconds'] / 60:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "The same task with adapters of several ranks:", ""]
+    lines += [
+        "| Rotten Tomatoes | accuracy | trained parameters | saved megabytes | peak memory, GiB | minutes of training |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    labels = {"rotten-tomatoes": "all weights"} | {f"rotten-tomatoes-lora-{rank}": f"LoRA, rank {rank}" for rank in LORA_RANKS}
+    for name, label in labels.items():
+        record = read(name)
+        if record is not None:
+            memory = record["peak_memory"]["host_bytes"] / 2**30
+            cells = [label, f"{record['test']['accuracy']:.3f}", f"{record['trainable_parameters']:,}"]
+            cells += [f"{record['saved_bytes'] / 1e6:.1f}", f"{memory:.1f}", f"{record['training_seconds'] / 60:.1f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "By prompting alone, no weight changed:",
+        "",
+        "| recipe | examples | rows | figures |",
+        "|---|---:|---:|---|",
+    ]
+    for name in FEW_SHOT:
+        record = read(f"{name}-few-shot")
+        for shots, found in (record["scores"] if record else {}).items():
+            figures = ", ".join(f"{key} {value:.3g}" for key, value in found["figures"].items())
+            lines.append(f"| `finetune/{name}` | {shots} | {found['rows']} | {figures} |")
+    return "\n".join(lines)
+
+
+def write_table() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    head, rest = text.split(START)
+    PAGE.write_text(f"{head}{START}\n{table()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    if arguments != ["--table"]:
+        for name in arguments or [*runs(), *(f"{name}-few-shot" for name in FEW_SHOT)]:
+            if read(name) is not None:
+                continue
+            if name.endswith("-few-shot"):
+                prompt(name.removesuffix("-few-shot"))
+            else:
+                train(name)
+    write_table()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,103 @@
+"""Adapters by `peft`: low-rank updates of a frozen model (Hu et al. 2021), on a base in 4 bits too (Dettmers et al. 2023)."""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import is_bitsandbytes_available
+
+from .errors import InputError
+
+
+# peft knows these four kinds of head; the others keep their own new weights by name.
+TASK_TYPES = {
+    "AutoModelForCausalLM": "CAUSAL_LM",
+    "AutoModelForSequenceClassification": "SEQ_CLS",
+    "AutoModelForTokenClassification": "TOKEN_CLS",
+    "AutoModelForQuestionAnswering": "QUESTION_ANS",
+}
+HEAD_WEIGHTS = {"AutoModelForMultipleChoice": ["score"]}
+
+
+def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, is_tied: bool) -> LoraConfig:
+    """The adapter that a recipe asks for.
+
+    Args:
+        auto_class: Name of the auto class of the model.
+        values: Fields of `peft.LoraConfig`.
+        has_new_tokens: Whether the tokenizer has grown: then the embeddings are trained and saved with the adapter.
+        is_tied: Whether the output matrix is the token embedding.
+
+    Raises:
+        InputError: an unknown field, or values that exclude each other.
+    """
+    known = set(LoraConfig.__dataclass_fields__)
+    for key in values:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " See the documentation of peft.LoraConfig."
+            raise InputError(f"lora: {key!r} is not a field of LoraConfig.{hint}")
+    given = {"task_type": TASK_TYPES.get(auto_class), "modules_to_save": HEAD_WEIGHTS.get(auto_class), **values}
+    if has_new_tokens and given["modules_to_save"] is None and "trainable_token_indices" not in given:
+        given["modules_to_save"] = ["embed_tokens"] if is_tied else ["embed_tokens", "lm_head"]
+        given["ensure_weight_tying"] = is_tied
+    try:
+        return LoraConfig(**given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"lora: {error}") from error
+
+
+def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    """A frozen model with a new adapter.
+
+    Raises:
+        InputError: `target_modules` that match nothing.
+    """
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise InputError(f"lora: {' '.join(str(error).split())}") from error
+
+
+def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
+    """A trained adapter, to be trained further.
+
+    Raises:
+        InputError: no adapter there, or one that was made for another base.
+    """
+    path = Path(folder) / "adapter_config.json"
+    if not path.is_file():
+        raise InputError(f"adapter={folder!r} has no adapter_config.json: give the folder of a run with lora.")
+    trained_on = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
+    if Path(trained_on).name != Path(base).name:
+        raise InputError(
+            f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."
+        )
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"adapter={folder!r} does not fit model_name_or_path={base!r}: {str(error).splitlines()[-1]}"
+        ) from error
+
+
+def four_bit_config() -> BitsAndBytesConfig:
+    """How the base of a `qlora` run is held: NormalFloat of 4 bits, its constants quantized too (Dettmers et al. 2023).
+
+    Raises:
+        InputError: no NVIDIA GPU, or no bitsandbytes.
+    """
+    if not torch.cuda.is_available():
+        raise InputError("qlora needs an NVIDIA GPU, and none is here: use lora, which trains the same adapter.")
+    if not is_bitsandbytes_available():
+        raise InputError("qlora needs bitsandbytes: pip install bitsandbytes, or use lora.")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

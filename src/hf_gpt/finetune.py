@@ -1,0 +1,339 @@
+"""Fine-tuning, from recipe to finished folder: `run` is its table of contents."""
+
+import math
+import time
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset, IterableDataset
+from peft import PeftModel
+from tqdm.auto import tqdm
+from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from . import data as text_data
+from .adapters import four_bit_config
+from .arguments import Recipe, public_values
+from .cards import write_card
+from .errors import InputError
+from .modeling.configuration_hf_gpt import GPTConfig
+from .plots import plot_task
+from .records import RECORD_FILE, emissions, folder_hash, make_record, write_json
+from .runs import (
+    ProgressRecorder,
+    adapter_kind,
+    check_output_folder,
+    check_publishing,
+    claim_output_folder,
+    last_whole_checkpoint,
+    notice,
+    optimizer_arguments,
+    publish,
+    save_model,
+    with_adapter,
+)
+from .tasks import TASKS, Task, TaskSettings
+from .tokenizer import load_tokenizer
+
+
+def run(recipe: Recipe) -> dict[str, Any]:
+    """Fine-tunes what a recipe says and writes a complete model or adapter repository into its `output_dir`.
+
+    Returns:
+        The record of the run, as in its `record.json`.
+
+    Raises:
+        InputError: see the messages; nothing that was written before is lost.
+    """
+    started = time.monotonic()
+    folder = recipe.output_dir
+    for line in recipe.notices:
+        notice(line)
+    set_seed(recipe.training.seed)
+    check_output_folder(folder, recipe)
+    check_publishing(recipe)
+    task = build_task(recipe)
+    with recipe.training.main_process_first(desc="data"):
+        source = text_data.text_source(recipe.data.dataset)
+        shares = recipe.data.validation_share, recipe.data.test_share
+        splits, dropped = text_data.task_splits(source, task.columns, task.group, *shares)
+        encoded = task.prepare(splits)
+    for line in count_lines(dropped, task):
+        notice(line)
+    model = build_model(recipe, task)
+    claim_output_folder(folder, recipe)
+    trainer = TRAINERS[task.trainer](recipe, task, model, encoded)
+    before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    save_model(trainer)
+    description = {**text_data.fingerprint(source, None), "splits": {name: len(rows) for name, rows in splits.items()}}
+    record = measure(recipe, trainer, task, encoded, before, {"dropped": dropped, **description}, started)
+    if trainer.is_world_process_zero():
+        plot_task(record, folder / "loss.png")
+        write_json(folder / RECORD_FILE, record)
+        write_card(folder)
+        publish(recipe)
+    return record
+
+
+def build_task(recipe: Recipe) -> Task:
+    """The task of the recipe, with the tokenizer that it names or its model's."""
+    arguments = recipe.task
+    tokenizer = load_tokenizer(recipe.data.tokenizer or str(recipe.model.model_name_or_path))
+    if tokenizer.pad_token_id is None:
+        raise InputError("tokenizer: it has no pad_token, which fills short rows up: set one and save it again.")
+    settings = TaskSettings(
+        max_length=arguments.max_length,
+        stride=arguments.stride,
+        no_answer_threshold=arguments.no_answer_threshold,
+        prompt=arguments.prompt,
+        max_new_tokens=arguments.max_new_tokens,
+        max_test_rows=arguments.max_test_rows,
+        class_names=arguments.class_names,
+    )
+    return TASKS[arguments.task](tokenizer, settings)
+
+
+def count_lines(dropped: dict[str, int], task: Task) -> list[str]:
+    """What was cut or left out, a line each."""
+    lines = [f"{count:,} {reason} are left out." for reason, count in dropped.items()]
+    for split, counts in task.counts.items():
+        lines += [f"{split}: {count:,} {reason}." for reason, count in counts.items()]
+    return lines
+
+
+# ----------------------------------------------------------------------------------------------------------- model
+
+
+def model_config(recipe: Recipe, task: Task) -> Any:
+    """The trained model's config with what the task and the recipe change in it."""
+    name, overrides = str(recipe.model.model_name_or_path), recipe.model.config
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model_name_or_path={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+    known = set(GPTConfig.__dataclass_fields__) if isinstance(config, GPTConfig) else set(config.to_dict())
+    for key in overrides:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"config: {key!r} is not a field of {type(config).__name__}.{hint}")
+    for key, value in {**task.config, **overrides}.items():
+        setattr(config, key, value)
+    config.pad_token_id = task.tokenizer.pad_token_id
+    if isinstance(config, GPTConfig):
+        try:
+            config.validate_architecture()
+        except ValueError as error:
+            raise InputError(f"config: {error}") from error
+    limit = config.max_position_embeddings
+    if recipe.task.max_length > limit:
+        raise InputError(
+            f"max_length={recipe.task.max_length} is more than the model's max_position_embeddings={limit}: make it shorter."
+        )
+    return config
+
+
+def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
+    """The trained model with the head of the task, its vocabulary grown with the tokenizer's, with an adapter if asked for."""
+    arguments, name = recipe.task, str(recipe.model.model_name_or_path)
+    config = model_config(recipe, task)
+    auto_class = getattr(transformers, task.auto_class)
+    attention = recipe.model.attn_implementation
+    try:
+        if arguments.random_weights:
+            model = auto_class.from_config(config, attn_implementation=attention)
+        else:
+            quantized = {"quantization_config": four_bit_config()} if arguments.qlora is not None else {}
+            model = auto_class.from_pretrained(
+                name, config=config, attn_implementation=attention, dtype=torch.float32, **quantized
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"the model {name!r} cannot be built: {' '.join(str(error).split())}") from error
+    has_new_tokens = len(task.tokenizer) > model.config.vocab_size
+    if has_new_tokens:
+        model.resize_token_embeddings(len(task.tokenizer))
+    if task.auto_class == "AutoModelForCausalLM":
+        model.generation_config.eos_token_id = task.tokenizer.eos_token_id
+        model.generation_config.pad_token_id = task.tokenizer.pad_token_id
+    return with_adapter(recipe, model, task.auto_class, has_new_tokens)
+
+
+# -------------------------------------------------------------------------------------------------------- training
+
+
+def in_order(rows: Dataset) -> IterableDataset:
+    """Rows whose predictions come in their order: `Trainer` groups those of a dataset with a length by their lengths, even to
+    evaluate, and a task finds the row of a prediction by its place."""
+    return rows.to_iterable_dataset()
+
+
+def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
+    """transformers' own."""
+    return Trainer(
+        model=model,
+        args=recipe.training,
+        train_dataset=encoded["train"],
+        eval_dataset=in_order(encoded["validation"]),
+        data_collator=task.collator(),
+        processing_class=task.tokenizer,
+        compute_metrics=lambda prediction: task.metrics(prediction.predictions, "validation"),
+        optimizer_cls_and_kwargs=optimizer_arguments(recipe),
+        callbacks=[ProgressRecorder()],
+    )
+
+
+def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
+    """TRL's, for a loss over a part of the text: the completion of a prompt, or what the assistant says, then packed."""
+    is_chat = "messages" in encoded["train"].column_names
+    arguments = SFTConfig(
+        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
+        max_length=recipe.task.max_length,
+        packing=is_chat,
+        eval_packing=False,
+        assistant_only_loss=is_chat,
+    )
+    return SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        processing_class=task.tokenizer,
+        optimizer_cls_and_kwargs=optimizer_arguments(recipe),
+        callbacks=[ProgressRecorder()],
+    )
+
+
+def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
+    """TRL's, against the model as it was."""
+    arguments = DPOConfig(
+        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values}, max_length=recipe.task.max_length
+    )
+    return DPOTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        processing_class=task.tokenizer,
+        callbacks=[ProgressRecorder()],
+    )
+
+
+TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
+
+
+# --------------------------------------------------------------------------------------------------------- results
+
+
+def evaluate(trainer: Trainer, task: Task, test: Dataset) -> dict[str, float]:
+    """The figures of the test split: the task's own, beside the loss."""
+    if task.trainer == "trainer":
+        trainer.compute_metrics = None
+        output = trainer.predict(in_order(test), metric_key_prefix="test")
+        return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output.predictions, "test")}
+    found = trainer.evaluate(test)
+    kept = {name.removeprefix("eval_"): value for name, value in found.items()}
+    wanted = ("loss", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
+    result = {name: kept[name] for name in wanted if name in kept}
+    if task.trainer == "sft":
+        result["perplexity"] = math.exp(min(result["loss"], 700))
+        if "prompt" in test.column_names:
+            result |= task.metrics(answers(trainer, task, test), "test")
+    return result
+
+
+@torch.inference_mode()
+def answers(trainer: Trainer, task: Task, rows: Dataset, batch_size: int = 16) -> list[str]:
+    """The likeliest continuation of each prompt, token by token."""
+    model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    was_training, tokenizer = model.training, task.tokenizer
+    model.eval()
+    prompts = list(rows["prompt"])[: task.settings.max_test_rows]
+    texts = []
+    for first in tqdm(range(0, len(prompts), batch_size), desc="Generating", unit="batch", leave=False):
+        inputs = tokenizer(
+            prompts[first : first + batch_size],
+            add_special_tokens=False,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        ).to(model.device)
+        output = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=task.settings.max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+        )
+        new = output[:, inputs["input_ids"].shape[1] :]
+        texts += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+    model.train(was_training)
+    return texts
+
+
+def measure(
+    recipe: Recipe,
+    trainer: Trainer,
+    task: Task,
+    encoded: dict[str, Dataset],
+    before: dict[str, float] | None,
+    data: dict[str, Any],
+    started: float,
+) -> dict[str, Any]:
+    """Test figures beside what a user would pick instead: the record of the run."""
+    folder, model = recipe.output_dir, trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    test = evaluate(trainer, task, encoded["test"])
+    if not np.isfinite(test["loss"]):
+        raise InputError(
+            f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with overwrite=true."
+        )
+    baselines = task.baselines(encoded) if recipe.task.task_baselines else []
+    if before is not None:
+        baselines = [{"name": "the same model before fine-tuning", **before}, *baselines]
+    parameters = list(model.parameters())
+    weights = list(folder.glob("*.safetensors"))
+    return make_record(
+        "finetune",
+        name=folder.name,
+        task=recipe.task.task,
+        auto_class=task.auto_class,
+        config={key: value for key, value in task.config.items() if key == "num_labels"},
+        recipe=public_values(recipe),
+        base=Path(str(recipe.model.model_name_or_path)).name,
+        base_sha256=base_hash(str(recipe.model.model_name_or_path)),
+        random_weights=recipe.task.random_weights,
+        adapter=adapter_kind(recipe),
+        parameters=sum(parameter.numel() for parameter in parameters),
+        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        saved_bytes=sum(path.stat().st_size for path in weights),
+        data={**data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
+        model_sha256=folder_hash(folder),
+        steps=trainer.state.global_step,
+        epochs=trainer.state.epoch,
+        training_seconds=history[-1]["elapsed_seconds"],
+        total_seconds=time.monotonic() - started,
+        precision="bfloat16" if recipe.training.bf16 else "float32",
+        compiled=bool(recipe.training.torch_compile),
+        history=[finite(row) for row in history],
+        test=finite(test),
+        baselines=[finite(row) for row in baselines],
+        **emissions(folder),
+    )
+
+
+def base_hash(name: str) -> str | None:
+    """The hash of the weights that were started from, when they lie in a folder."""
+    return folder_hash(Path(name)) if Path(name).is_dir() else None
+
+
+def finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without numbers that JSON has not: the correlation of a constant is none."""
+    return {key: value for key, value in row.items() if not isinstance(value, float) or np.isfinite(value)}
+
+
+__all__ = ["build_model", "build_task", "run"]

@@ -1,0 +1,179 @@
+"""What every run shares: its folder, its progress, its optimizer, and what it leaves of a trained model."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import get_last_checkpoint
+
+from .adapters import add_adapter, load_adapter, lora_config
+from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
+from .errors import InputError
+from .hub import check_repository, push
+from .modeling.configuration_hf_gpt import GPTConfig
+from .optim import OPTIMIZERS, OptimizerSettings
+from .privacy import check_public
+from .records import RECORD_FILE
+
+
+def notice(message: str) -> None:
+    print(message, flush=True)
+
+
+# ------------------------------------------------------------------------------------------------ the output folder
+
+
+def check_output_folder(folder: Path, recipe: Recipe) -> None:
+    """Raises `InputError` when the folder holds something that this run must not replace."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output_dir={str(folder)!r} is a file: name a folder.")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    kept = folder / RECIPE_FILE
+    if not kept.is_file():
+        raise InputError(
+            f"output_dir={str(folder)!r} is not empty and holds no run: choose another folder. Even overwrite=true replaces runs only."
+        )
+    if recipe.run.overwrite:
+        return
+    if (folder / RECORD_FILE).is_file():
+        raise InputError(
+            f"output_dir={str(folder)!r} holds a finished run: choose another folder, or replace it with overwrite=true."
+        )
+    if not is_same_recipe(kept, recipe):
+        raise InputError(
+            f"output_dir={str(folder)!r} holds a run of another recipe: choose another folder, or replace it with overwrite=true."
+        )
+
+
+def claim_output_folder(folder: Path, recipe: Recipe) -> None:
+    """Makes the folder, or empties it for `overwrite: true`, and leaves the recipe in it."""
+    if recipe.training.process_index == 0:
+        if recipe.run.overwrite and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; one that was cut off is removed.
+
+    `Trainer` writes `trainer_state.json` last.
+    """
+    while (checkpoint := get_last_checkpoint(str(folder))) is not None:
+        if (Path(checkpoint) / "trainer_state.json").is_file():
+            notice(f"Going on from {checkpoint}.")
+            return checkpoint
+        notice(f"{checkpoint} was not written to its end and is removed.")
+        shutil.rmtree(checkpoint)
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ training
+
+
+class ProgressRecorder(TrainerCallback):
+    """Adds to each row of the log how long the run has taken, across interruptions, and how many tokens it has seen.
+
+    Args:
+        tokens_per_step: 0 where steps are of different length: then the rows do not tell.
+    """
+
+    def __init__(self, tokens_per_step: int = 0):
+        self.tokens_per_step = tokens_per_step
+        self.last = time.monotonic()
+        self.last_step = 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.last, self.last_step = time.monotonic(), state.global_step
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        row = state.log_history[-1]
+        now = time.monotonic()
+        if self.tokens_per_step:
+            row["tokens"] = state.global_step * self.tokens_per_step
+        if "loss" in row and self.tokens_per_step:
+            if state.global_step > self.last_step:
+                row["tokens_per_second"] = (state.global_step - self.last_step) * self.tokens_per_step / (now - self.last)
+            self.last_step = state.global_step
+        before = next(
+            (entry["elapsed_seconds"] for entry in reversed(state.log_history[:-1]) if "elapsed_seconds" in entry), 0.0
+        )
+        row["elapsed_seconds"] = before + now - self.last
+        self.last = now
+
+
+def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
+    """The optimizer of the recipe, as `Trainer(optimizer_cls_and_kwargs=...)` takes a factory."""
+    arguments, options = recipe.training, recipe.run
+    rate = arguments.learning_rate
+    settings = OptimizerSettings(
+        lr=rate,
+        weight_decay=arguments.weight_decay,
+        embedding_lr=rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
+        head_lr=rate if options.head_learning_rate is None else options.head_learning_rate,
+        rest_lr=rate if options.rest_learning_rate is None else options.rest_learning_rate,
+        betas=(arguments.adam_beta1, arguments.adam_beta2),
+        eps=arguments.adam_epsilon,
+        momentum=options.muon_momentum,
+    )
+    factory = OPTIMIZERS[options.optimizer]
+    return lambda: factory, {"settings": settings}
+
+
+def with_adapter(recipe: Recipe, model: PreTrainedModel, auto_class: str, has_new_tokens: bool) -> PreTrainedModel | PeftModel:
+    """The model with the adapter that the recipe asks for or names; as it is when it asks for none."""
+    arguments = recipe.task
+    if arguments.adapter is not None:
+        return load_adapter(model, arguments.adapter, str(recipe.model.model_name_or_path))
+    values = arguments.lora if arguments.lora is not None else arguments.qlora
+    if values is None:
+        return model
+    return add_adapter(model, lora_config(auto_class, values, has_new_tokens, model.config.tie_word_embeddings))
+
+
+def adapter_kind(recipe: Recipe) -> str | None:
+    """Which kind of adapter a run leaves; `None` for a whole model."""
+    if recipe.task.qlora is not None:
+        return "qlora"
+    return "lora" if recipe.task.lora is not None or recipe.task.adapter is not None else None
+
+
+def save_model(trainer: Trainer) -> None:
+    """Weights (or the adapter), config with its whole `auto_map`, modeling code, tokenizer and generation config."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    # What is set for training only, the first by Trainer, would be kept in the saved config.
+    model.config.use_cache = True
+    if isinstance(model.config, GPTConfig):
+        model.config.fused_loss = False
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        # A pickle that nobody needs to load the model, and that a careful reader would not open.
+        (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------ publishing
+
+
+def check_publishing(recipe: Recipe) -> None:
+    """Raises `InputError` before the work when the record that ends it, or a push that the recipe asks for, would be refused."""
+    check_public(public_values(recipe), "the recipe")
+    arguments = recipe.training
+    if not arguments.push_to_hub:
+        return
+    # `Trainer` sends the folder as it is with each checkpoint, the recipe included.
+    check_public(recipe.values, RECIPE_FILE)
+    if arguments.process_index == 0:
+        check_repository(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo))
+
+
+def publish(recipe: Recipe) -> None:
+    """Where the recipe asks for a push: the record and its card in place of what `Trainer` pushed with the last checkpoint."""
+    arguments = recipe.training
+    if arguments.push_to_hub:
+        pushed = push(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo), arguments.hub_revision)
+        notice(f"Pushed to {pushed.repo_id}, commit {pushed.commit}.")

@@ -1,0 +1,69 @@
+"""The right one of several continuations (Radford et al. 2018, section 3.3: question answering and commonsense reasoning)."""
+
+from collections import Counter
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset
+from transformers import DataCollatorForMultipleChoice
+
+from ..errors import InputError
+from ..metrics import Accuracy, compute
+from .task import Task
+
+
+class MultipleChoice(Task):
+    """`question`, a list of `choices`, and `label`, the index of the right one.
+
+    Each choice is read after the question; the vector of the last token is scored, and softmax goes over the choices.
+    """
+
+    auto_class: ClassVar[str] = "AutoModelForMultipleChoice"
+    columns: ClassVar[dict[str, bool]] = {"question": True, "choices": True, "label": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "question")
+    best_metric: ClassVar[str] = "accuracy"
+
+    def learn(self, train: Dataset) -> None:
+        self.choices = len(train[0]["choices"])
+        if self.choices < 2:
+            raise InputError("column 'choices' has fewer than two choices in the first row: there is nothing to choose.")
+
+    def encode(self, split: str, rows: Dataset) -> Dataset:
+        inputs, masks, labels = [], [], []
+        for number, row in enumerate(rows):
+            if len(row["choices"]) != self.choices:
+                raise InputError(
+                    f"row {number} of the {split} split has {len(row['choices'])} choices, the first row of the train split "
+                    f"{self.choices}: give each row as many, or leave rows out with dataset.where."
+                )
+            label = row["label"]
+            if not isinstance(label, int) or not 0 <= label < self.choices:
+                raise InputError(
+                    f"row {number} of the {split} split has label {label!r}: give the index of the right choice, 0 to "
+                    f"{self.choices - 1}."
+                )
+            question, *choices = self.token_ids([row["question"], *row["choices"]])
+            inputs.append([self.fitted(split, [question, choice]) for choice in choices])
+            masks.append([[1] * len(ids) for ids in inputs[-1]])
+            labels.append(label)
+        return Dataset.from_dict({"input_ids": inputs, "attention_mask": masks, "labels": labels})
+
+    def collator(self) -> Any:
+        return DataCollatorForMultipleChoice(self.tokenizer, pad_to_multiple_of=64)
+
+    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
+        return compute((Accuracy,), np.asarray(predictions).argmax(-1), self.rows[split]["label"])
+
+    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+        """The place that is right most often, and the choice whose words occur most in the question."""
+        test = self.rows["test"]
+        most = Counter(self.rows["train"]["label"]).most_common(1)[0][0]
+        shared = []
+        for row in test:
+            words = set(row["question"].lower().split())
+            overlaps = [np.mean([word in words for word in choice.lower().split() or [""]]) for choice in row["choices"]]
+            shared.append(int(np.argmax(overlaps)))
+        return [
+            {"name": f"always choice {most + 1}", **compute((Accuracy,), [most] * len(test), test["label"])},
+            {"name": "choice that shares most words with the question", **compute((Accuracy,), shared, test["label"])},
+        ]

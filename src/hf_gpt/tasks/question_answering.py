@@ -1,0 +1,126 @@
+"""Answers that stand in a text, in the format of SQuAD (Rajpurkar et al. 2016 and 2018)."""
+
+import re
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset
+from transformers import DataCollatorWithPadding
+
+from ..errors import InputError
+from ..metrics import AnswerMatch, answer_f1, compute
+from .task import Task
+
+
+# Longest answer in tokens, and how many of the best starts and ends are paired.
+LONGEST_ANSWER = 30
+CANDIDATES = 20
+
+
+class QuestionAnswering(Task):
+    """`question`, `context` and `answers: {text: [...], answer_start: [...]}`; a row without any has no answer in its text.
+
+    The question is read before the text, so that a causal model knows what it looks for. A text that is too long becomes several
+    windows. "No answer here" is the last token of a window, the only one that has read all of it.
+    """
+
+    auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
+    columns: ClassVar[dict[str, bool]] = {"question": True, "context": True, "answers": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "context")
+    best_metric: ClassVar[str] = "f1"
+
+    def learn(self, train: Dataset) -> None:
+        self.windows: dict[str, list[dict[str, Any]]] = {}
+
+    def encode(self, split: str, rows: Dataset) -> Dataset:
+        windows = []
+        for number, row in enumerate(rows):
+            start, end = self.answer_span(split, number, row)
+            # As everywhere in these texts, a part ends with the boundary token.
+            question = [self.boundary(), *self.token_ids([row["question"]])[0], self.boundary()]
+            room = self.settings.max_length - len(question) - 1
+            if room <= self.settings.stride:
+                raise InputError(
+                    f"row {number} of the {split} split has a question of {len(question) - 2} tokens, which leaves no room for its "
+                    f"text: max_length={self.settings.max_length} has to exceed question and stride={self.settings.stride}."
+                )
+            encoding = self.tokenizer(row["context"], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
+            step = room - self.settings.stride
+            firsts = range(0, max(len(ids) - self.settings.stride, 1), step)
+            if len(firsts) > 1:
+                self.counts[split]["texts split into windows"] += 1
+            for first in firsts:
+                part = offsets[first : first + room]
+                last = len(question) + len(part)
+                inside = [i for i, (left, right) in enumerate(part) if left < end and right > start] if end > start else []
+                whole = inside and part[inside[0]][0] <= start and part[inside[-1]][1] >= end
+                windows.append(
+                    {
+                        "input_ids": [*question, *ids[first : first + room], self.boundary()],
+                        "start_positions": len(question) + inside[0] if whole else last,
+                        "end_positions": len(question) + inside[-1] if whole else last,
+                        "row": number,
+                        "begins": len(question),
+                        "offsets": part,
+                    }
+                )
+        self.windows[split] = windows
+        names = ("input_ids", "start_positions", "end_positions")
+        return Dataset.from_dict({name: [window[name] for window in windows] for name in names})
+
+    @staticmethod
+    def answer_span(split: str, number: int, row: dict[str, Any]) -> tuple[int, int]:
+        """First and last-plus-one character of the first answer; `(0, 0)` without any."""
+        texts = row["answers"]["text"]
+        if not texts:
+            return 0, 0
+        start = row["answers"]["answer_start"][0]
+        end = start + len(texts[0])
+        if row["context"][start:end] != texts[0]:
+            raise InputError(
+                f"row {number} of the {split} split: the answer {texts[0]!r} does not stand at answer_start={start} of its context: "
+                "mend the row or leave it out."
+            )
+        return start, end
+
+    def collator(self) -> Any:
+        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=64)
+
+    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
+        starts, ends = predictions
+        # The windows of a text agree that it has no answer only as far as the least sure of them.
+        best = [("", -np.inf, np.inf)] * len(self.rows[split])
+        for window, start_logits, end_logits in zip(self.windows[split], starts, ends):
+            text, score = self.best_answer(self.rows[split][window["row"]]["context"], window, start_logits, end_logits)
+            last = len(window["input_ids"]) - 1
+            kept, kept_score, nothing = best[window["row"]]
+            nothing = min(nothing, start_logits[last] + end_logits[last])
+            best[window["row"]] = (text, score, nothing) if score > kept_score else (kept, kept_score, nothing)
+        may_be_absent = any(not answers["text"] for answers in self.rows["train"]["answers"])
+        limit = self.settings.no_answer_threshold
+        found = ["" if may_be_absent and score < nothing + limit else text for text, score, nothing in best]
+        return compute((AnswerMatch,), found, [answers["text"] for answers in self.rows[split]["answers"]])
+
+    @staticmethod
+    def best_answer(context: str, window: dict[str, Any], starts: np.ndarray, ends: np.ndarray) -> tuple[str, float]:
+        """The span with the largest sum of start and end logit, and that sum."""
+        begins, offsets = window["begins"], window["offsets"]
+        starts, ends = starts[begins : begins + len(offsets)], ends[begins : begins + len(offsets)]
+        answer, highest = "", -np.inf
+        likely_ends = np.argsort(-ends)[:CANDIDATES]
+        for first in np.argsort(-starts)[:CANDIDATES]:
+            for last in likely_ends:
+                if first <= last < first + LONGEST_ANSWER and starts[first] + ends[last] > highest:
+                    highest = starts[first] + ends[last]
+                    answer = context[offsets[first][0] : offsets[last][1]].strip()
+        return answer, float(highest)
+
+    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+        """The sentence that shares most words with the question, as the answer (the sliding window of Rajpurkar et al. 2016)."""
+        found = []
+        for row in self.rows["test"]:
+            sentences = re.split(r"(?<=[.!?])\s+", row["context"])
+            found.append(max(sentences, key=lambda sentence: answer_f1(sentence, row["question"])))
+        wanted = [answers["text"] for answers in self.rows["test"]["answers"]]
+        return [{"name": "sentence that shares most words with the question", **compute((AnswerMatch,), found, wanted)}]

@@ -1,0 +1,153 @@
+"""What every task does: learn its labels, turn rows into model inputs, score predictions, and name what a user would pick instead."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What a recipe says about its task.
+
+    Attributes:
+        max_length: Longest input in tokens; what is longer is cut as the task says, and counted.
+        stride: Tokens that two windows of a long text share, in question answering.
+        no_answer_threshold: By how much the best answer has to beat "no answer" to be given, in logits.
+        prompt: Template of a prompt, with names of columns in braces.
+        max_new_tokens: Longest generated answer.
+        max_test_rows: Test rows that are generated for; all by default.
+        class_names: What classes are called, by their value in the data.
+    """
+
+    max_length: int = 512
+    stride: int = 128
+    no_answer_threshold: float = 0.0
+    prompt: str = "{source}"
+    max_new_tokens: int = 64
+    max_test_rows: int | None = None
+    class_names: dict[Any, str] | None = None
+
+
+class Task(ABC):
+    """One family of tasks.
+
+    Attributes:
+        auto_class: Name of the auto class of its head.
+        columns: Names of its columns, and whether a dataset has to have them.
+        group: Columns of which the first that is there decides the split, so that nothing of one text is in two splits.
+        trainer: Which trainer runs it: transformers' own, or one of TRL's.
+        higher_is_better, best_metric: What `metric_for_best_model` should look at.
+        config: Fields of the model's config that follow from the data, known after `prepare`.
+        counts: What was cut or left out, by split, known after `prepare`.
+    """
+
+    auto_class: ClassVar[str]
+    columns: ClassVar[dict[str, bool]]
+    group: ClassVar[tuple[str, ...]]
+    trainer: ClassVar[str] = "trainer"
+    best_metric: ClassVar[str]
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings):
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.config: dict[str, Any] = {}
+        self.counts: dict[str, Counter] = {}
+        self.rows: dict[str, Dataset] = {}
+
+    def prepare(self, splits: DatasetDict) -> dict[str, Dataset]:
+        """Learns from the train split what labels there are, and encodes every split."""
+        self.rows = dict(splits)
+        self.learn(splits["train"])
+        encoded = {}
+        for name, rows in splits.items():
+            self.counts[name] = Counter()
+            encoded[name] = self.encode(name, rows)
+            if len(encoded[name]) == 0:
+                raise InputError(f"max_length={self.settings.max_length} leaves no row of the {name} split: make it longer.")
+        return encoded
+
+    @abstractmethod
+    def learn(self, train: Dataset) -> None:
+        """Fills `config` from the train split, and whatever encoding needs to know of it."""
+
+    @abstractmethod
+    def encode(self, split: str, rows: Dataset) -> Dataset:
+        """Model inputs and labels of each row. Adds to `counts[split]` what was cut or left out."""
+
+    @abstractmethod
+    def collator(self) -> Any:
+        """Makes a batch of encoded rows."""
+
+    @abstractmethod
+    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
+        """Scores the model's output for a whole split, in the order of its encoded rows."""
+
+    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+        """What a user would pick instead, scored on the same test rows: dictionaries with a `name` and figures."""
+        return []
+
+    def boundary(self) -> int:
+        """The token that opens an input, separates its parts and closes it: the end-of-text token, which every document of
+        pretraining was closed by (the role of GPT-1's start, delimiter and extract tokens, Radford et al. 2018, section 3.3).
+        """
+        end = self.tokenizer.eos_token_id
+        if not isinstance(end, int):
+            raise InputError("tokenizer: it has no eos_token, which closes every input: set one and save it again.")
+        return end
+
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def fitted(self, split: str, parts: list[list[int]]) -> list[int]:
+        """The parts of one input, each closed by the boundary token, in at most `max_length` tokens.
+
+        Of a part that is too long, the first quarter of its room and the last three are kept: a text says most about itself
+        there (Sun et al. 2019, section 5.3.1). The longest part gives way first.
+        """
+        room = self.settings.max_length - 1 - len(parts)
+        lengths = [len(part) for part in parts]
+        if sum(lengths) > room:
+            self.counts[split]["inputs cut to max_length"] += 1
+            while sum(lengths) > room:
+                longest = int(np.argmax(lengths))
+                others = sum(lengths) - lengths[longest]
+                second = max((length for index, length in enumerate(lengths) if index != longest), default=0)
+                lengths[longest] = max(room - others, min(second, lengths[longest] - 1), 0)
+        ids = [self.boundary()]
+        for part, length in zip(parts, lengths):
+            head = length // 4 if length < len(part) else length
+            ids += [*part[:head], *part[len(part) - (length - head) :], self.boundary()]
+        return ids
+
+
+def label_names(train: list[str]) -> list[str]:
+    """The distinct labels in an order that does not depend on the order of the rows: numbers by size, else by name."""
+    names = sorted(set(train))
+    if all(name.lstrip("-").isdigit() for name in names):
+        names.sort(key=int)
+    if len(names) < 2:
+        raise InputError(f"the train split has the single label {names[0]!r}: a classifier needs two or more.")
+    return names
+
+
+def label_indices(labels: list[str], names: list[str], split: str) -> list[int]:
+    """The index of each label.
+
+    Raises:
+        InputError: a label that the train split has not.
+    """
+    index = {name: place for place, name in enumerate(names)}
+    unseen = sorted(set(labels) - set(index))
+    if unseen:
+        raise InputError(
+            f"label {unseen[0]!r} of the {split} split does not occur in the train split, whose labels are {', '.join(names)}: give "
+            "rows with it for training, or leave it out with dataset.where."
+        )
+    return [index[label] for label in labels]

@@ -1,0 +1,115 @@
+"""Classes or numbers for a text or a pair of texts (Radford et al. 2018, section 3.3: classification, entailment, similarity)."""
+
+from collections import Counter
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+from transformers import DataCollatorWithPadding
+
+from ..errors import InputError
+from ..metrics import Accuracy, Correlation, MacroF1, Matthews, MicroF1, compute
+from .task import Task, label_indices, label_names
+
+
+SINGLE, MULTI, NUMBER = "single_label_classification", "multi_label_classification", "regression"
+
+
+class TextClassification(Task):
+    """`label` is a class (a name or a whole number), a list of classes, or a number with a point in it (regression)."""
+
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    columns: ClassVar[dict[str, bool]] = {"text": True, "text_pair": False, "label": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "text")
+    best_metric: ClassVar[str] = "accuracy"
+
+    def learn(self, train: Dataset) -> None:
+        feature = train.features["label"]
+        self.class_label = feature if isinstance(feature, ClassLabel) else None
+        first = train[0]["label"]
+        if isinstance(first, float):
+            self.problem, self.names = NUMBER, ["value"]
+        elif isinstance(first, list):
+            self.problem, self.names = MULTI, label_names([str(label) for row in train["label"] for label in row])
+        else:
+            self.problem, self.names = SINGLE, label_names(self.labels(train))
+        self.config = {
+            "problem_type": self.problem,
+            "num_labels": len(self.names),
+            "id2label": dict(enumerate(self.names)),
+            "label2id": {name: index for index, name in enumerate(self.names)},
+        }
+
+    def labels(self, rows: Dataset) -> list[str]:
+        if self.class_label is not None:
+            return [self.class_label.int2str(label) for label in rows["label"]]
+        given = self.settings.class_names or {}
+        return [str(given.get(label, label)) for label in rows["label"]]
+
+    def targets(self, split: str, rows: Dataset) -> list[Any]:
+        """The labels as the loss wants them: indices, rows of zeros and ones, or numbers."""
+        if any(label is None for label in rows["label"]):
+            raise InputError(f"column 'label' of the {split} split has rows without a value: fill them in or drop them.")
+        if self.problem == NUMBER:
+            return [float(label) for label in rows["label"]]
+        if self.problem == MULTI:
+            chosen = [label_indices([str(label) for label in row], self.names, split) for row in rows["label"]]
+            return [[float(index in row) for index in range(len(self.names))] for row in chosen]
+        return label_indices(self.labels(rows), self.names, split)
+
+    def encode(self, split: str, rows: Dataset) -> Dataset:
+        parts = [self.token_ids(list(rows["text"]))]
+        if "text_pair" in rows.column_names:
+            parts.append(self.token_ids(list(rows["text_pair"])))
+        inputs = [self.fitted(split, list(row)) for row in zip(*parts)]
+        return Dataset.from_dict({"input_ids": inputs, "labels": self.targets(split, rows)})
+
+    def collator(self) -> Any:
+        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=64)
+
+    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
+        logits = np.asarray(predictions)
+        targets = self.targets(split, self.rows[split])
+        if self.problem == NUMBER:
+            return compute((Correlation,), logits.reshape(-1), targets)
+        if self.problem == MULTI:
+            return compute((MicroF1,), (logits > 0).astype(int), np.asarray(targets, dtype=int))
+        return self.scores(logits.argmax(-1), targets)
+
+    @staticmethod
+    def scores(predictions: Any, targets: Any) -> dict[str, float]:
+        return compute((Accuracy, MacroF1, Matthews), predictions, targets)
+
+    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+        """The most frequent class, and TF-IDF of words and pairs of words with logistic regression, its C chosen on the validation
+        split. For numbers, ridge regression on the same features, its alpha chosen alike."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        if self.problem == MULTI:
+            return []
+        texts = {
+            name: [" \n ".join(parts) for parts in zip(*(rows[c] for c in ("text", "text_pair") if c in rows.column_names))]
+            for name, rows in self.rows.items()
+        }
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+        features = {"train": vectorizer.fit_transform(texts["train"])}
+        features |= {name: vectorizer.transform(texts[name]) for name in ("validation", "test")}
+        targets = {name: list(rows["labels"]) for name, rows in encoded.items()}
+        if self.problem == NUMBER:
+            fitted = [Ridge(alpha=alpha).fit(features["train"], targets["train"]) for alpha in (0.1, 1.0, 10.0)]
+            best = max(fitted, key=lambda model: model.score(features["validation"], targets["validation"]))
+            found = compute((Correlation,), best.predict(features["test"]), targets["test"])
+            return [{"name": f"TF-IDF + ridge regression (alpha={best.alpha:g})", **found}]
+        most = Counter(targets["train"]).most_common(1)[0][0]
+        fitted = [
+            LogisticRegression(C=c, max_iter=2000).fit(features["train"], targets["train"]) for c in (1.0, 3.0, 10.0, 30.0)
+        ]
+        best = max(fitted, key=lambda model: model.score(features["validation"], targets["validation"]))
+        return [
+            {"name": f"always {self.names[most]!r}", **self.scores([most] * len(targets["test"]), targets["test"])},
+            {
+                "name": f"TF-IDF + logistic regression (C={best.C:g})",
+                **self.scores(best.predict(features["test"]), targets["test"]),
+            },
+        ]

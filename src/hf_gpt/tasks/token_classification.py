@@ -1,0 +1,101 @@
+"""A tag for each word: parts of speech, named entities."""
+
+import re
+from collections import Counter, defaultdict
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset
+from transformers import DataCollatorForTokenClassification
+
+from ..errors import InputError
+from ..metrics import EntityF1, TagAccuracy, compute
+from .task import Task, label_names
+
+
+IGNORED = -100
+
+
+class TokenClassification(Task):
+    """`tokens` are the words of a sentence, `tags` one label for each.
+
+    The label of a word sits on its last piece: a causal model has read the whole word only there.
+    """
+
+    auto_class: ClassVar[str] = "AutoModelForTokenClassification"
+    columns: ClassVar[dict[str, bool]] = {"tokens": True, "tags": True, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "tokens")
+    best_metric: ClassVar[str] = "accuracy"
+
+    def learn(self, train: Dataset) -> None:
+        self.names = label_names([str(tag) for row in train["tags"] for tag in row])
+        self.index = {name: place for place, name in enumerate(self.names)}
+        self.is_entities = all(name == "O" or re.match(r"[BI]-", name) for name in self.names)
+        self.config = {
+            "num_labels": len(self.names),
+            "id2label": dict(enumerate(self.names)),
+            "label2id": self.index,
+        }
+
+    def encode(self, split: str, rows: Dataset) -> Dataset:
+        inputs, labels = [], []
+        self.kept = getattr(self, "kept", {})
+        self.kept[split] = []
+        room = self.settings.max_length - 2
+        for number, (words, tags) in enumerate(zip(rows["tokens"], rows["tags"])):
+            if len(words) != len(tags):
+                raise InputError(
+                    f"row {number} of the {split} split has {len(words)} tokens and {len(tags)} tags: give one each."
+                )
+            unseen = [str(tag) for tag in tags if str(tag) not in self.index]
+            # A rare tag that only a held-out row has is an error of the model, not of the data, unless a user misspelt all.
+            if unseen:
+                self.counts[split]["words with a tag that the train split has not"] += len(unseen)
+            ids, targets, count = [self.boundary()], [IGNORED], 0
+            # As in running text, a word is read with the space before it.
+            for pieces, tag in zip(
+                self.token_ids([word if place == 0 else f" {word}" for place, word in enumerate(words)]), tags
+            ):
+                if len(ids) - 1 + len(pieces) > room:
+                    self.counts[split]["words beyond max_length"] += len(words) - count
+                    break
+                ids += pieces
+                targets += [IGNORED] * (len(pieces) - 1) + [self.index.get(str(tag), IGNORED)] * bool(pieces)
+                count += 1
+            inputs.append([*ids, self.boundary()])
+            labels.append([*targets, IGNORED])
+            self.kept[split].append(count)
+        return Dataset.from_dict({"input_ids": inputs, "labels": labels})
+
+    def collator(self) -> Any:
+        return DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=64)
+
+    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
+        """Over the words that fit, those with a tag that training never saw counted as wrong."""
+        best = np.asarray(predictions).argmax(-1)
+        found, wanted = [], []
+        for row, tags, words, count in zip(best, self.rows[split]["tags"], self.rows[split]["tokens"], self.kept[split]):
+            pieces = self.token_ids([word if place == 0 else f" {word}" for place, word in enumerate(words[:count])])
+            ends = np.cumsum([len(piece) for piece in pieces])
+            found.append([self.names[row[end]] for end in ends])
+            wanted.append([str(tag) for tag in tags[:count]])
+        return self.scores(found, wanted)
+
+    def scores(self, found: list[list[str]], wanted: list[list[str]]) -> dict[str, float]:
+        metrics = (TagAccuracy, EntityF1) if self.is_entities else (TagAccuracy,)
+        return compute(metrics, found, wanted)
+
+    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+        """The tag that each word has most often in the train split; the most frequent tag of rare words for a new one."""
+        counts: dict[str, Counter] = defaultdict(Counter)
+        for words, tags in zip(self.rows["train"]["tokens"], self.rows["train"]["tags"]):
+            for word, tag in zip(words, tags):
+                counts[word][str(tag)] += 1
+        rare = Counter(tag for tags in counts.values() if tags.total() == 1 for tag in tags)
+        common = (rare or Counter(tag for tags in counts.values() for tag in tags.elements())).most_common(1)[0][0]
+        best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+        test = self.rows["test"]
+        kept = [words[:count] for words, count in zip(test["tokens"], self.kept["test"])]
+        found = [[best.get(word, common) for word in words] for words in kept]
+        wanted = [[str(tag) for tag in tags[:count]] for tags, count in zip(test["tags"], self.kept["test"])]
+        return [{"name": "most frequent tag of each word", **self.scores(found, wanted)}]

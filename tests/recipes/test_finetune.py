@@ -1,0 +1,415 @@
+"""Every task from a recipe on rows of a user's own file: what it learns, what it leaves, and what it says about bad rows."""
+
+import json
+import sys
+
+import pytest
+import torch
+import yaml
+from tests.conftest import ROOT, randomize, tiny_config
+from transformers import AutoModelForCausalLM
+
+from hf_gpt import cli
+from hf_gpt.arguments import parse_recipe
+from hf_gpt.errors import InputError
+from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.train import run
+
+
+WORDS = ["red", "blue", "green", "small", "large", "round", "old", "new", "cold", "warm", "house", "tree", "river", "stone"]
+WORDS += ["road", "bird", "fish", "horse", "cloud", "door"]
+
+
+def sentence(number, length=6):
+    return " ".join(WORDS[(number * 7 + place * (number % 5 + 1)) % len(WORDS)] for place in range(length))
+
+
+def classification(number):
+    label = number % 2
+    return {
+        "text": f"{sentence(number)} {'good' if label else 'bad'} {sentence(number + 3, 2)}",
+        "label": ["no", "yes"][label],
+    }
+
+
+def pair(number):
+    same = number % 2
+    return {"text": sentence(number), "text_pair": sentence(number if same else number + 1), "label": float(same)}
+
+
+def several(number):
+    return {
+        "text": f"{WORDS[number % 3]} {WORDS[number % 4]} {sentence(number)}",
+        "label": [WORDS[number % 3], WORDS[number % 4]],
+    }
+
+
+def tagging(number):
+    words = sentence(number).split()
+    return {"tokens": words, "tags": ["B-X" if word in WORDS[:10] else "O" for word in words]}
+
+
+def choosing(number):
+    right = number % 2
+    choices = ["this is wrong", "this is right"] if right else ["this is right", "this is wrong"]
+    return {"question": f"which? {sentence(number)}", "choices": choices, "label": right}
+
+
+def answering(number):
+    context = f"{sentence(number)} . the answer is {WORDS[number % 20]} . {sentence(number + 2)}"
+    start = context.index("answer is ") + len("answer is ")
+    found = {"text": [WORDS[number % 20]], "answer_start": [start]} if number % 4 else {"text": [], "answer_start": []}
+    return {"question": f"what is the answer {number} ?", "context": context, "answers": found}
+
+
+def copying(number):
+    return {"source": sentence(number), "target": sentence(number).split()[0]}
+
+
+def talking(number):
+    return {"messages": [{"role": "user", "content": sentence(number)}, {"role": "assistant", "content": sentence(number, 2)}]}
+
+
+def preferring(number):
+    return {"prompt": sentence(number), "chosen": " good answer", "rejected": f" {sentence(number, 3)}"}
+
+
+TASKS = {
+    "text-classification": (classification, {"accuracy"}),
+    "token-classification": (tagging, {"accuracy", "entity_f1"}),
+    "multiple-choice": (choosing, {"accuracy"}),
+    "question-answering": (answering, {"exact_match", "f1"}),
+    "text-to-text": (copying, {"rouge1", "bleu", "chrf", "exact_match", "perplexity"}),
+    "chat": (talking, {"loss", "perplexity"}),
+    "preference": (preferring, {"rewards/accuracies"}),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A causal model with its tokenizer, as pretraining leaves it."""
+    folder = tmp_path_factory.mktemp("base") / "base"
+    texts = [json.dumps(maker(number)) for maker, _ in TASKS.values() for number in range(40)]
+    tokenizer = train_tokenizer(iter([texts]), 400, 128)
+    torch.manual_seed(0)
+    config = tiny_config("modern", vocab_size=len(tokenizer), max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id)
+    config.eos_token_id = config.bos_token_id = tokenizer.eos_token_id
+    randomize(AutoModelForCausalLM.from_config(config), std=0.02).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_rows(folder, maker, count=160):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(maker(number)) + "\n" for number in range(count)))
+    return path
+
+
+def recipe_values(base, rows, output, task, **changes):
+    return {
+        "task": task,
+        "model_name_or_path": str(base),
+        "dataset": {"path": "json", "files": str(rows)},
+        "validation_share": 0.15,
+        "test_share": 0.15,
+        "max_length": 64,
+        "stride": 8,
+        "output_dir": str(output),
+        "max_steps": 30,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 0.003,
+        "logging_steps": 10,
+        "eval_strategy": "steps",
+        "eval_steps": 15,
+        "save_strategy": "steps",
+        "save_steps": 15,
+        "report_to": "none",
+        "use_cpu": True,
+        "max_new_tokens": 8,
+        "max_test_rows": 8,
+        **({"prompt": "{source} ->"} if task == "text-to-text" else {}),
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
+    maker, figures = TASKS[task]
+    output = tmp_path / "run"
+    changes = {"lora": adapter} if adapter else {}
+    values = recipe_values(base, write_rows(tmp_path, maker), output, task, **changes)
+    record = run(parse_recipe(values))
+    losses = [row["loss"] for row in record["history"] if "loss" in row]
+    assert min(losses) < losses[0]
+    assert figures <= set(record["test"])
+    assert (record["trainable_parameters"] < record["parameters"]) == (adapter is not None)
+    names = {path.name for path in output.iterdir()}
+    assert {"record.json", "README.md", "loss.png", "recipe.yaml", "tokenizer.json"} <= names
+    assert ("adapter_model.safetensors" if adapter else "model.safetensors") in names
+    assert str(tmp_path) not in (output / "record.json").read_text() + (output / "README.md").read_text()
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_figures_are_those_of_the_rows_one_by_one(grouped, base, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    rows = write_rows(tmp_path, classification)
+    test = [{"text": f"{sentence(number, 2 + number % 7)} {['bad', 'good'][number % 3 == 0]}"} for number in range(50)]
+    test = [{**row, "label": ["no", "yes"][number % 3 == 0]} for number, row in enumerate(test)]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
+    changes = {"dataset": {"path": "json", "files": str(rows), "test": {"files": str(tmp_path / "test.jsonl")}}}
+    changes |= {"train_sampling_strategy": "group_by_length"} if grouped else {}
+    values = recipe_values(base, rows, tmp_path / "run", "text-classification", **changes, max_steps=60)
+    record = run(parse_recipe(values))
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    end, found = tokenizer.eos_token_id, []
+    for row in test:
+        ids = torch.tensor([[end, *tokenizer(row["text"])["input_ids"], end]])
+        found.append(model.config.id2label[int(model(ids).logits.argmax())] == row["label"])
+    assert record["test"]["accuracy"] == pytest.approx(sum(found) / len(found))
+    assert len(set(found)) == 2, "a figure of all or nothing would not show a wrong order"
+
+
+@pytest.fixture(scope="module")
+def adapted(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapted")
+    rows = write_rows(folder, classification)
+    values = recipe_values(base, rows, folder / "adapter", "text-classification", lora={"r": 4}, max_steps=60)
+    return folder, values, run(parse_recipe(values))
+
+
+def test_an_adapter_loads_by_itself_and_as_several_on_one_base(adapted, base):
+    from peft import AutoPeftModelForSequenceClassification, PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    folder, values, record = adapted
+    assert record["saved_bytes"] < 100_000
+    ids = torch.randint(5, 300, (1, 9))
+    wanted = AutoPeftModelForSequenceClassification.from_pretrained(folder / "adapter", num_labels=2).eval()(ids).logits
+    run(parse_recipe({**values, "output_dir": str(folder / "other"), "seed": 1, "max_steps": 10}))
+    trunk = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    both = PeftModel.from_pretrained(trunk, folder / "adapter", adapter_name="first").eval()
+    both.load_adapter(folder / "other", adapter_name="second")
+    both.set_adapter("second")
+    assert (both(ids).logits - wanted).abs().max() > 1e-3
+    both.set_adapter("first")
+    torch.testing.assert_close(both(ids).logits, wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(both.merge_and_unload()(ids).logits, wanted, rtol=0, atol=1e-4)
+
+
+def test_an_adapter_is_trained_further(adapted):
+    folder, values, record = adapted
+    more = {**values, "output_dir": str(folder / "more"), "adapter": str(folder / "adapter"), "max_steps": 10}
+    more.pop("lora")
+    continued = run(parse_recipe(more))
+    first = next(row["loss"] for row in continued["history"] if "loss" in row)
+    begun = next(row["loss"] for row in record["history"] if "loss" in row)
+    assert first < begun
+
+
+def test_an_adapter_of_another_base_is_refused(adapted, base, tmp_path):
+    folder, values, _ = adapted
+    import shutil
+
+    shutil.copytree(base, tmp_path / "elsewhere")
+    changed = {**values, "output_dir": str(tmp_path / "never"), "model_name_or_path": str(tmp_path / "elsewhere")}
+    changed["adapter"] = str(folder / "adapter")
+    changed.pop("lora")
+    with pytest.raises(InputError, match="was trained on"):
+        run(parse_recipe(changed))
+
+
+def test_lora_needs_no_target_modules(base):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(task_type="CAUSAL_LM"))
+    adapted = {name.split(".lora_A")[0].split(".")[-1] for name, _ in model.named_parameters() if ".lora_A" in name}
+    assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+@pytest.mark.parametrize("kind", [{"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj"]}], ids=str)
+def test_kinds_of_lora_are_keys(kind, base, tmp_path):
+    rows = write_rows(tmp_path, classification, 60)
+    values = recipe_values(base, rows, tmp_path / "run", "text-classification", lora={"r": 2, **kind}, max_steps=2)
+    run(parse_recipe(values))
+    kept = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
+    assert all(kept[key] == value for key, value in kind.items())
+
+
+@pytest.mark.parametrize(
+    ("maker", "figure"), [(pair, "pearson"), (several, "f1")], ids=["numbers for pairs", "several labels"]
+)
+def test_numbers_and_several_labels(maker, figure, base, tmp_path):
+    rows = write_rows(tmp_path, maker)
+    record = run(parse_recipe(recipe_values(base, rows, tmp_path / "run", "text-classification", max_steps=10)))
+    assert figure in record["test"]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(base, tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+    from transformers import Trainer
+
+    rows = write_rows(tmp_path, classification)
+    values = [recipe_values(base, rows, tmp_path / name / "run", "text-classification") for name in ("whole", "cut")]
+    run(parse_recipe(values[0]))
+
+    step = Trainer.training_step
+
+    def stop(self, *arguments, **more):
+        if self.state.global_step == 20:
+            raise KeyboardInterrupt
+        return step(self, *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(parse_recipe(values[1]))
+    run(parse_recipe(values[1]))
+    ours, theirs = (load_file(tmp_path / name / "run" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_pretraining_shows_against_new_weights(base, tmp_path):
+    rows = write_rows(tmp_path, classification)
+    values = recipe_values(base, rows, tmp_path / "run", "text-classification", random_weights=True, max_steps=4)
+    assert run(parse_recipe(values))["random_weights"] is True
+
+
+def with_row(maker, row, place=3):
+    return lambda number: row if number == place else maker(number)
+
+
+def held_out(row):
+    """Rows of which every held-out one is this one, so that it is found wherever the hash puts it."""
+    return {"validation": row, "test": row}
+
+
+BAD_ROWS = {
+    "missing column": (
+        "text-classification",
+        lambda n: {"body": sentence(n), "label": "a"},
+        {},
+        "column 'text' is not a column",
+    ),
+    "missing label": ("text-classification", lambda n: {"text": sentence(n)}, {}, "column 'label' is not a column"),
+    "one label only": ("text-classification", lambda n: {"text": sentence(n), "label": "a"}, {}, "has the single label 'a'"),
+    "answer not in its context": (
+        "question-answering",
+        with_row(answering, {**answering(1), "answers": {"text": ["purple"], "answer_start": [0]}}),
+        {},
+        "the answer 'purple' does not stand at answer_start=0",
+    ),
+    "roles that do not alternate": (
+        "chat",
+        with_row(talking, {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}),
+        {},
+        "has the roles user, user",
+    ),
+    "tags for other tokens": (
+        "token-classification",
+        with_row(tagging, {"tokens": ["a"], "tags": ["O", "O"]}),
+        {},
+        "1 tokens and 2 tags",
+    ),
+    "choice out of range": ("multiple-choice", with_row(choosing, {**choosing(1), "label": 7}), {}, "has label 7"),
+    "prompt without a place": ("text-to-text", copying, {"prompt": "summarize"}, "has to hold {source}"),
+    "unknown task": ("text-clasification", classification, {}, "Did you mean 'text-classification'"),
+    "unknown field of lora": ("text-classification", classification, {"lora": {"rank": 4}}, "lora: 'rank' is not a field"),
+    "unknown target": ("text-classification", classification, {"lora": {"target_modules": ["c_attn"]}}, "hf-gpt: lora: "),
+    "qlora without a GPU": ("text-classification", classification, {"qlora": {"r": 4}}, "qlora needs an NVIDIA GPU"),
+    "both kinds": ("text-classification", classification, {"qlora": {}, "lora": {}}, "either lora or qlora"),
+    "no adapter there": ("text-classification", classification, {"adapter": "nowhere"}, "adapter='nowhere'"),
+    "length beyond the positions": (
+        "text-classification",
+        classification,
+        {"max_length": 4096},
+        "max_length=4096 is more than",
+    ),
+    "unknown config field": (
+        "text-classification",
+        classification,
+        {"config": {"is_casual": False}},
+        "Did you mean 'is_causal'",
+    ),
+    "no such base": ("text-classification", classification, {"model_name_or_path": "runs/never"}, "runs/never"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_input_is_named_and_leaves_nothing(name, base, tmp_path, monkeypatch, capsys):
+    task, maker, changes, told = BAD_ROWS[name]
+    if name == "qlora without a GPU" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    output = tmp_path / "never"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_values(base, write_rows(tmp_path, maker, 60), output, task, **changes)))
+    monkeypatch.setattr(sys, "argv", ["hf-gpt", "train", str(path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert told in message
+    assert "Traceback" not in message
+    assert not output.exists()
+
+
+def test_a_label_that_training_has_not(base, tmp_path):
+    rows = write_rows(tmp_path, classification)
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"text": "a text", "label": "maybe"}) + "\n")
+    dataset = {"path": "json", "files": str(rows), "test": {"files": str(other)}}
+    values = recipe_values(base, rows, tmp_path / "never", "text-classification", dataset=dataset)
+    with pytest.raises(InputError, match="label 'maybe' of the test split does not occur"):
+        run(parse_recipe(values))
+
+
+def test_what_is_left_out_is_counted_and_told(base, tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    made = [classification(number) for number in range(120)]
+    made += [made[0], {"text": " ", "label": "no"}, {"text": sentence(1, 90), "label": "no"}]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in made))
+    record = run(parse_recipe(recipe_values(base, rows, tmp_path / "run", "text-classification", max_steps=2)))
+    told = capsys.readouterr().out
+    assert record["data"]["dropped"]["empty rows"] == 1
+    assert "1 empty rows are left out" in told
+    assert "repeated rows are left out" in told
+    assert sum(counts.get("inputs cut to max_length", 0) for counts in record["data"]["counts"].values()) >= 1
+
+
+def test_the_packaged_recipes_of_tasks_are_read():
+    for path in sorted((ROOT / "recipes" / "finetune").glob("*.yaml")):
+        recipe = parse_recipe(yaml.safe_load(path.read_text()))
+        assert recipe.task.task != "language-modeling" or recipe.model.model_name_or_path is not None
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+@pytest.mark.parametrize("task", ["text-classification", "question-answering"])
+def test_few_shot_scores_by_prompting_alone(task, shots, base, tmp_path, monkeypatch, capsys):
+    maker, figures = TASKS[task]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_values(base, write_rows(tmp_path, maker), tmp_path / "never", task)))
+    arguments = ["evaluate", str(base), str(path), "--few-shot", str(shots), "--limit", "5"]
+    monkeypatch.setattr(sys, "argv", ["hf-gpt", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    told = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert f"rows with {shots} examples each" in told
+    assert all(f"{name} " in told for name in figures)
+
+
+def test_few_shot_takes_the_likeliest_label():
+    """A stand-in that always goes on with one word: its label wins, and the prompt holds the examples."""
+    from types import SimpleNamespace
+
+    from hf_gpt.fewshot import continuation_score
+
+    def model(ids, use_cache, logits_to_keep):
+        logits = torch.zeros(1, logits_to_keep, 10)
+        logits[..., 7] = 5.0
+        return SimpleNamespace(logits=logits)
+
+    model.device = "cpu"
+    assert continuation_score(model, [1, 2], [7]) > continuation_score(model, [1, 2], [3])
