@@ -1,7 +1,7 @@
 """The GPT line, GPT-1 to a modern GPT, as one Hugging Face model family; importing it registers the family."""
 
 from .conversion import export_checkpoint, import_checkpoint
-from .modeling.configuration_hf_gpt import GPTConfig
+from .modeling.configuration_hf_gpt import GPTConfig, __version__
 from .modeling.modeling_hf_gpt import (
     GPTForCausalLM,
     GPTForMaskedLM,
@@ -15,8 +15,6 @@ from .presets import list_presets, preset
 from .registration import register
 
 
-__version__ = "0.1.0"
-
 register()
 
 __all__ = [
@@ -28,6 +26,7 @@ __all__ = [
     "GPTForSequenceClassification",
     "GPTForTokenClassification",
     "GPTModel",
+    "__version__",
     "export_checkpoint",
     "import_checkpoint",
     "list_presets",

@@ -141,6 +141,8 @@ class Recipe:
         return Path(self.values["output_dir"])
 
 
+# What a run folder keeps of its recipe.
+RECIPE_FILE = "recipe.yaml"
 PARTS: dict[str, type] = {
     "model": ModelArguments,
     "data": DataArguments,
@@ -241,6 +243,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
     """Checks the values of a recipe and sorts them into their parts; see `load_recipe`."""
+    if "hub_token" in values:
+        raise InputError("hub_token does not belong into a recipe, which is kept and shared: log in with `hf auth login`.")
     hints = {name: typing.get_type_hints(part) for name, part in PARTS.items()}
     home = {item.name: name for name, part in PARTS.items() for item in fields(part) if item.init}
     sorted_values: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
@@ -377,7 +381,7 @@ def _without_folders(dataset: Any) -> Any:
 
 def public_values(recipe: Recipe) -> dict[str, Any]:
     """The recipe's values for a record: file names without the folders that would tell whose machine it was."""
-    public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir", "hub_token")}
+    public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir")}
     public["dataset"] = _without_folders(public["dataset"])
     for key in ("model_name_or_path", "tokenizer", "adapter"):
         if isinstance(public.get(key), str) and os.path.isdir(public[key]):
@@ -386,6 +390,7 @@ def public_values(recipe: Recipe) -> dict[str, Any]:
 
 
 __all__ = [
+    "RECIPE_FILE",
     "DataArguments",
     "ModelArguments",
     "Recipe",

@@ -1,7 +1,9 @@
 """Renders the model card of a run: every figure in it comes from the run's record."""
 
 import os
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,13 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .arguments import resource_folder
-from .records import read_record
+from .errors import InputError
+from .records import RECORD_FILE, check_record, folder_hash, read_record, write_json
+
+
+CARD_FILE = "README.md"
+# Marks a repository on the Hub as made by this package.
+OWN_TAG = "hf-gpt"
 
 
 def language_model_results(record: dict[str, Any]) -> list[EvalResult]:
@@ -65,27 +73,42 @@ KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
 def card_data(record: dict[str, Any]) -> ModelCardData:
     """The metadata block of the card: licence, language, base, and the measured results as the Hub's model index."""
     is_adapter = record.get("adapter") is not None
+    # Only a dataset of the Hub has a revision in the record, and only a model of the Hub an owner in its name.
+    is_on_the_hub = "revision" in record["data"]
+    base = record["recipe"].get("model_name_or_path") or ""
+    emissions = record.get("emissions")
     return ModelCardData(
         language="en" if record["data"]["path"] == "movie-reviews" else None,
         license="apache-2.0",
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag=PIPELINES[record["task"]] if record["kind"] == "finetune" else "text-generation",
-        base_model=record.get("base"),
-        tags=["hf-gpt"] if is_adapter else ["hf-gpt", "custom_code"],
+        base_model=base if "/" in base else None,
+        datasets=[record["data"]["path"]] if is_on_the_hub else None,
+        tags=[OWN_TAG] if is_adapter or "exported" in record else [OWN_TAG, "custom_code"],
         model_name=record["name"],
         eval_results=KINDS[record["kind"]][1](record),
+        # The Hub's field is in grams.
+        co2_eq_emissions={"emissions": 1000 * emissions["co2_kg"], "source": "codecarbon"} if emissions else None,
     )
 
 
-def render_card(record: dict[str, Any]) -> str:
-    """The text of the card.
+def plain_card(repo_id: str, base: str | None) -> ModelCard:
+    """A card for weights that nothing was measured on: it claims nothing.
 
     Args:
-        record: A record of a kind of `KINDS`.
-
-    Raises:
-        jinja2.UndefinedError: the template shows a figure that the record does not hold, and names it.
+        repo_id: Where the card goes.
+        base: The base model of an adapter.
     """
+    kind = f"An adapter of {base}" if base else "A language model"
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=[OWN_TAG])
+    return ModelCard(
+        f"---\n{data.to_yaml()}\n---\n\n# {repo_id.split('/')[-1]}\n\n{kind}. No measurement of it was recorded.\n"
+    )
+
+
+@cache
+def card_environment() -> Environment:
+    """Where the template is read from; compiled once a process."""
     environment = Environment(
         loader=FileSystemLoader(resource_folder("model_cards")),
         undefined=StrictUndefined,
@@ -95,8 +118,28 @@ def render_card(record: dict[str, Any]) -> str:
     )
     # `int` rather than a format: it names the figure that is not there.
     environment.filters["thousands"] = lambda value: f"{int(value):,}"
-    template = environment.get_template(KINDS[record["kind"]][0])
-    return str(ModelCard(template.render(card_data=card_data(record), record=record)))
+    return environment
+
+
+def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
+    """The text of the card.
+
+    Args:
+        record: A record of a kind of `KINDS`.
+        repo_id: The name to load the model by, once it is known.
+
+    Raises:
+        InputError: the record is of another kind, or holds a secret or a home folder.
+        jinja2.UndefinedError: the template shows a figure that the record does not hold, and names it.
+    """
+    if record.get("kind") not in KINDS:
+        raise InputError(
+            f"{RECORD_FILE}: kind={record.get('kind')!r} has no card; those that have one are {', '.join(KINDS)}."
+        )
+    check_record(record)
+    template = card_environment().get_template(KINDS[record["kind"]][0])
+    place = repo_id or f"path/to/{record['name']}"
+    return str(ModelCard(template.render(card_data=card_data(record), record=record, place=place)))
 
 
 def write_card(folder: Path) -> Path:
@@ -106,8 +149,23 @@ def write_card(folder: Path) -> Path:
         InputError: there is no record.
     """
     text = render_card(read_record(folder))
-    path = folder / "README.md"
+    path = folder / CARD_FILE
     temporary = folder / ".README.md.tmp"
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
     return path
+
+
+def write_export_record(run_folder: Path, out_dir: Path, layout: str) -> None:
+    """Gives an exported run its record, picture and card: the figures are those of the run, whose logits it has.
+
+    Args:
+        run_folder: The run, with a `record.json`.
+        out_dir: The folder that `export_checkpoint` wrote.
+        layout: What it returned.
+    """
+    record = {**read_record(run_folder), "exported": {"layout": layout}, "model_sha256": folder_hash(out_dir)}
+    if (run_folder / "loss.png").is_file():
+        shutil.copyfile(run_folder / "loss.png", out_dir / "loss.png")
+    write_json(out_dir / RECORD_FILE, record)
+    write_card(out_dir)

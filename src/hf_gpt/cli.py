@@ -171,12 +171,70 @@ def export(
     ] = None,
 ) -> None:
     """Write a model as a checkpoint that transformers, vLLM or llama.cpp run without any code of ours."""
+    from .cards import write_export_record
     from .conversion import export_checkpoint
     from .inference import load_model
+    from .records import RECORD_FILE
 
     loaded, tokenizer = load_model(model)
     try:
         written = export_checkpoint(loaded, out_dir, layout, tokenizer)
     except ValueError as error:
         raise InputError(str(error)) from error
+    if written != "gguf" and (Path(model) / RECORD_FILE).is_file():
+        write_export_record(Path(model), out_dir, written)
     print(f"{out_dir}: {written}")
+
+
+@app.command()
+def push(
+    run_folder: Annotated[Path, typer.Argument(help="The folder of a finished run, of an export or of an adapter.")],
+    repo: Annotated[str | None, typer.Option(help="owner/name; by default the folder's name under your account.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch, made if it is not there; by default main.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list what would be pushed; send nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write into a repository that something else made.")] = False,
+) -> None:
+    """Upload a model to the Hub: weights, code, tokenizer, card, record and pictures, in one commit of what changed."""
+    from .hub import collect, repository_name
+    from .hub import push as push_folder
+
+    if dry_run:
+        name = repository_name(run_folder, repo)
+        contents = collect(run_folder, name)
+        print(f"would push to {name}{f', revision {revision}' if revision else ''}:")
+        for path in sorted(contents.files):
+            print(f"{contents.size(path):>13,}  {path}")
+        if contents.left_out:
+            print(f"left out: {', '.join(contents.left_out)}")
+        return
+    pushed = push_folder(run_folder, repo, private, revision, force)
+    print(f"{pushed.repo_id}: {'commit' if pushed.is_new else 'nothing has changed since commit'} {pushed.commit}")
+
+
+@app.command()
+def compare(
+    run_folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    plot: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("comparison.png"),
+) -> None:
+    """Print runs side by side, and plot their losses against tokens and against time."""
+    from .plots import plot_comparison
+    from .records import read_record
+
+    records = [read_record(folder) for folder in run_folders]
+    for folder, record in zip(run_folders, records):
+        if record["kind"] != "train":
+            raise InputError(f"{folder} holds a record of kind {record['kind']!r}: only runs of kind 'train' are compared.")
+    console = Console(width=100)
+    table = Table()
+    headings = ("run", "parameters", "tokens seen", "minutes", "tokens/s", "test loss", "bits per byte")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "run" else "right")
+    for record in records:
+        minutes = record["training_seconds"] / 60
+        speed = record["tokens_seen"] / record["training_seconds"]
+        counts = (f"{record['parameters']:,}", f"{record['tokens_seen']:,}", f"{minutes:.1f}", f"{speed:,.0f}")
+        table.add_row(record["name"], *counts, f"{record['test']['loss']:.3f}", f"{record['test']['bits_per_byte']:.3f}")
+    console.print(table)
+    plot_comparison(records, plot)
+    print(plot)

@@ -21,15 +21,17 @@ from .cards import write_card
 from .errors import InputError
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_task
-from .records import RECORD_FILE, folder_hash, make_record, write_json
+from .records import RECORD_FILE, emissions, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,
     adapter_kind,
     check_output_folder,
+    check_publishing,
     claim_output_folder,
     last_whole_checkpoint,
     notice,
     optimizer_arguments,
+    publish,
     save_model,
     with_adapter,
 )
@@ -52,6 +54,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         notice(line)
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
+    check_publishing(recipe)
     task = build_task(recipe)
     with recipe.training.main_process_first(desc="data"):
         source = text_data.text_source(recipe.data.dataset)
@@ -72,6 +75,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         plot_task(record, folder / "loss.png")
         write_json(folder / RECORD_FILE, record)
         write_card(folder)
+        publish(recipe)
     return record
 
 
@@ -328,6 +332,7 @@ def measure(
         history=[finite(row) for row in history],
         test=finite(test),
         baselines=[finite(row) for row in baselines],
+        **emissions(folder),
     )
 
 

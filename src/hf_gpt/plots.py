@@ -50,14 +50,43 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
     speed.grid(alpha=0.3)
     speed.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
 
+    _save(figure, path)
+
+
+def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
+    """Validation loss of several runs against training tokens and against training time, as a PNG.
+
+    Args:
+        records: Records of kind `train`; runs of one name are told apart by their order.
+        path: Where the picture goes; written under another name first.
+    """
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    names = [record["name"] for record in records]
+    for index, record in enumerate(records):
+        name = names[index] if names.count(names[index]) == 1 else f"{names[index]} ({index + 1})"
+        rows = [row for row in record["history"] if "eval_loss" in row]
+        for axis, key, unit in ((axes[0], "tokens", 1e6), (axes[1], "elapsed_seconds", 60)):
+            xs, losses = _series(rows, "eval_loss", key)
+            axis.plot([x / unit for x in xs], losses, marker="o", markersize=3, label=name, color=f"C{index}")
+    axes[0].set_xlabel("training tokens seen (millions)")
+    axes[1].set_xlabel("training time (minutes)")
+    axes[0].set_ylabel("validation loss (nats a token)")
+    axes[0].legend()
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png", dpi=120)
     os.replace(temporary, path)
 
 
-def _series(rows: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tuple[list[float], list[float]]:
     kept = [row for row in rows if key in row]
-    return [row["tokens"] for row in kept], [row[key] for row in kept]
+    return [row[against] for row in kept], [row[key] for row in kept]
 
 
 def plot_task(record: dict[str, Any], path: Path) -> None:
@@ -92,9 +121,7 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(loc="best")
     axes[-1].set_xlabel("step")
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    _save(figure, path)
 
 
 def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:

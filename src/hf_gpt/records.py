@@ -1,5 +1,6 @@
 """`record.json`: what was run, on what, and what came out. Every number that we show anywhere is read from one."""
 
+import csv
 import hashlib
 import json
 import os
@@ -16,9 +17,12 @@ import torch
 
 from .errors import InputError
 from .packages import sha256_of
+from .privacy import check_public
 
 
 RECORD_FILE = "record.json"
+# Written by codecarbon, through the callback that `Trainer` has for it.
+EMISSIONS_FILE = "emissions.csv"
 PACKAGES_RECORDED = ("hf-gpt", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "peft")
 
 
@@ -86,8 +90,11 @@ def make_record(kind: str, **content: Any) -> dict[str, Any]:
     Args:
         kind (`str`): What was run, for example `"train"`.
         content: Values that JSON can hold.
+
+    Raises:
+        InputError: a secret or a home folder is among them.
     """
-    return {
+    record = {
         "kind": kind,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **content,
@@ -96,6 +103,27 @@ def make_record(kind: str, **content: Any) -> dict[str, Any]:
         "peak_memory": peak_memory(),
         "git": git_state(Path(__file__).parent),
     }
+    check_record(record)
+    return record
+
+
+def check_record(record: dict[str, Any]) -> None:
+    """Raises `InputError` when a record holds a secret or a home folder. What the model wrote may talk of folders."""
+    check_public(record, RECORD_FILE, generated=("samples",))
+
+
+def emissions(folder: Path) -> dict[str, Any]:
+    """Energy and CO2 of a run, as `{"emissions": {"energy_kwh", "co2_kg"}}`, if codecarbon measured them; else empty.
+
+    A run that was interrupted has a row for each part.
+    """
+    path = folder / EMISSIONS_FILE
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    energy = sum(float(row["energy_consumed"]) for row in rows)
+    return {"emissions": {"energy_kwh": energy, "co2_kg": sum(float(row["emissions"]) for row in rows)}}
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -11,14 +11,13 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from .adapters import add_adapter, load_adapter, lora_config
-from .arguments import Recipe, is_same_recipe, recipe_text
+from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
 from .errors import InputError
+from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS, OptimizerSettings
+from .privacy import check_public
 from .records import RECORD_FILE
-
-
-RECIPE_FILE = "recipe.yaml"
 
 
 def notice(message: str) -> None:
@@ -155,3 +154,26 @@ def save_model(trainer: Trainer) -> None:
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
         (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------ publishing
+
+
+def check_publishing(recipe: Recipe) -> None:
+    """Raises `InputError` before the work when the record that ends it, or a push that the recipe asks for, would be refused."""
+    check_public(public_values(recipe), "the recipe")
+    arguments = recipe.training
+    if not arguments.push_to_hub:
+        return
+    # `Trainer` sends the folder as it is with each checkpoint, the recipe included.
+    check_public(recipe.values, RECIPE_FILE)
+    if arguments.process_index == 0:
+        check_repository(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo))
+
+
+def publish(recipe: Recipe) -> None:
+    """Where the recipe asks for a push: the record and its card in place of what `Trainer` pushed with the last checkpoint."""
+    arguments = recipe.training
+    if arguments.push_to_hub:
+        pushed = push(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo), arguments.hub_revision)
+        notice(f"Pushed to {pushed.repo_id}, commit {pushed.commit}.")

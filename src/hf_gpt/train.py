@@ -30,15 +30,17 @@ from .evaluation import LanguageModelScore, evaluate_language_model, score
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_run
 from .presets import preset
-from .records import RECORD_FILE, folder_hash, make_record, write_json
+from .records import RECORD_FILE, emissions, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,
     adapter_kind,
     check_output_folder,
+    check_publishing,
     claim_output_folder,
     last_whole_checkpoint,
     notice,
     optimizer_arguments,
+    publish,
     save_model,
     with_adapter,
 )
@@ -81,6 +83,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         notice(line)
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
+    check_publishing(recipe)
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
@@ -95,6 +98,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     record = measure(recipe, trainer, tokenizer, language_data, before, started)
     if trainer.is_world_process_zero():
         write_results(folder, record)
+        publish(recipe)
     return record
 
 
@@ -291,6 +295,7 @@ def measure(
         compiled=bool(recipe.training.torch_compile),
         platform=platform.system(),
         history=history,
+        **emissions(folder),
         **scores,
     )
 

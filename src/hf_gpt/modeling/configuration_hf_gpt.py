@@ -6,7 +6,13 @@ from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.utils import logging
 
+
+# The version of the package, kept here because this file travels with a checkpoint and the package does not.
+__version__ = "0.1.0"
+
+logger = logging.get_logger(__name__)
 
 AUTO_MAP = {
     "AutoConfig": "configuration_hf_gpt.GPTConfig",
@@ -68,6 +74,8 @@ class GPTConfig(PreTrainedConfig):
             no logits beside it: faster and far smaller, for trainers that read only the loss, as `Trainer` does. Our recipes
             turn it on while they train.
         use_cache (`bool`): Whether `forward` returns keys and values for decoding.
+        hf_gpt_version (`str`, *optional*): The version of this code that saved the checkpoint; filled in. Loading a checkpoint of
+            another version logs one warning.
 
     Raises:
         ValueError: when fields contradict each other; the message names the fields, their values and a mend.
@@ -127,6 +135,7 @@ class GPTConfig(PreTrainedConfig):
     auxiliary_lm_weight: float | int = 0.0
     fused_loss: bool = False
     auto_map: dict | None = None
+    hf_gpt_version: str | None = None
 
     def __post_init__(self, **kwargs):
         if self.num_key_value_heads is None:
@@ -142,6 +151,12 @@ class GPTConfig(PreTrainedConfig):
             self.intermediate_size = 4 * self.hidden_size
         if self.layer_types is None:
             self.layer_types = ["full_attention"] * self.num_hidden_layers
+        if self.hf_gpt_version not in (None, __version__):
+            logger.warning_once(
+                f"This checkpoint was saved by hf-gpt {self.hf_gpt_version}; the installed hf-gpt {__version__} loads it, not the code "
+                f"beside it. If results differ, install hf-gpt=={self.hf_gpt_version}."
+            )
+        self.hf_gpt_version = __version__
         # Saving fills in the one class that is saved; a repository has to serve every `AutoModelFor...`.
         self.auto_map = dict(AUTO_MAP)
         # A plan may name only modules that the model has.

@@ -1,0 +1,114 @@
+"""The story of README, a recipe that pushes while it trains, and runs side by side."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from tests.conftest import ROOT
+from tests.hub.test_load import alone
+from tests.recipes.test_run import recipe_values, write_recipe
+
+from hf_gpt import records
+from hf_gpt.arguments import parse_recipe
+from hf_gpt.cards import render_card
+from hf_gpt.errors import InputError
+from hf_gpt.train import run
+
+
+def test_readme_train_push_and_load_elsewhere_with_the_same_text(hub, trained, told, environment, tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = text.split("<!-- sharing:begin -->")[1].split("<!-- sharing:end -->")[0]
+    bash, python = (re.search(rf"```{kind}\n(.*?)```", part, flags=re.DOTALL)[1] for kind in ("bash", "python"))
+    shutil.copytree(trained, tmp_path / "runs" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    (push,) = [shlex.split(line) for line in bash.splitlines() if line.startswith("hf-gpt push")]
+    assert told(*push[1:])[0] == 0
+    alone(python.replace("print(", "open('elsewhere.txt', 'w').write("), environment, tmp_path)
+    here: dict = {}
+    local = python.replace('"alice/quickstart", trust_remote_code=True', repr(str(trained))).replace("print(", "text = (")
+    exec(local, here)
+    assert (tmp_path / "elsewhere.txt").read_text() == here["text"]
+    assert len(here["text"]) > len("This movie is")
+
+
+def test_a_recipe_pushes_checkpoints_and_then_its_record(hub, real_text, environment, tmp_path):
+    values = recipe_values(
+        real_text.name, "recipe-run", max_steps=4, save_steps=2, ngram_orders=[], push_to_hub=True, hub_always_push=True
+    )
+    shutil.copy(real_text, tmp_path / real_text.name)
+    write_recipe(tmp_path, values)
+    command = [sys.executable, "-m", "hf_gpt", "train", "recipe.yaml"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert f"Pushed to alice/recipe-run, commit {hub.repos['alice/recipe-run'].branches['main']}." in result.stdout
+    summaries = [summary for _, summary in hub.repos["alice/recipe-run"].log]
+    assert sum("Training in progress, step" in summary for summary in summaries) >= 1
+    files = hub.files("alice/recipe-run")
+    assert "training_args.bin" not in files
+    assert files["record.json"] == (tmp_path / "recipe-run" / "record.json").read_bytes()
+    assert 'from_pretrained("alice/recipe-run")' in ModelCard(files["README.md"].decode()).text
+    assert "output_dir: runs/recipe-run" in files["recipe.yaml"].decode()
+
+
+def test_a_recipe_that_could_not_be_pushed_does_not_train(hub, real_text, tmp_path, monkeypatch):
+    values = recipe_values(real_text, tmp_path / "small", push_to_hub=True)
+    values["dataset"]["files"] = "/home/alice/corpus.jsonl"
+    with pytest.raises(InputError, match=r"recipe.yaml: dataset.files holds the folder '/home/alice'"):
+        run(parse_recipe(values))
+    hub.put("alice/small", {"config.json": b"{}"})
+    values["dataset"]["files"] = str(real_text)
+    with pytest.raises(InputError, match="alice/small was not made by hf-gpt"):
+        run(parse_recipe(values))
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(InputError, match="there is no access token"):
+        run(parse_recipe(values))
+    with pytest.raises(InputError, match="hub_token does not belong into a recipe"):
+        parse_recipe({**values, "hub_token": "hf_x"})
+    with pytest.raises(InputError, match=r"the recipe: model_name_or_path holds the folder"):
+        run(parse_recipe({**values, "push_to_hub": False, "preset": None, "model_name_or_path": "/Users/alice/model"}))
+    assert not (tmp_path / "small").exists()
+
+
+def test_runs_side_by_side(trained, told, tmp_path):
+    code, printed = told("compare", trained, trained, "--plot", tmp_path / "comparison.png")
+    record = records.read_record(trained)
+    assert code == 0
+    assert printed.count(f"{record['test']['loss']:.3f}") == 2
+    assert f"{record['parameters']:,}" in printed
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    other = tmp_path / "other"
+    other.mkdir()
+    records.write_json(other / "record.json", {**record, "kind": "benchmark"})
+    code, printed = told("compare", trained, other)
+    assert code == 2
+    assert "holds a record of kind 'benchmark'" in printed
+
+
+def test_energy_is_what_codecarbon_wrote(trained, tmp_path):
+    assert records.emissions(tmp_path) == {}
+    # The columns that codecarbon writes, among others; a row for each part of an interrupted run.
+    rows = "timestamp,duration,emissions,emissions_rate,energy_consumed\n2026-01-01,60,0.001,1e-5,0.01\n2026-01-02,60,0.002,1e-5,0.02\n"
+    (tmp_path / "emissions.csv").write_text(rows)
+    measured = records.emissions(tmp_path)
+    assert measured["emissions"] == {"energy_kwh": pytest.approx(0.03), "co2_kg": pytest.approx(0.003)}
+    card = ModelCard(render_card({**records.read_record(trained), **measured}))
+    assert "0.0300 kWh, 0.0030 kg of CO2 equivalent" in card.text
+    assert card.data.co2_eq_emissions == {"emissions": pytest.approx(3.0), "source": "codecarbon"}
+
+
+def test_base_and_dataset_on_the_hub_are_metadata(trained):
+    record = records.read_record(trained)
+    local = ModelCard(render_card(record))
+    assert local.data.base_model is None
+    assert local.data.datasets is None
+    record["recipe"]["model_name_or_path"] = "openai-community/gpt2"
+    record["data"] = {"path": "org/texts", "name": None, "revision": None, "rows": 10}
+    shared = ModelCard(render_card(record))
+    assert shared.data.base_model == "openai-community/gpt2"
+    assert shared.data.datasets == ["org/texts"]
+    assert yaml.safe_load(shared.data.to_yaml())["model-index"][0]["results"][0]["dataset"]["type"] == "org/texts"
