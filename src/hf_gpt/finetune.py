@@ -21,7 +21,7 @@ from .cards import write_card
 from .errors import InputError
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_task
-from .records import RECORD_FILE, emissions, folder_hash, make_record, write_json
+from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,
     adapter_kind,
@@ -49,6 +49,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         InputError: see the messages; nothing that was written before is lost.
     """
     started = time.monotonic()
+    code_state()
     folder = recipe.output_dir
     for line in recipe.notices:
         notice(line)
@@ -191,7 +192,9 @@ def import_trl(recipe: Recipe) -> Any:
     try:
         import trl
     except ImportError as error:
-        raise InputError(f"task={recipe.task.task!r} needs trl: pip install 'trl>=1.16', with Python 3.11 or newer.") from error
+        raise InputError(
+            f"task={recipe.task.task!r} needs trl: pip install 'trl>=1.16', with Python 3.11 or newer."
+        ) from error
     return trl
 
 

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from datetime import datetime, timezone
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return None if commit is None else {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
 
 
+@cache
+def code_state() -> dict[str, Any] | None:
+    """`git_state` of this code, looked up once: a run calls it when it begins, since a checkout may move on while it lasts."""
+    return git_state(Path(__file__).parent)
+
+
 def folder_hash(folder: Path, pattern: str = "*.safetensors") -> str:
     """One SHA-256 over the names and hashes of the files that match, in order of their names."""
     digest = hashlib.sha256()
@@ -101,7 +108,7 @@ def make_record(kind: str, **content: Any) -> dict[str, Any]:
         "versions": versions(),
         "device": device_description(),
         "peak_memory": peak_memory(),
-        "git": git_state(Path(__file__).parent),
+        "git": code_state(),
     }
     check_record(record)
     return record

@@ -30,7 +30,7 @@ from .evaluation import LanguageModelScore, evaluate_language_model, score
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_run
 from .presets import preset
-from .records import RECORD_FILE, emissions, folder_hash, make_record, write_json
+from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,
     adapter_kind,
@@ -78,6 +78,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
 
         return finetune(recipe)
     started = time.monotonic()
+    code_state()
     folder = recipe.output_dir
     for line in recipe.notices:
         notice(line)
@@ -108,7 +109,9 @@ def run(recipe: Recipe) -> dict[str, Any]:
 def open_source(recipe: Recipe) -> tuple[Any, text_data.TextSource]:
     source = text_data.text_source(recipe.data.dataset)
     if source.validation is not None or source.test is not None:
-        raise InputError("dataset: validation and test are for a task: language modelling holds out validation_share and test_share.")
+        raise InputError(
+            "dataset: validation and test are for a task: language modelling holds out validation_share and test_share."
+        )
     return text_data.load_rows(source), source
 
 

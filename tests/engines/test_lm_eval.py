@@ -48,7 +48,9 @@ def test_the_harness_agrees_with_our_own_scores(tmp_path):
     for row in rows:
         scores = []
         for choice in row["choices"]:
-            prompt, whole = (tokenizer(text, return_tensors="pt")["input_ids"] for text in (row["question"], row["question"] + choice))
+            prompt, whole = (
+                tokenizer(text, return_tensors="pt")["input_ids"] for text in (row["question"], row["question"] + choice)
+            )
             with torch.no_grad():
                 logits = model.model(whole).logits.log_softmax(-1)
             places = range(prompt.shape[1], whole.shape[1])
