@@ -119,6 +119,6 @@ def answer(
         output = model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=longest, do_sample=False, use_cache=True
         )
-        text = tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True).strip()
+        text = str(tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)).strip()
         found.append((text.splitlines() or [""])[0])
     return compute((AnswerMatch,), found, [answers["text"] for answers in test["answers"]]), shortened
