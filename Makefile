@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report lm-eval test test-matrix conformance smollm2 data quality style readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report lm-eval test test-matrix conformance smollm2 data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ quality: $(READY)  ## Lint, format check and types
 style: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix src tests benchmarks
 	$(BIN)/ruff format src tests benchmarks
+
+figure: $(READY)  ## Draw docs/generations.svg from the presets
+	$(BIN)/python -m benchmarks.figure
 
 readme: $(READY)  ## Write the figures of the READMEs from the records in model_cards/
 	$(BIN)/python -m benchmarks.readme
