@@ -112,3 +112,33 @@ def test_base_and_dataset_on_the_hub_are_metadata(trained):
     assert shared.data.base_model == "openai-community/gpt2"
     assert shared.data.datasets == ["org/texts"]
     assert yaml.safe_load(shared.data.to_yaml())["model-index"][0]["results"][0]["dataset"]["type"] == "org/texts"
+
+
+def test_an_adapter_of_a_recipe_is_pushed_with_its_measured_card(hub, trained, told, tmp_path):
+    from tests.recipes.test_finetune import classification, write_rows
+    from tests.recipes.test_finetune import recipe_values as task_values
+
+    assert told("push", trained, "--repo", "alice/base")[0] == 0
+    rows = write_rows(tmp_path, classification)
+    small = {"max_steps": 4, "eval_steps": 2, "save_steps": 2, "max_length": 32, "task_baselines": False}
+    values = task_values("alice/base", rows, tmp_path / "adapter", "text-classification", lora={"r": 2}, **small)
+    run(parse_recipe(values))
+    code, printed = told("push", tmp_path / "adapter", "--repo", "alice/adapter")
+    assert code == 0, printed
+    files = hub.files("alice/adapter")
+    assert {"adapter_config.json", "adapter_model.safetensors", "record.json", "recipe.yaml", "loss.png"} <= set(files)
+    assert "model.safetensors" not in files
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.base_model == "alice/base"
+    assert card.data.library_name == "peft"
+    block = re.search(r"```python\n(.*?)```", card.text, flags=re.DOTALL)[1]
+    assert '"alice/adapter"' in block
+    loaded: dict = {}
+    exec(block, loaded)
+    assert loaded["model"].get_base_model().config.num_labels == 2
+    # Trained on a folder, it could not be loaded by anybody else.
+    local = task_values(trained, rows, tmp_path / "local", "text-classification", lora={"r": 2}, **small)
+    run(parse_recipe(local))
+    code, printed = told("push", tmp_path / "local")
+    assert code == 2
+    assert "is not on the Hub: push the base first" in printed
