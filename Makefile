@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report lm-eval test test-matrix conformance smollm2 data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -52,8 +52,8 @@ conformance: $(READY)  ## transformers' own model tests over every architecture 
 	$(BIN)/python -m pip install --quiet parameterized
 	$(BIN)/python -m tests.conformance --record
 
-lm-eval: $(READY)  ## Score a model of ours with the evaluation harness that others use
-	$(BIN)/python -m pip install --quiet lm-eval==0.4.13
+engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what other tools make of our models
+	$(BIN)/python -m pip install --quiet lm-eval==0.4.13 torchao==0.18.0
 	$(BIN)/python -m pytest tests/engines
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json

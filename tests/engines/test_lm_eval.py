@@ -11,7 +11,7 @@ import hf_gpt
 from hf_gpt.tokenizer import train_tokenizer
 
 
-lm_eval = pytest.importorskip("lm_eval", reason="`make lm-eval` installs it")
+lm_eval = pytest.importorskip("lm_eval", reason="`make engines` installs it")
 
 TASK = """
 task: two_choices
