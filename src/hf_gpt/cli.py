@@ -48,7 +48,7 @@ def train(
 
     record = run(loaded)
     if loaded.training.process_index == 0:
-        print_record(record, loaded.output_dir)
+        PRINTERS[record["kind"]](record, loaded.output_dir)
 
 
 def print_record(record: dict, folder: Path) -> None:
@@ -78,6 +78,28 @@ def print_record(record: dict, folder: Path) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def print_task_record(record: dict, folder: Path) -> None:
+    """The figures of a task beside what a user would pick instead, and what was trained."""
+    console = Console(width=100)
+    figures = list(record["test"])
+    table = Table(title=f"{record['name']}: {record['trainable_parameters']:,} of {record['parameters']:,} parameters trained")
+    for heading in ("on the test split", *figures):
+        table.add_column(heading, justify="left" if heading.startswith("on") else "right")
+    for name, row in [*((row["name"], row) for row in record["baselines"]), ("this model", record["test"])]:
+        table.add_row(name, *(f"{row[figure]:.4g}" if figure in row else "" for figure in figures))
+    console.print(table)
+    console.print(
+        f"Trained in {record['training_seconds']:.0f} s, {record['total_seconds']:.0f} s in all. {folder} is a complete "
+        f"{'adapter' if record['adapter'] else 'model'} repository; {folder}/README.md, its card, tells how to load it.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+PRINTERS = {"train": print_record, "finetune": print_task_record}
 
 
 @app.command()

@@ -223,6 +223,60 @@ def test_an_adapter_of_another_base_is_refused(adapted, base, tmp_path):
         run(parse_recipe(changed))
 
 
+@pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])
+def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path):
+    pytest.importorskip("trl", reason="trl needs Python 3.11")
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer, pipeline
+
+    changes = {"lora": adapter} if adapter else {}
+    output = tmp_path / "run"
+    run(parse_recipe(recipe_values(base, write_rows(tmp_path, talking), output, "chat", max_steps=60, **changes)))
+    tokenizer = AutoTokenizer.from_pretrained(output)
+    assert tokenizer.convert_ids_to_tokens(tokenizer.eos_token_id) == "<|im_end|>"
+    assert "{% generation %}" in tokenizer.chat_template
+    model = (AutoPeftModelForCausalLM if adapter else AutoModelForCausalLM).from_pretrained(output).eval()
+    if adapter:
+        model = model.merge_and_unload()
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer)
+    assert adapter or tokenizer.eos_token_id in model.generation_config.eos_token_id
+    messages = [{"role": "user", "content": sentence(3)}]
+    chat = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    answer = chat(messages, max_new_tokens=8, do_sample=False)[0]["generated_text"][-1]
+    assert answer["role"] == "assistant"
+    assert "<|im_end|>" not in answer["content"]
+
+
+def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
+    import os
+    import subprocess
+
+    rows = write_rows(tmp_path, classification)
+    values = recipe_values(base, rows, tmp_path / "run", "text-classification", max_steps=4, save_strategy="no")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**values, "train_sampling_strategy": "group_by_length"}))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
+    command = [*launch, "-m", "hf_gpt", "train", str(tmp_path / "recipe.yaml")]
+    told = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, env=environment).stdout
+    assert told.count("this model") == 1
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from hf_gpt import data
+
+    source = data.text_source(values["dataset"])
+    columns = {"text": True, "label": True}
+    splits, _ = data.task_splits(source, columns, ("text",), values["validation_share"], values["test_share"])
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    end, right = tokenizer.eos_token_id, []
+    for row in splits["test"]:
+        ids = torch.tensor([[end, *tokenizer(row["text"])["input_ids"], end]])
+        right.append(model.config.id2label[int(model(ids).logits.argmax())] == row["label"])
+    assert record["test"]["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
 def test_lora_needs_no_target_modules(base):
     from peft import LoraConfig, get_peft_model
 
