@@ -14,6 +14,7 @@ from .arguments import load_recipe
 from .errors import InputError
 from .inference import load_model
 from .metrics import Accuracy, AnswerMatch, MacroF1, compute
+from .sources import text_source
 from .tasks import TASKS, TaskSettings
 
 
@@ -54,7 +55,7 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
         )
     model, tokenizer = load_model(model_name)
     task = TASKS[recipe.task.task](tokenizer, TaskSettings(class_names=recipe.task.class_names))
-    source = text_data.text_source(recipe.data.dataset)
+    source = text_source(recipe.data.dataset)
     shares = recipe.data.validation_share, recipe.data.test_share
     splits, _ = text_data.task_splits(source, task.columns, task.group, *shares)
     test = splits["test"].take(min(limit, len(splits["test"])))

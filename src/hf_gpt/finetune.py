@@ -35,6 +35,7 @@ from .runs import (
     save_model,
     with_adapter,
 )
+from .sources import fingerprint, text_source
 from .tasks import TASKS, Task, TaskSettings
 from .tokenizer import load_tokenizer
 
@@ -58,7 +59,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     check_publishing(recipe)
     task = build_task(recipe)
     with recipe.training.main_process_first(desc="data"):
-        source = text_data.text_source(recipe.data.dataset)
+        source = text_source(recipe.data.dataset)
         shares = recipe.data.validation_share, recipe.data.test_share
         splits, dropped = text_data.task_splits(source, task.columns, task.group, *shares)
         encoded = task.prepare(splits)
@@ -70,7 +71,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     save_model(trainer)
-    description = {**text_data.fingerprint(source, None), "splits": {name: len(rows) for name, rows in splits.items()}}
+    description = {**fingerprint(source, None), "splits": {name: len(rows) for name, rows in splits.items()}}
     record = measure(recipe, trainer, task, encoded, before, {"dropped": dropped, **description}, started)
     if trainer.is_world_process_zero():
         plot_task(record, folder / "loss.png")

@@ -11,6 +11,7 @@ from .arguments import DataArguments
 from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model
 from .packages import PACKAGES
+from .sources import load_rows, text_source
 from .tokenizer import load_tokenizer
 
 
@@ -39,8 +40,8 @@ def evaluate_folder(name: str, dataset: str, block_size: int, text_column: str, 
     if Path(dataset).is_file():
         formats = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
         given = {"path": formats.get(Path(dataset).suffix, "text"), "files": dataset, "text_column": text_column}
-    source = text_data.text_source(given)
-    rows = text_data.load_rows(source)
+    source = text_source(given)
+    rows = load_rows(source)
     if source.path in PACKAGES:
         texts = text_data.split_rows(rows, source.text_column, DataArguments.validation_share, DataArguments.test_share)[
             "test"

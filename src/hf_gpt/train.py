@@ -44,6 +44,7 @@ from .runs import (
     save_model,
     with_adapter,
 )
+from .sources import TextSource, fingerprint, load_rows, text_source
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
@@ -106,13 +107,13 @@ def run(recipe: Recipe) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------ data
 
 
-def open_source(recipe: Recipe) -> tuple[Any, text_data.TextSource]:
-    source = text_data.text_source(recipe.data.dataset)
+def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
+    source = text_source(recipe.data.dataset)
     if source.validation is not None or source.test is not None:
         raise InputError(
             "dataset: validation and test are for a task: language modelling holds out validation_share and test_share."
         )
-    return text_data.load_rows(source), source
+    return load_rows(source), source
 
 
 def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase, dict[str, Any]]:
@@ -122,7 +123,7 @@ def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase,
         raise InputError(
             f"ngram_orders={recipe.run.ngram_orders} counts the whole train split, which a stream has not: leave it out."
         )
-    source = text_data.text_source(arguments.dataset)
+    source = text_source(arguments.dataset)
     shares = (arguments.validation_share, arguments.test_share)
     if isinstance(rows, IterableDataset):
         texts: dict[str, Any] = text_data.split_stream(rows, source.text_column, *shares)
@@ -148,7 +149,7 @@ def workers(recipe: Recipe, rows: int) -> int | None:
 
 
 def build_blocks(
-    recipe: Recipe, source: text_data.TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, source: TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
 ) -> LanguageData:
     """Tokenises and packs each split; datasets caches both steps on disk by what they depend on."""
     blocks: dict[str, Any] = {}
@@ -165,7 +166,7 @@ def build_blocks(
         blocks[name] = text_data.pack(documents, recipe.data.block_size)
         bytes_per_token[name] = size / tokens
         counts[name] = {"texts": len(split), "bytes": size, "tokens": tokens, "blocks": len(blocks[name])}
-    return LanguageData(blocks, bytes_per_token, {**text_data.fingerprint(source, rows), "splits": counts})
+    return LanguageData(blocks, bytes_per_token, {**fingerprint(source, rows), "splits": counts})
 
 
 # ----------------------------------------------------------------------------------------------------------- model

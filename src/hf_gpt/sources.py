@@ -1,0 +1,214 @@
+"""Where rows come from: a package, files, or the Hub, as a recipe's `dataset:` names them."""
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset, IterableDataset
+
+from .conll import CONLL_COLUMNS, read_conll
+from .errors import InputError
+from .packages import PACKAGES, provenance, read_package, readers_hash, sha256_of
+
+
+FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
+DATASET_KEYS = (
+    "path",
+    "name",
+    "files",
+    "text_column",
+    "split",
+    "streaming",
+    "revision",
+    "columns",
+    "where",
+    "limit",
+    "validation",
+    "test",
+)
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """What a recipe's `dataset:` says. `path` is a package of `PACKAGES`, a file format, or a Hub id.
+
+    Attributes:
+        files: Files of a format, patterns among them.
+        text_column: The column that a language model reads.
+        split: Of a dataset on the Hub.
+        columns: For a task, its names of columns and what the dataset calls them.
+        where: Columns and the value that a row needs there to be used.
+        limit: Use only the first so many rows.
+        validation, test: A `dataset:` of the same kind that is held out, in place of a share of this one.
+    """
+
+    path: str
+    name: str | None = None
+    files: str | list[str] | None = None
+    text_column: str = "text"
+    split: str = "train"
+    streaming: bool = False
+    revision: str | None = None
+    columns: dict[str, str] | None = None
+    where: dict[str, Any] | None = None
+    limit: int | None = None
+    validation: dict[str, Any] | str | None = None
+    test: dict[str, Any] | str | None = None
+
+
+def text_source(value: dict[str, Any] | str) -> TextSource:
+    """A `TextSource` from the value of `dataset:`.
+
+    Raises:
+        InputError: an unknown key, no path, or a file format without files.
+    """
+    given = {"path": value} if isinstance(value, str) else dict(value)
+    unknown = sorted(set(given) - set(DATASET_KEYS))
+    if unknown:
+        raise InputError(f"dataset: unknown key {unknown[0]!r}; the keys are {', '.join(DATASET_KEYS)}.")
+    if not given.get("path"):
+        raise InputError(f"dataset: path is missing: one of {', '.join((*PACKAGES, *FILE_FORMATS))}, or a Hub id.")
+    if given["path"] in FILE_FORMATS and not given.get("files"):
+        raise InputError(f"dataset: path={given['path']!r} needs files: a file, a pattern such as 'data/*.txt', or a list.")
+    return TextSource(**given)
+
+
+def local_files(source: TextSource) -> list[Path]:
+    """The files that `files` names, patterns resolved, in sorted order.
+
+    Raises:
+        InputError: a file that does not exist, a pattern that matches nothing.
+    """
+    found: list[Path] = []
+    for pattern in [source.files] if isinstance(source.files, str) else source.files or []:
+        path = Path(pattern).expanduser()
+        if path.is_file():
+            matches = [path]
+        else:
+            matches = sorted(match for match in path.parent.glob(path.name) if match.is_file())
+        if not matches:
+            raise InputError(f"dataset: files={pattern!r} matches no file: give the path of an existing one.")
+        found += matches
+    return found
+
+
+def check_utf8(path: Path) -> None:
+    """Raises `InputError` with the offset of the first byte that is not UTF-8, or if the file is empty."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, offset - pending + error.start) from error
+            offset += len(chunk)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, offset - len(error.object)) from error
+    if offset == 0:
+        raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
+
+
+def _not_utf8(path: Path, offset: int) -> InputError:
+    return InputError(
+        f"dataset: files={str(path)!r} is not UTF-8 at byte {offset}: convert it first, for example with iconv -t utf-8."
+    )
+
+
+def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dataset | IterableDataset:
+    """The rows of a source, before any split of ours.
+
+    Args:
+        columns: Columns that have to be there; by default `text_column`.
+
+    Raises:
+        InputError: files, columns or a dataset that are not there, text that is not UTF-8, or no rows.
+    """
+    if source.path in PACKAGES:
+        # The arguments are the key of datasets' cache of rows, which must not outlive the data or the code that read it.
+        state = {**provenance(PACKAGES[source.path]), "readers": readers_hash()}
+        rows = Dataset.from_generator(_package_rows, gen_kwargs={"name": source.path, "state": state})
+    elif source.path in FILE_FORMATS:
+        files = local_files(source)
+        if source.path != "parquet":
+            for file in files:
+                check_utf8(file)
+        if source.path in CONLL_COLUMNS:
+            rows = _load_conll(source.path, files)
+        else:
+            rows = _load_dataset(source, data_files=[str(file) for file in files], split="train")
+    else:
+        rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
+    found = rows.column_names or []
+    for column in (source.text_column,) if columns is None else columns:
+        if column not in found:
+            name = "text_column=" if columns is None else "column "
+            raise InputError(f"dataset: {name}{column!r} is not a column; the columns are {', '.join(found) or 'none'}.")
+    rows = _chosen(rows, source)
+    if isinstance(rows, Dataset) and len(rows) == 0:
+        raise InputError(f"dataset: path={source.path!r} has no rows.")
+    return rows
+
+
+def _load_conll(layout: str, files: list[Path]) -> Dataset:
+    words = datasets.List(datasets.Value("string"))
+    rows = list(read_conll(files, layout))
+    columns = {name: [row[name] for row in rows] for name in ("tokens", "tags")}
+    return Dataset.from_dict(columns, features=datasets.Features({"tokens": words, "tags": words}))
+
+
+def _chosen(rows, source: TextSource):
+    """The rows that `where` and `limit` keep."""
+    where = source.where or {}
+    for column in where:
+        if column not in (rows.column_names or []):
+            raise InputError(f"dataset: where names {column!r}, which is not a column; the columns are {rows.column_names}.")
+    if where:
+        rows = rows.filter(partial(_matches, where=where))
+    if source.limit is not None:
+        rows = rows.take(source.limit)
+    return rows
+
+
+def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
+    return all(row[column] == value for column, value in where.items())
+
+
+def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    del state
+    yield from read_package(name)
+
+
+def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
+    try:
+        return datasets.load_dataset(source.path, streaming=source.streaming, **arguments)
+    except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"dataset: path={source.path!r} cannot be read: {reason}") from error
+    except (FileNotFoundError, ConnectionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"dataset: path={source.path!r} cannot be loaded: {reason} (a path is one of "
+            f"{', '.join((*PACKAGES, *FILE_FORMATS))}, or the id of a dataset on the Hub)"
+        ) from error
+
+
+def fingerprint(source: TextSource, rows) -> dict[str, Any]:
+    """What identifies the data in a record: no folder names, which would tell whose machine it was."""
+    described: dict[str, Any] = {"path": source.path}
+    if source.path in PACKAGES:
+        described |= provenance(PACKAGES[source.path])
+    elif source.path in FILE_FORMATS:
+        described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
+    else:
+        described |= {"name": source.name, "revision": source.revision}
+    if isinstance(rows, Dataset):
+        described["rows"] = len(rows)
+    return described
