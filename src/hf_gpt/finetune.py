@@ -95,6 +95,7 @@ def build_task(recipe: Recipe) -> Task:
         max_new_tokens=arguments.max_new_tokens,
         max_test_rows=arguments.max_test_rows,
         class_names=arguments.class_names,
+        pad_to_multiple_of=64 if recipe.training.torch_compile else 8,
     )
     return TASKS[arguments.task](tokenizer, settings)
 

@@ -49,7 +49,7 @@ class MultipleChoice(Task):
         return Dataset.from_dict({"input_ids": inputs, "attention_mask": masks, "labels": labels})
 
     def collator(self) -> Any:
-        return DataCollatorForMultipleChoice(self.tokenizer, pad_to_multiple_of=64)
+        return DataCollatorForMultipleChoice(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
 
     def metrics(self, predictions: Any, split: str) -> dict[str, float]:
         return compute((Accuracy,), np.asarray(predictions).argmax(-1), self.rows[split]["label"])

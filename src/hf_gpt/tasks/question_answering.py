@@ -85,7 +85,7 @@ class QuestionAnswering(Task):
         return start, end
 
     def collator(self) -> Any:
-        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=64)
+        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
 
     def metrics(self, predictions: Any, split: str) -> dict[str, float]:
         starts, ends = predictions

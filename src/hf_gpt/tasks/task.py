@@ -24,6 +24,7 @@ class TaskSettings:
         max_new_tokens: Longest generated answer.
         max_test_rows: Test rows that are generated for; all by default.
         class_names: What classes are called, by their value in the data.
+        pad_to_multiple_of: Rows are filled up to a multiple of so many tokens: fewer lengths to compile for, or less padding.
     """
 
     max_length: int = 512
@@ -33,6 +34,7 @@ class TaskSettings:
     max_new_tokens: int = 64
     max_test_rows: int | None = None
     class_names: dict[Any, str] | None = None
+    pad_to_multiple_of: int = 8
 
 
 class Task(ABC):

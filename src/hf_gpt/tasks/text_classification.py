@@ -65,7 +65,7 @@ class TextClassification(Task):
         return Dataset.from_dict({"input_ids": inputs, "labels": self.targets(split, rows)})
 
     def collator(self) -> Any:
-        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=64)
+        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
 
     def metrics(self, predictions: Any, split: str) -> dict[str, float]:
         logits = np.asarray(predictions)

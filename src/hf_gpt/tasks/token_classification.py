@@ -69,7 +69,7 @@ class TokenClassification(Task):
         return Dataset.from_dict({"input_ids": inputs, "labels": labels})
 
     def collator(self) -> Any:
-        return DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=64)
+        return DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
 
     def metrics(self, predictions: Any, split: str) -> dict[str, float]:
         """Over the words that fit, those with a tag that training never saw counted as wrong."""
