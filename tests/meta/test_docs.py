@@ -55,6 +55,17 @@ def test_the_blocks_of_readme_run(file, place):
     subprocess.run([sys.executable, "-c", alone], check=True, cwd=place, env=environment)
 
 
+def test_the_blocks_about_attention_run():
+    """They compare themselves with the modules; a name of the page is a name of the next block."""
+    text = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 5
+    assert sum(block.count("assert ") for block in blocks) >= 10
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "docs/attention.md", "exec"), names)
+
+
 def test_both_languages_show_the_same_blocks_and_commands():
     english, chinese = ((ROOT / file).read_text(encoding="utf-8") for file in DOCUMENTS)
     blocks = [re.findall(r"```(?:python|bash)\n(.*?)```", text, flags=re.DOTALL) for text in (english, chinese)]
