@@ -55,15 +55,16 @@ def test_the_blocks_of_readme_run(file, place):
     subprocess.run([sys.executable, "-c", alone], check=True, cwd=place, env=environment)
 
 
-def test_the_blocks_about_attention_run():
-    """They compare themselves with the modules; a name of the page is a name of the next block."""
-    text = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 5
-    assert sum(block.count("assert ") for block in blocks) >= 10
-    names: dict = {}
-    for block in blocks:
-        exec(compile(block, "docs/attention.md", "exec"), names)
+@pytest.mark.parametrize(("page", "blocks", "checks"), [("attention", 5, 10), ("tutorial-gpt", 5, 7)])
+def test_the_blocks_of_a_page_run(page, blocks, checks):
+    """They compare themselves with the modules; a name of one block is a name of the next."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    found = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(found) == blocks
+    assert sum(block.count("assert ") for block in found) >= checks
+    names: dict = {"__name__": page}
+    for block in found:
+        exec(compile(block, f"docs/{page}.md", "exec"), names)
 
 
 def test_both_languages_show_the_same_blocks_and_commands():
