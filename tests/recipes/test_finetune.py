@@ -149,7 +149,11 @@ def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
     names = {path.name for path in output.iterdir()}
     assert {"record.json", "README.md", "loss.png", "recipe.yaml", "tokenizer.json"} <= names
     assert ("adapter_model.safetensors" if adapter else "model.safetensors") in names
-    assert str(tmp_path) not in (output / "record.json").read_text() + (output / "README.md").read_text()
+    card = (output / "README.md").read_text()
+    assert str(tmp_path) not in (output / "record.json").read_text() + card
+    # An empty line would end the table.
+    assert "|\n\n|" not in card
+    assert "| **this model** |" in card
 
 
 @pytest.mark.parametrize("grouped", [True, False])
