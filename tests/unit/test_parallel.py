@@ -4,11 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from tests.conftest import ARCHITECTURES, ROOT, randomize, tiny_config
+from tests.conftest import ARCHITECTURES, randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
 import hf_gpt
@@ -77,7 +78,12 @@ def test_two_processes_with_half_of_each_matrix_give_the_logits_of_one(tmp_path)
         wanted[name] = model(torch.arange(2, 14)[None]).logits
     (tmp_path / "halves.py").write_text(SCRIPT)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT / "src")}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(Path(hf_gpt.__file__).parents[1]),
+    }
     run = [*launch, str(tmp_path / "halves.py"), str(tmp_path), *ARCHITECTURES]
     result = subprocess.run(run, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -123,12 +123,13 @@ class GPTModel(GPTPreTrainedModel):
             check_ids(input_ids, self.config.vocab_size, "input_ids", "vocab_size")
             inputs_embeds = self.embed_tokens(input_ids)
 
-        # A cache is of no use while training, and its presence would hide document borders from the mask builder.
+        # The paged cache of `generate_batch`, which is no `Cache`, comes with masks and positions of its own. An empty cache
+        # changes no mask, but its presence would hide document borders from the mask builder.
+        mask_cache = cache if isinstance(cache, Cache) else None
+        # A cache is of no use while training.
         if use_cache and cache is None and not self.training:
             cache = DynamicCache(config=self.config)
 
-        # The paged cache of `generate_batch`, which is no `Cache`, comes with masks and positions of its own.
-        mask_cache = cache if isinstance(cache, Cache) else None
         if is_packed(position_ids, attention_mask, mask_cache):
             attention_mask, mask_cache = None, None
         masks = attention_mask
