@@ -69,6 +69,8 @@ def test_one_graph_holds_a_training_step(architecture, fused):
         torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-5)
 
 
+# Some 15 seconds of g++, which on a crowded machine may take long.
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU the default compiler needs g++")
 def test_the_default_compiler_gives_the_same_numbers():
     model, ids = language_model("gpt2", num_hidden_layers=1), token_ids(2, 12)
