@@ -17,12 +17,25 @@ app = typer.Typer(
 )
 
 
+# Which extra of the package brings a library that a plain installation lacks.
+EXTRAS = {
+    **dict.fromkeys(("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "peft", "yaml"), "train"),
+    **dict.fromkeys(("rouge_score", "sacrebleu", "seqeval", "sklearn"), "finetune"),
+    "gguf": "gguf",
+}
+
+
 def main() -> None:
     """Runs a command; what a person can mend ends in one line on stderr and exit code 2, without a traceback."""
     try:
         app()
     except InputError as error:
         fail(str(error))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        fail(f"{missing} is not installed, which this command needs: pip install 'hf-gpt[{EXTRAS[missing]}]'.")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

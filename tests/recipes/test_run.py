@@ -258,6 +258,21 @@ def test_nonsense_is_named_and_leaves_nothing(name, real_text, monkeypatch, caps
     assert not output.exists()
 
 
+@pytest.mark.parametrize(("library", "extra"), [("datasets", "train"), ("peft", "train"), ("evaluate", "train")])
+def test_a_plain_installation_says_what_a_command_needs(library, extra):
+    script = f"""
+import sys
+sys.modules[{library!r}] = None
+sys.argv = ["hf-gpt", "train", "pretrain/quickstart"]
+from hf_gpt.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 2, result.stderr
+    assert f"{library} is not installed, which this command needs: pip install 'hf-gpt[{extra}]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_text_that_is_not_utf8(monkeypatch, capsys, tmp_path, real_text):
     bad = tmp_path / "latin.txt"
     bad.write_bytes("caf\xe9".encode("latin-1"))
