@@ -2,6 +2,7 @@
 
 from .conversion import export_checkpoint, import_checkpoint
 from .modeling.configuration_hf_gpt import GPTConfig, __version__
+from .modeling.configuration_nnlm_hf_gpt import NNLMConfig
 from .modeling.modeling_hf_gpt import (
     GPTForCausalLM,
     GPTForMaskedLM,
@@ -11,6 +12,7 @@ from .modeling.modeling_hf_gpt import (
     GPTForTokenClassification,
     GPTModel,
 )
+from .modeling.modeling_nnlm_hf_gpt import NNLMForCausalLM
 from .presets import list_presets, preset
 from .registration import register
 
@@ -26,6 +28,8 @@ __all__ = [
     "GPTForSequenceClassification",
     "GPTForTokenClassification",
     "GPTModel",
+    "NNLMConfig",
+    "NNLMForCausalLM",
     "__version__",
     "export_checkpoint",
     "import_checkpoint",

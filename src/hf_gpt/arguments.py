@@ -25,12 +25,15 @@ class ModelArguments:
 
     Args:
         preset: A name of `hf_gpt.list_presets()`, for a model with random weights.
+        model_type: A type that `AutoConfig` knows, for a model with random weights that is none of the presets: `hf_gpt_nnlm`, or
+            one of transformers' own such as `gpt2`.
         model_name_or_path: A trained model to go on from, in place of `preset`.
         config: Fields of `GPTConfig` that differ from the preset's.
         attn_implementation: `sdpa`, `eager`, `flex_attention` or `flash_attention_2`.
     """
 
     preset: str | None = None
+    model_type: str | None = None
     model_name_or_path: str | None = None
     config: dict = field(default_factory=dict)
     attn_implementation: str = "sdpa"
@@ -258,8 +261,11 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         if item.default is MISSING and item.default_factory is MISSING and item.name not in values:
             raise InputError(f"{item.name} is missing from the recipe.")
     model = ModelArguments(**sorted_values["model"])
-    if (model.preset is None) == (model.model_name_or_path is None):
-        raise InputError("a recipe has either preset or model_name_or_path: the first for new weights, the second to go on.")
+    if sum(value is not None for value in (model.preset, model.model_type, model.model_name_or_path)) != 1:
+        raise InputError(
+            "a recipe has either preset or model_name_or_path: the first for new weights, the second to go on; or model_type, for new "
+            "weights of another architecture."
+        )
     data = DataArguments(**sorted_values["data"])
     for key in ("validation_share", "test_share"):
         share = getattr(data, key)

@@ -9,6 +9,8 @@ from transformers.utils import is_peft_available
 
 from .modeling import modeling_hf_gpt
 from .modeling.configuration_hf_gpt import AUTO_MAP, GPTConfig
+from .modeling.configuration_nnlm_hf_gpt import NNLMConfig
+from .modeling.modeling_nnlm_hf_gpt import NNLMForCausalLM
 
 
 # transformers looks the task of a class up by its name in these dictionaries, among others to shift the labels of label
@@ -38,8 +40,19 @@ def register() -> None:
         names[GPTConfig.model_type] = model_class.__name__
         # `transformers serve` and `transformers chat` read the class off the transformers module.
         setattr(transformers, model_class.__name__, model_class)
+    register_neural_ngrams()
     if is_peft_available():
         register_lora_targets()
+
+
+def register_neural_ngrams() -> None:
+    """The neural n-gram model, with the one head that it has."""
+    AutoConfig.register(NNLMConfig.model_type, NNLMConfig, exist_ok=True)
+    NNLMConfig.register_for_auto_class()
+    transformers.AutoModelForCausalLM.register(NNLMConfig, NNLMForCausalLM, exist_ok=True)
+    NNLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
+    modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[NNLMConfig.model_type] = NNLMForCausalLM.__name__
+    setattr(transformers, NNLMForCausalLM.__name__, NNLMForCausalLM)
 
 
 def register_lora_targets() -> None:

@@ -147,7 +147,7 @@ def save_model(trainer: Trainer) -> None:
     """Weights (or the adapter), config with its whole `auto_map`, modeling code, tokenizer and generation config."""
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     # What is set for training only, the first by Trainer, would be kept in the saved config.
-    model.config.use_cache = True
+    model.config.use_cache = type(model.config)().use_cache
     if isinstance(model.config, GPTConfig):
         model.config.fused_loss = False
     trainer.save_model()

@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from datasets import IterableDataset
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
     PreTrainedModel,
@@ -172,14 +174,31 @@ def build_blocks(
 # ----------------------------------------------------------------------------------------------------------- model
 
 
-def model_config(recipe: Recipe, vocab_size: int) -> GPTConfig:
+def model_config(recipe: Recipe, vocab_size: int) -> Any:
     """The config of new weights, or `InputError` with what is wrong in it."""
     overrides = {"vocab_size": vocab_size, **recipe.model.config}
     try:
+        if recipe.model.model_type is not None:
+            return other_config(recipe.model.model_type, overrides)
         return preset(str(recipe.model.preset), **overrides)
     except (ValueError, StrictDataclassError) as error:
         # The strict dataclass wraps the message of a check in its own; the check's is the one that tells.
         raise InputError(f"config: {error.__cause__ or error}") from error
+
+
+def other_config(model_type: str, overrides: dict[str, Any]) -> Any:
+    """A config of a type that `AutoConfig` knows.
+
+    Raises:
+        ValueError: an unknown type, an unknown field, or fields that contradict each other.
+    """
+    config = AutoConfig.for_model(model_type)
+    for key in overrides:
+        if key not in config.to_dict():
+            near = get_close_matches(key, config.to_dict(), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{key!r} is not a field of {type(config).__name__}.{hint}")
+    return AutoConfig.for_model(model_type, **overrides)
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -202,7 +221,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
                 recipe.model.model_name_or_path, attn_implementation=attention, dtype=torch.float32
             )
     except (OSError, ValueError, ImportError) as error:
-        name = recipe.model.model_name_or_path or recipe.model.preset
+        name = recipe.model.model_name_or_path or recipe.model.model_type or recipe.model.preset
         raise InputError(f"the model {name!r} cannot be built: {' '.join(str(error).split())}") from error
     check_vocabulary(tokenizer, model.config.vocab_size)
     if isinstance(model.config, GPTConfig):
@@ -256,6 +275,7 @@ def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        use_cache=type(model.config)().use_cache,
         do_sample=True,
         temperature=0.8,
         top_p=0.95,

@@ -228,6 +228,25 @@ def test_a_run_of_another_recipe_is_replaced_only_on_demand(real_text, tmp_path)
     assert run(parse_recipe({**other, "overwrite": True}))["steps"] == 6
 
 
+OTHER_ARCHITECTURES = {
+    "hf_gpt_nnlm": {"embedding_size": 24, "hidden_size": 48},
+    "gpt2": {"n_embd": 48, "n_layer": 2, "n_head": 2, "n_positions": 64},
+}
+
+
+@pytest.mark.parametrize("model_type", OTHER_ARCHITECTURES)
+def test_another_architecture_is_trained_by_the_same_recipe(model_type, real_text, tmp_path):
+    """The neural n-gram model, and one of transformers' own: the same data, tokenizer, split, scores and record."""
+    changes = {"preset": None, "model_type": model_type, "config": OTHER_ARCHITECTURES[model_type], "optimizer": "adamw"}
+    values = recipe_values(real_text, tmp_path / "run", **changes, embedding_learning_rate=None, head_learning_rate=None)
+    record = run(parse_recipe({**values, "learning_rate": 0.01}))
+    losses = [row["loss"] for row in record["history"] if "loss" in row]
+    assert losses[-1] < losses[0] - 0.2
+    assert record["config"]["model_type"] == model_type
+    with pytest.raises(InputError, match=r"config: 'hidden_sise' is not a field"):
+        run(parse_recipe({**values, "config": {"hidden_sise": 4}, "output_dir": str(tmp_path / "never")}))
+
+
 WRONG = {
     "unknown key": ({"learning_rat": 1}, "'learning_rat' is not a key"),
     "unknown preset": ({"preset": "modern-6m"}, "preset='modern-6m' is unknown. Did you mean 'modern-5m'"),
