@@ -333,8 +333,10 @@ def settle_hardware(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:
-    """The value, with a number written as `1e-3` made one (YAML 1.1 reads it as text)."""
+    """The value, with a number written as `1e-3` made one (YAML 1.1 reads it as text), and `no` left a word (it reads it as false)."""
     allowed = _flat_types(hint)
+    if value is False and str in allowed and bool not in allowed:
+        value = "no"
     if isinstance(value, str) and float in allowed and str not in allowed:
         try:
             value = float(value)

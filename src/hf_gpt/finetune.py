@@ -1,5 +1,6 @@
 """Fine-tuning, from recipe to finished folder: `run` is its table of contents."""
 
+import copy
 import math
 import time
 from difflib import get_close_matches
@@ -228,8 +229,12 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     arguments = trl.DPOConfig(
         **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values}, max_length=recipe.task.max_length
     )
+    # Left to itself, TRL reads the reference from where the model came from, without the tokens that its tokenizer has gained; with
+    # an adapter, the reference is the model without it.
+    reference = None if isinstance(model, PeftModel) else copy.deepcopy(model)
     return trl.DPOTrainer(
         model=model,
+        ref_model=reference,
         args=arguments,
         train_dataset=encoded["train"],
         eval_dataset=encoded["validation"],

@@ -251,6 +251,22 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
     assert "<|im_end|>" not in answer["content"]
 
 
+@pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])
+def test_preferences_between_messages_are_learned_by_a_model_without_a_template(adapter, base, tmp_path):
+    """Its tokenizer grows on the way, and the model that it is measured against with it."""
+    pytest.importorskip("trl", reason="trl needs Python 3.11")
+
+    def maker(number):
+        answers = {"chosen": "good answer", "rejected": sentence(number, 3)}
+        row = {name: [{"role": "assistant", "content": text}] for name, text in answers.items()}
+        return {"prompt": [{"role": "user", "content": sentence(number)}], **row}
+
+    changes = {"lora": adapter} if adapter else {}
+    values = recipe_values(base, write_rows(tmp_path, maker), tmp_path / "run", "preference", max_steps=20, **changes)
+    record = run(parse_recipe(values))
+    assert record["test"]["rewards/accuracies"] > 0.8
+
+
 def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
     import os
     import subprocess

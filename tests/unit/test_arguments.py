@@ -17,6 +17,11 @@ def test_every_packaged_recipe_is_read():
         assert load_recipe(str(find_recipe(name))).values == recipe.values
 
 
+def test_no_is_a_word_where_a_word_is_expected():
+    """YAML 1.1 reads `save_strategy: no` as false."""
+    assert parse_recipe({**MINIMAL, "save_strategy": False}).training.save_strategy == "no"
+
+
 @pytest.mark.parametrize(
     ("extra", "told"),
     [
