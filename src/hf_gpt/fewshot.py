@@ -42,7 +42,7 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
     Args:
         recipe_name: A recipe with `task: text-classification` or `question-answering`: its data and its splits are used.
         shots: Solved examples before each question, drawn from the train split, other ones for each row.
-        limit: Test rows that are scored.
+        limit: Test rows that are scored, drawn with the seed.
 
     Raises:
         InputError: a recipe of another task, or a model that cannot be loaded.
@@ -58,8 +58,10 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
     source = text_source(recipe.data.dataset)
     shares = recipe.data.validation_share, recipe.data.test_share
     splits, _ = text_data.task_splits(source, task.columns, task.group, *shares)
-    test = splits["test"].take(min(limit, len(splits["test"])))
     draw = random.Random(seed)
+    # Datasets are often sorted by label: the first rows would be of one class.
+    chosen = draw.sample(range(len(splits["test"])), min(limit, len(splits["test"])))
+    test = splits["test"].select(chosen)
     examples = [draw.sample(range(len(splits["train"])), shots) for _ in range(len(test))]
     task.learn(splits["train"])
     figures, shortened = kinds[recipe.task.task](model, tokenizer, task, splits["train"], test, examples)
