@@ -1,7 +1,6 @@
 """Adapters by `peft`: low-rank updates of a frozen model (Hu et al. 2021), on a base in 4 bits too (Dettmers et al. 2023)."""
 
 import json
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
-from .errors import InputError
+from .errors import InputError, did_you_mean
 
 
 # peft knows these four kinds of head; the others keep their own new weights by name.
@@ -38,8 +37,7 @@ def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, i
     known = set(LoraConfig.__dataclass_fields__)
     for key in values:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " See the documentation of peft.LoraConfig."
+            hint = did_you_mean(key, known, " See the documentation of peft.LoraConfig.")
             raise InputError(f"lora: {key!r} is not a field of LoraConfig.{hint}")
     given = {"task_type": TASK_TYPES.get(auto_class), "modules_to_save": HEAD_WEIGHTS.get(auto_class), **values}
     if has_new_tokens and given["modules_to_save"] is None and "trainable_token_indices" not in given:

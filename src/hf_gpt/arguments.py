@@ -5,7 +5,6 @@ import shutil
 import types
 import typing
 from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import TrainingArguments
 
-from .errors import InputError
+from .errors import InputError, did_you_mean
 from .tasks import TASKS
 
 
@@ -197,8 +196,7 @@ def find_recipe(name: str) -> Path:
     packaged = resource_folder("recipes") / f"{name.removeprefix('recipes/').removesuffix('.yaml')}.yaml"
     if packaged.is_file():
         return packaged
-    near = get_close_matches(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), cutoff=0.4)
     raise InputError(f"recipe {name!r} is neither a file nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
 
 
@@ -253,8 +251,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     sorted_values: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
     for key, value in values.items():
         if key not in home:
-            near = get_close_matches(str(key), home, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " docs/recipes.md lists the keys."
+            hint = did_you_mean(str(key), home, " docs/recipes.md lists the keys.")
             raise InputError(f"{key!r} is not a key of a recipe.{hint}")
         sorted_values[home[key]][key] = _checked(key, value, hints[home[key]][key])
     for item in fields(DataArguments):
@@ -289,9 +286,7 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
     task = TaskArguments(**values)
     names = ["language-modeling", *TASKS]
     if task.task not in names:
-        near = get_close_matches(task.task, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"task={task.task!r} is unknown.{hint} The tasks are {', '.join(names)}.")
+        raise InputError(f"task={task.task!r} is unknown.{did_you_mean(task.task, names)} The tasks are {', '.join(names)}.")
     if task.lora is not None and task.qlora is not None:
         raise InputError("a recipe has either lora or qlora: the second is the first on a base of 4 bits.")
     if task.adapter is not None and (task.lora is not None or task.qlora is not None):

@@ -1,5 +1,14 @@
-"""The one exception that the command line turns into a message and exit code 2."""
+"""The one exception that the command line turns into a message and exit code 2, and the hint that such messages give."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
     """What a person gave cannot be used; the message names the field, the value and the mend."""
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", cutoff: float = 0.6) -> str:
+    """The end of a message about an unknown name: the nearest known one, with a space before it, else `otherwise`."""
+    near = get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" Did you mean {near[0]!r}?" if near else otherwise

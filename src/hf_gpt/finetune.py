@@ -3,7 +3,6 @@
 import copy
 import math
 import time
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,15 @@ import numpy as np
 import torch
 import transformers
 from datasets import Dataset, IterableDataset
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
 
 from . import data as text_data
-from .adapters import four_bit_config
 from .arguments import Recipe, public_values
 from .cards import write_card
-from .errors import InputError
+from .errors import InputError, did_you_mean
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_task
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
@@ -33,6 +32,7 @@ from .runs import (
     notice,
     optimizer_arguments,
     publish,
+    quantization,
     save_model,
     with_adapter,
 )
@@ -122,17 +122,15 @@ def model_config(recipe: Recipe, task: Task) -> Any:
     known = set(GPTConfig.__dataclass_fields__) if isinstance(config, GPTConfig) else set(config.to_dict())
     for key in overrides:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"config: {key!r} is not a field of {type(config).__name__}.{hint}")
-    for key, value in {**task.config, **overrides}.items():
-        setattr(config, key, value)
+            raise InputError(f"config: {key!r} is not a field of {type(config).__name__}.{did_you_mean(key, known)}")
     config.pad_token_id = task.tokenizer.pad_token_id
-    if isinstance(config, GPTConfig):
-        try:
+    try:
+        for key, value in {**task.config, **overrides}.items():
+            setattr(config, key, value)
+        if isinstance(config, GPTConfig):
             config.validate_architecture()
-        except ValueError as error:
-            raise InputError(f"config: {error}") from error
+    except (ValueError, StrictDataclassError) as error:
+        raise InputError(f"config: {error.__cause__ or error}") from error
     limit = config.max_position_embeddings
     if recipe.task.max_length > limit:
         raise InputError(
@@ -147,11 +145,11 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
     config = model_config(recipe, task)
     auto_class = getattr(transformers, task.auto_class)
     attention = recipe.model.attn_implementation
+    quantized = quantization(recipe)
     try:
         if arguments.random_weights:
             model = auto_class.from_config(config, attn_implementation=attention)
         else:
-            quantized = {"quantization_config": four_bit_config()} if arguments.qlora is not None else {}
             model = auto_class.from_pretrained(
                 name, config=config, attn_implementation=attention, dtype=torch.float32, **quantized
             )

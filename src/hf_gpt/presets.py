@@ -5,9 +5,9 @@ The modern presets are ours: rotary positions, RMSNorm, q/k norm, gated SiLU and
 what `Qwen3Config` can express, so that every engine that runs Qwen3 runs them after an export.
 """
 
-from difflib import get_close_matches
 from typing import Any
 
+from .errors import did_you_mean
 from .modeling.configuration_hf_gpt import GPTConfig
 
 
@@ -109,14 +109,11 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
         ValueError: an unknown name, an unknown field, or fields that contradict each other.
     """
     if name not in PRESETS:
-        near = get_close_matches(name, PRESETS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"preset={name!r} is unknown.{hint} Known presets: {', '.join(PRESETS)}.")
+        raise ValueError(f"preset={name!r} is unknown.{did_you_mean(name, PRESETS)} Known presets: {', '.join(PRESETS)}.")
     fields = set(GPTConfig.__dataclass_fields__) | {"num_labels"}
     for key in overrides:
         if key not in fields:
-            near = get_close_matches(key, fields, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " See `help(hf_gpt.GPTConfig)` for the fields."
+            hint = did_you_mean(key, fields, " See `help(hf_gpt.GPTConfig)` for the fields.")
             raise ValueError(f"{key!r} is not a field of GPTConfig.{hint}")
     values = {**PRESETS[name], **overrides}
     if "num_hidden_layers" in overrides and "layer_types" not in overrides and "layer_types" in values:

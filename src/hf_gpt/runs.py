@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from .adapters import add_adapter, load_adapter, lora_config
+from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
 from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
 from .errors import InputError
 from .hub import check_repository, push
@@ -123,6 +123,19 @@ def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     )
     factory = OPTIMIZERS[options.optimizer]
     return lambda: factory, {"settings": settings}
+
+
+def quantization(recipe: Recipe) -> dict[str, Any]:
+    """What `from_pretrained` is told beside the rest, for a base in 4 bits.
+
+    Raises:
+        InputError: `qlora` where it cannot run, or with new weights, which there is nothing to be held of.
+    """
+    if recipe.task.qlora is None:
+        return {}
+    if recipe.model.model_name_or_path is None or recipe.task.random_weights:
+        raise InputError("qlora holds trained weights in 4 bits: give model_name_or_path, without random_weights.")
+    return {"quantization_config": four_bit_config()}
 
 
 def with_adapter(recipe: Recipe, model: PreTrainedModel, auto_class: str, has_new_tokens: bool) -> PreTrainedModel | PeftModel:

@@ -4,7 +4,6 @@ import os
 import platform
 import time
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from . import data as text_data
 from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .cards import write_card
-from .errors import InputError
+from .errors import InputError, did_you_mean
 from .evaluation import LanguageModelScore, evaluate_language_model, score
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_run
@@ -43,6 +42,7 @@ from .runs import (
     notice,
     optimizer_arguments,
     publish,
+    quantization,
     save_model,
     with_adapter,
 )
@@ -195,8 +195,7 @@ def other_config(model_type: str, overrides: dict[str, Any]) -> Any:
     config = AutoConfig.for_model(model_type)
     for key in overrides:
         if key not in config.to_dict():
-            near = get_close_matches(key, config.to_dict(), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, config.to_dict())
             raise ValueError(f"{key!r} is not a field of {type(config).__name__}.{hint}")
     return AutoConfig.for_model(model_type, **overrides)
 
@@ -208,6 +207,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
         InputError: the config contradicts itself, the tokenizer or `block_size`.
     """
     attention = recipe.model.attn_implementation
+    quantized = quantization(recipe)
     if recipe.model.model_name_or_path is None:
         config = model_config(recipe, recipe.model.config.get("vocab_size", len(tokenizer)))
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -218,7 +218,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
             model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
         else:
             model = AutoModelForCausalLM.from_pretrained(
-                recipe.model.model_name_or_path, attn_implementation=attention, dtype=torch.float32
+                recipe.model.model_name_or_path, attn_implementation=attention, dtype=torch.float32, **quantized
             )
     except (OSError, ValueError, ImportError) as error:
         name = recipe.model.model_name_or_path or recipe.model.model_type or recipe.model.preset

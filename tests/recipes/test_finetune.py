@@ -434,6 +434,18 @@ BAD_ROWS = {
         {"config": {"is_casual": False}},
         "Did you mean 'is_causal'",
     ),
+    "wrong type in config": (
+        "text-classification",
+        classification,
+        {"config": {"is_causal": "maybe"}},
+        "expected bool, got str",
+    ),
+    "a quantized base of new weights": (
+        "text-classification",
+        classification,
+        {"qlora": {}, "random_weights": True},
+        "qlora holds trained weights",
+    ),
     "no such base": ("text-classification", classification, {"model_name_or_path": "runs/never"}, "runs/never"),
 }
 
