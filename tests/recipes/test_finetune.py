@@ -513,6 +513,21 @@ def test_few_shot_scores_by_prompting_alone(task, shots, base, tmp_path, monkeyp
     assert all(f"{name} " in told for name in figures)
 
 
+def test_few_shot_scores_rows_of_every_class_of_sorted_data(base, tmp_path, monkeypatch):
+    from hf_gpt import fewshot
+
+    rows = sorted((classification(number) for number in range(160)), key=lambda row: row["label"])
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path / "recipe.yaml"
+    values = recipe_values(base, tmp_path / "rows.jsonl", tmp_path / "never", "text-classification")
+    path.write_text(yaml.safe_dump(values))
+    seen = []
+    monkeypatch.setattr(fewshot, "classify", lambda *given: (seen.extend(given[4]["label"]), ({}, 0))[1])
+    fewshot.few_shot(str(base), str(path), shots=1, limit=8)
+    assert len(seen) == 8
+    assert set(seen) == {"no", "yes"}
+
+
 def test_few_shot_takes_the_likeliest_label():
     """A stand-in that always goes on with one word: its label wins, and the prompt holds the examples."""
     from types import SimpleNamespace
