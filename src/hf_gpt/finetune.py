@@ -312,6 +312,8 @@ def measure(
     """Test figures beside what a user would pick instead: the record of the run."""
     folder, model = recipe.output_dir, trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
+    last = history[-1] if history else trainer.state.log_history[-1]
     test = evaluate(trainer, task, encoded["test"])
     if not np.isfinite(test["loss"]):
         raise InputError(
@@ -341,7 +343,7 @@ def measure(
         steps=trainer.state.global_step,
         skipped_steps=sum(SKIPPED in row for row in trainer.state.log_history),
         epochs=trainer.state.epoch,
-        training_seconds=history[-1]["elapsed_seconds"],
+        training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),

@@ -296,6 +296,8 @@ def measure(
     folder = recipe.output_dir
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
+    last = history[-1] if history else trainer.state.log_history[-1]
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     scores = {
@@ -314,8 +316,8 @@ def measure(
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
         skipped_steps=sum(SKIPPED in row for row in trainer.state.log_history),
-        tokens_seen=history[-1]["tokens"],
-        training_seconds=history[-1]["elapsed_seconds"],
+        tokens_seen=last["tokens"],
+        training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),
