@@ -3,6 +3,7 @@
 `make fuzz` gives each test 10,000 examples; the suite a few dozens, always the same ones.
 """
 
+import contextlib
 import json
 import os
 import tempfile
@@ -24,7 +25,6 @@ from hf_gpt.errors import InputError
 from hf_gpt.inference import load_model
 from hf_gpt.records import read_record
 from hf_gpt.tokenizer import train_tokenizer
-import contextlib
 
 
 EXAMPLES = int(os.environ.get("HF_GPT_FUZZ_EXAMPLES", "0"))
