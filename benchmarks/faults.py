@@ -37,6 +37,7 @@ from hf_gpt.records import make_record, write_json
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "records" / "faults.json"
+SOAK = ROOT / "benchmarks" / "records" / "soak.json"
 PAGE = ROOT / "docs" / "reliability.md"
 START, END = "<!-- table: start -->", "<!-- table: end -->"
 KILLS, SEED = 30, 0
@@ -226,6 +227,13 @@ def table() -> str:
         times = sum(row["phase"] == phase for row in record["kills"])
         lines.append(f"| `kill -9` while {phase} | {times} | nothing: the last bit is equal |")
     lines.append(f"| in all | {len(record['kills'])} | nothing |")
+    soak = json.loads(SOAK.read_text(encoding="utf-8"))
+    lines += ["", "| soak (`make soak`) | how long | resident memory, MiB | grown by, MiB |", "|---|---:|---:|---:|"]
+    for part, long in (
+        ("training", f"{soak['training']['steps']:,} steps in {soak['training']['minutes']:.0f} minutes"),
+        ("generate", f"{soak['generate']['calls']:,} calls"),
+    ):
+        lines.append(f"| {part} | {long} | {soak[part]['mebibytes']:.0f} | {soak[part]['grown_mebibytes']:.1f} |")
     return "\n".join(lines)
 
 
