@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 faults fuzz soak data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,15 @@ engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
+
+faults: $(READY)  ## kill -9 at 30 random moments; writes benchmarks/records/faults.json and docs/reliability.md
+	$(BIN)/python -m benchmarks.faults
+
+fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are broken at random; takes long
+	HF_GPT_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/faults/test_fuzz.py --timeout 0
+
+soak: $(READY)  ## An hour of training and 10,000 calls of generate; writes benchmarks/records/soak.json and docs/soak.png
+	$(BIN)/python -m benchmarks.soak
 
 data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
 	$(BIN)/python -m benchmarks.data

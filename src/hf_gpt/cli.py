@@ -37,7 +37,7 @@ def main() -> None:
             raise
         fail(f"{missing} is not installed, which this command needs: pip install 'hf-gpt[{EXTRAS[missing]}]'.")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         place = f" at {error.filename}" if error.filename else ""
         fail(f"{error.strerror}{place}: free or change the place and give the same command again; what is written stays good.")

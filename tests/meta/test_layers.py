@@ -23,6 +23,7 @@ LEVELS = {
     "adapters": 2,
     "sources": 1.5,
     "baselines": 2,
+    "checkpoints": 2,
     "conversion": 2,
     "data": 2,
     "evaluation": 2,
@@ -37,6 +38,7 @@ LEVELS = {
     "hub": 3.7,
     "inference": 4,
     "fewshot": 4.5,
+    "guards": 3.9,
     "runs": 4,
     "finetune": 4.5,
     "train": 5,
@@ -105,7 +107,7 @@ def test_only_the_modules_of_a_run_know_trainer():
             for alias in node.names
         }
         if "Trainer" in names:
-            assert module_of(path) in ("runs", "train", "finetune")
+            assert module_of(path) in ("guards", "runs", "train", "finetune")
 
 
 def test_no_preset_is_known_by_name_outside_the_table():
