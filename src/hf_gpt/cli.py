@@ -22,6 +22,7 @@ EXTRAS = {
     **dict.fromkeys(("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "peft", "yaml"), "train"),
     **dict.fromkeys(("rouge_score", "sacrebleu", "seqeval", "sklearn"), "finetune"),
     "gguf": "gguf",
+    "gradio": "demo",
 }
 
 
@@ -171,6 +172,19 @@ def generate(
     from .inference import generate_text
 
     generate_text(model, prompt, max_new_tokens, temperature, top_p, seed)
+
+
+@app.command()
+def demo(
+    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub: a language model or a classifier.")],
+    other: Annotated[str | None, typer.Argument(help="A second one, shown beside it.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; by default only this machine sees the page.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+) -> None:
+    """Serve a page to try a model: it writes, shows what it expects at each token and where it looks, and classifies."""
+    from .demo import serve
+
+    serve([model] if other is None else [model, other], host, port)
 
 
 @app.command()
