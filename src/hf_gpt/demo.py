@@ -35,7 +35,9 @@ TEXT = "This film was so good that I watched it twice, and my wife did not like 
 FONTS = ("system-ui", "sans-serif")
 STYLE = """
 .gradio-container { max-width: 1180px !important; margin: auto; }
-.reading { font-size: 1.15rem; line-height: 2; }
+.reading .textfield { font-size: 1.1rem; line-height: 2.1; }
+.reading .legend-item { font-size: 0.8rem; font-weight: 400; padding: 0 8px; }
+.reading .token { cursor: pointer; }
 footer { display: none !important; }
 """
 
@@ -55,8 +57,9 @@ class Model:
     @property
     def title(self) -> str:
         config = self.network.config
-        size = f"{self.network.num_parameters() / 1e6:,.1f} M parameters"
-        return f"{self.name}: {size}, {config.num_hidden_layers} layers, {config.max_position_embeddings:,} positions"
+        size = f"{self.network.num_parameters() / 1e6:,.1f} million parameters"
+        heads = f"{config.num_hidden_layers} layers of {config.num_attention_heads} heads"
+        return f"**{self.name}** has {size} in {heads} and reads up to {config.max_position_embeddings:,} tokens."
 
 
 @dataclass(frozen=True)
@@ -121,18 +124,18 @@ def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
     return text, len(coloured) - 1, coloured, told, shares(reading.guesses[-1]), drawn
 
 
-def choose(model: Model, text: str, layer: int, head: int, event: gr.SelectData) -> tuple[Any, ...]:
-    """What was expected in place of the token that was clicked, and where it looks."""
+def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple[Any, ...]:
+    """What was expected in place of the chosen token, and where it looks."""
+    drawn = draw(model, text, chosen, layer, head)
+    if not model.is_language_model:
+        return chosen, gr.skip(), gr.skip(), drawn
     with messages():
-        drawn = draw(model, check_length(text), event.index, layer, head)
-        if not model.is_language_model:
-            return event.index, gr.skip(), gr.skip(), drawn
         reading = inspection.read_text(model.network, model.tokenizer, text)
-    piece, loss = inspection.visible(reading.pieces[event.index]), reading.losses[event.index]
+    piece, loss = inspection.visible(reading.pieces[chosen]), reading.losses[chosen]
     if loss is None:
-        return event.index, f"**{piece}** is the first token: nothing comes before it.", None, drawn
-    told = f"In place of **{piece}**, which had {math.exp(-loss):.2%}, was expected:"
-    return event.index, told, shares(reading.guesses[event.index]), drawn
+        return chosen, f"`{piece}` is the first token: nothing comes before it.", None, drawn
+    told = f"In place of `{piece}`, which had {math.exp(-loss):.2%}, was expected:"
+    return chosen, told, shares(reading.guesses[chosen]), drawn
 
 
 def draw(model: Model, text: str, chosen: int, layer: int, head: int) -> Figure | None:
@@ -202,11 +205,15 @@ def writing_tab(models: list[Model]) -> None:
     with gr.Row():
         settings = [
             gr.Slider(1, NEW_TOKENS, 60, step=1, label="New tokens"),
-            gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", info="0 takes the likeliest token each time"),
-            gr.Slider(0.05, 1, 0.95, step=0.05, label="Top p", info="the likeliest tokens up to this share"),
-            gr.Slider(0, 200, 50, step=1, label="Top k", info="so many likeliest tokens; 0 takes all"),
-            gr.Number(0, label="Seed", precision=0, minimum=0, info="the same again, or another text"),
+            gr.Slider(0, 2, 0.8, step=0.05, label="Temperature"),
+            gr.Slider(0.05, 1, 0.95, step=0.05, label="Top p"),
+            gr.Slider(0, 200, 50, step=1, label="Top k"),
+            gr.Number(0, label="Seed", precision=0, minimum=0),
         ]
+    gr.Markdown(
+        "<small>Each token is drawn from the *top k* likeliest (0: from all), of which the likeliest that make up *top p* stay; "
+        "a lower *temperature* prefers the likely ones, 0 always takes the likeliest. Another *seed*, another text.</small>"
+    )
     with gr.Row():
         start = gr.Button("Write", variant="primary", elem_id="write")
         stop = gr.Button("Stop")
@@ -243,9 +250,24 @@ def looking_tab(models: list[Model]) -> None:
         shown = [column.summary, column.guesses, column.picture]
         outputs = [column.text, column.chosen, column.pieces, *shown]
         on([start.click, text.submit], partial(look, column.model), [text, *map_of], outputs)
-        on([column.pieces.select], partial(choose, column.model), [column.text, *map_of], [column.chosen, *shown])
+        on([column.pieces.select], clicked(column.model), [column.text, *map_of], [column.chosen, *shown])
         again = [column.layer.release, column.head.release, column.layer.input, column.head.input]
-        on(again, partial(draw, column.model), [column.text, column.chosen, *map_of], column.picture, trigger_mode="always_last")
+        on(
+            again,
+            partial(draw, column.model),
+            [column.text, column.chosen, *map_of],
+            column.picture,
+            trigger_mode="always_last",
+        )
+
+
+def clicked(model: Model) -> Callable[..., tuple[Any, ...]]:
+    """`choose` as Gradio calls it: it finds the click by the annotation, which it does not see in a partial function."""
+
+    def choose_clicked(text: str, layer: int, head: int, event: gr.SelectData) -> tuple[Any, ...]:
+        return choose(model, text, event.index, layer, head)
+
+    return choose_clicked
 
 
 def looking_column(model: Model, index: int) -> Column:
@@ -267,7 +289,7 @@ def looking_column(model: Model, index: int) -> Column:
                 with gr.Row():
                     layer = gr.Slider(1, config.num_hidden_layers, 1, step=1, label="Layer", elem_id=f"layer-{index}")
                     head = gr.Slider(1, config.num_attention_heads, 1, step=1, label="Head", elem_id=f"head-{index}")
-                plot = gr.Plot(label="Where it looks", elem_id=f"picture-{index}")
+                plot = gr.Plot(show_label=False, elem_id=f"picture-{index}")
     return Column(model, gr.State(""), gr.State(0), pieces, summary, guesses, layer, head, plot)
 
 

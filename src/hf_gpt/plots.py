@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
+from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.patches import Rectangle
 
 
@@ -134,7 +134,14 @@ def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[floa
 
 
 # Letters that the fonts of matplotlib lack, where the machine has one of these.
-EAST_ASIAN = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "PingFang SC", "Microsoft YaHei")
+EAST_ASIAN = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+)
 # Tokens on one map: more could not be read.
 WINDOW = 28
 
@@ -172,9 +179,11 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
     axis = large.subplots()
     image = axis.imshow(weights[layer, head][window, window], aspect="auto", **drawn)
     count = chosen + 1 - first
-    fonts = ["DejaVu Sans", *(name for name in EAST_ASIAN if name in set(get_font_names()))]
+    others = [name for name in EAST_ASIAN if name in get_font_names()]
+    # Without a font that has them, letters are drawn as one box each, which is what matplotlib does, with a warning for each.
+    readable = pieces[window] if others else ["".join(map(drawable, piece)) for piece in pieces[window]]
     # A token may hold a dollar sign, which would begin a formula.
-    labels = {"labels": pieces[window], "fontfamily": fonts, "fontsize": 8, "parse_math": False}
+    labels = {"labels": readable, "fontfamily": ["DejaVu Sans", *others], "fontsize": 8, "parse_math": False}
     axis.set_xticks(range(count), rotation=90, **labels)
     axis.set_yticks(range(count), **labels)
     axis.tick_params(length=0)
@@ -185,3 +194,8 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
     large.suptitle(f"layer {layer + 1}, head {head + 1}{part}", fontsize=10)
     large.colorbar(image, ax=axis, label="weight", ticks=[0, 0.01, 0.1, 0.3, 0.6, 1])
     return figure
+
+
+def drawable(letter: str) -> str:
+    """The letter, or a box where the font that comes with matplotlib has none."""
+    return letter if get_font(findfont("DejaVu Sans")).get_char_index(ord(letter)) else "□"
