@@ -80,8 +80,9 @@ def llama_cpp(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
     import llama_cpp
 
     export_checkpoint(reference.model, folder / "gguf", "gguf", tokenizer=run)
-    # `logits_all` keeps those of every position.
-    llama = llama_cpp.Llama(str(folder / "gguf" / "model.gguf"), n_ctx=256, n_threads=1, logits_all=True, verbose=False)
+    # Its cache is of half precision by default. `logits_all` keeps the logits of every position.
+    exact = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32, "logits_all": True}
+    llama = llama_cpp.Llama(str(folder / "gguf" / "model.gguf"), n_ctx=256, n_threads=1, verbose=False, **exact)
     ids = llama.tokenize(PROMPT.encode(), add_bos=False)
     llama.eval(ids)
     logits = llama.scores[: len(ids)].copy()
@@ -131,7 +132,9 @@ def ask(address: str, content: dict[str, Any], process: subprocess.Popen) -> dic
 
 
 def served_export(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
-    return serve([str(Path(sys.executable).parent / "transformers")], reference, folder / "native")
+    # What the command `transformers` runs, without hf_gpt in the process.
+    alone = "from transformers.cli.transformers import main; main()"
+    return serve([sys.executable, "-c", alone], reference, folder / "native")
 
 
 def served_own(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
