@@ -243,10 +243,17 @@ def push(
     revision: Annotated[str | None, typer.Option(help="A branch, made if it is not there; by default main.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list what would be pushed; send nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write into a repository that something else made.")] = False,
+    space: Annotated[
+        bool, typer.Option("--space", help="Then write the page of `hf-gpt demo` as a Space of that name.")
+    ] = False,
 ) -> None:
     """Upload a model to the Hub: weights, code, tokenizer, card, record and pictures, in one commit of what changed."""
-    from .hub import collect, repository_name
+    from .hub import check_space, collect, push_space, repository_name
     from .hub import push as push_folder
+    from .space import space_files
+
+    if space:
+        check_space(run_folder, revision)
 
     if dry_run:
         name = repository_name(run_folder, repo)
@@ -256,9 +263,15 @@ def push(
             print(f"{contents.size(path):>13,}  {path}")
         if contents.left_out:
             print(f"left out: {', '.join(contents.left_out)}")
+        if space:
+            sizes = [len(content) for content in space_files(name).values()]
+            print(f"and a Space {name} of {len(sizes)} files, {sum(sizes):,} bytes")
         return
     pushed = push_folder(run_folder, repo, private, revision, force)
     print(f"{pushed.repo_id}: {'commit' if pushed.is_new else 'nothing has changed since commit'} {pushed.commit}")
+    if space:
+        page = push_space(pushed.repo_id, private, force)
+        print(f"Space {page.repo_id}: {'commit' if page.is_new else 'nothing has changed since commit'} {page.commit}")
 
 
 @app.command()
