@@ -114,8 +114,8 @@ def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
         check_length(text)
         if not model.is_language_model:
             pieces, weights = inspection.attention_maps(model.network, model.tokenizer, text)
-            coloured = [(inspection.visible(piece) if not piece.strip() else piece, None) for piece in pieces]
-            return text, len(pieces) - 1, coloured, f"{len(pieces)} tokens.", None, picture(pieces, weights, layer, head)
+            plain = [(piece or "·", None) for piece in pieces]
+            return text, len(pieces) - 1, plain, f"{len(pieces)} tokens.", None, picture(pieces, weights, layer, head)
         reading = inspection.read_text(model.network, model.tokenizer, text)
     coloured = [(piece or "·", band(loss)) for piece, loss in zip(reading.pieces, reading.losses)]
     perplexity = "" if reading.perplexity is None else f", perplexity **{reading.perplexity:,.1f}**"

@@ -136,7 +136,7 @@ def push_space(repo_id: str, private: bool = False, force: bool = False) -> Push
             names = {sibling.rfilename for sibling in found.siblings or []}
             # The Hub puts these two into a new Space.
             is_new = names <= {".gitattributes", CARD_FILE}
-            if not (force or is_new or OWN_TAG in ((found.card_data or {}).get("tags") or [])):
+            if not (force or is_new or OWN_TAG in (found.tags or [])):
                 raise InputError(
                     f"the Space {repo_id} was not made by hf-gpt: give another --repo, or write into it with --force."
                 )

@@ -132,7 +132,7 @@ def check_room(model: Any, length: int, max_new_tokens: int) -> None:
 
 def shown(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     """A token as it can be read on its own: spaces and line ends are seen, and a part of a letter has its name."""
-    text = tokenizer.decode([token_id])
+    text = str(tokenizer.decode([token_id]))
     if not text or "\N{REPLACEMENT CHARACTER}" in text:
         text = str(tokenizer.convert_ids_to_tokens(token_id))
     return visible(text)

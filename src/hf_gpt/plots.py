@@ -159,7 +159,8 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
     first = max(0, chosen + 1 - WINDOW)
     window = slice(first, chosen + 1)
     figure = Figure(figsize=(11, 5.4), layout="constrained")
-    overview, large = figure.subfigures(1, 2, width_ratios=[1, 1.5])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.5])
+    overview, large = parts
     # Most weights are small: the root of a weight is drawn, so that they are seen.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     drawn: dict[str, Any] = {"cmap": "Blues", "norm": norm, "interpolation": "nearest"}

@@ -57,7 +57,8 @@ def test_the_code_of_a_space_needs_only_what_it_requires(tmp_path):
 import sys, types
 sys.modules.update(dict.fromkeys({absent}))
 gradio = sys.modules["gradio"] = types.ModuleType("gradio")
-gradio.State = gradio.HighlightedText = gradio.Markdown = gradio.Label = gradio.Slider = gradio.Plot = gradio.Blocks = gradio.SelectData = object
+for name in ("State", "HighlightedText", "Markdown", "Label", "Slider", "Plot", "Blocks", "SelectData"):
+    setattr(gradio, name, object)
 import hf_gpt.demo
 print(hf_gpt.demo.__file__)
 """

@@ -1,6 +1,7 @@
 """What a page or a notebook reads off a model is what the model computes."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_a_stream_grows_into_what_generate_writes(tokenizer):
     inputs = tokenizer("This movie", return_tensors="pt")
     whole = model.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=20, do_sample=False)
     assert parts[-1] == tokenizer.decode(whole[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert all(later.startswith(earlier) for earlier, later in zip(parts, parts[1:]))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(parts))
 
 
 def test_a_closed_stream_ends_the_generation(tokenizer, monkeypatch):
