@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 faults fuzz soak data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report engines serving test test-browser test-matrix conformance smollm2 faults fuzz soak data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,11 @@ reviews: $(READY)  ## The same with about an hour of training
 
 test: $(READY)  ## The test suite, without network
 	$(BIN)/python -m pytest tests
+
+test-browser: $(READY)  ## The demo page in headless Chromium, which Debian's apt-get installs
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m pip install --quiet gradio==6.31.0 playwright==1.65.2
+	$(BIN)/python -m pytest tests/browser
 
 # transformers/torch; each pair gets an environment of its own, with what that transformers asks for.
 MATRIX ?= 5.17.0/2.11.0 5.17.0/2.13.0 5.24.0/2.11.0 5.24.0/2.13.0
@@ -55,6 +60,10 @@ conformance: $(READY)  ## transformers' own model tests over every architecture 
 engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what other tools make of our models
 	$(BIN)/python -m pip install --quiet lm-eval==0.4.13 torchao==0.18.0
 	$(BIN)/python -m pytest tests/engines
+
+serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
+	$(BIN)/python -m pip install --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
+	$(BIN)/python -m benchmarks.serving
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
