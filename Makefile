@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 scaling data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
+
+scaling: $(READY)  ## Train one recipe at five sizes and fit how the loss falls; writes benchmarks/records/scaling.json and docs/scaling.md
+	$(BIN)/python -m benchmarks.scaling
 
 data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
 	$(BIN)/python -m benchmarks.data
