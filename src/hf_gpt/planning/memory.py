@@ -98,13 +98,18 @@ def _activation_function(config: GPTConfig, load: Workload) -> float:
 
 
 def activation_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float:
-    """Bytes that the blocks and what is around them keep for one token; with checkpointing, one block is whole at a time."""
+    """Bytes that the blocks and what is around them keep at the end of a forward pass, for one token."""
     width = config.hidden_size
     around = (2 * width + 1 if config.norm_type == "rmsnorm" else width + 2) * 4 * (config.norm_position == "pre")
     around += width * (4 if load.on_cpu else 1) * (config.embd_dropout > 0)
-    blocks = [block_activations(config, load, kind, parts) for kind in config.layer_types]
-    kept = len(blocks) * width * 4 + max(blocks) if load.checkpointing else sum(blocks)
-    return around + kept
+    if load.checkpointing:
+        return around + config.num_hidden_layers * width * 4
+    return around + sum(block_activations(config, load, kind, parts) for kind in config.layer_types)
+
+
+def recomputed_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float:
+    """Bytes of the one block that checkpointing has whole at a time, for one token."""
+    return max(block_activations(config, load, kind, parts) for kind in config.layer_types) if load.checkpointing else 0.0
 
 
 def loss_bytes(config: GPTConfig, load: Workload) -> dict[str, float]:

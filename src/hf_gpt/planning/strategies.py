@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ..errors import InputError, did_you_mean
 from ..modeling.configuration_hf_gpt import GPTConfig
 from .counts import block_matrices, parameter_counts
-from .memory import Workload, activation_bytes, loss_bytes, optimizer_bytes
+from .memory import Workload, activation_bytes, loss_bytes, optimizer_bytes, recomputed_bytes
 
 
 # Of the memory of a device, the share that a plan fills: what the driver, the communication library and the gaps of the
@@ -72,14 +72,17 @@ def memory_by_part(config: GPTConfig, load: Workload, name: str, devices: int, d
         copies = 2.0 * blocks / parts if load.bfloat16 else 0.0
         # Gradients are summed in buckets, which hold all of them a second time unless they are asked to be views.
         buffers = 4.0 * held if devices > parts else 0.0
+    loss = loss_bytes(config, load)
+    # A block is computed again when the slices of logits are gone, in the space that they had.
+    again = max(recomputed_bytes(config, load, parts) * load.tokens - loss["logits"], 0.0)
     return {
         "weights": 4 * total * share,
         "weights in use": copies,
         "gradients": 4 * total * share,
         "optimizer": optimizer_bytes(config, load.optimizer) * share,
         "communication": buffers,
-        "activations": activation_bytes(config, load, parts) * load.tokens,
-        **loss_bytes(config, load),
+        "activations": activation_bytes(config, load, parts) * load.tokens + again,
+        **loss,
     }
 
 
