@@ -5,17 +5,12 @@ python -m benchmarks.planning --table     the tables alone, from the record that
 """
 
 import gc
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hf_gpt import GPTForCausalLM, GPTConfig, preset
+from hf_gpt import GPTConfig, GPTForCausalLM, preset
 from hf_gpt.optim import OPTIMIZERS, OptimizerSettings
 from hf_gpt.planning import Workload
 
