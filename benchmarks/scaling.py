@@ -168,8 +168,8 @@ def table(record: dict[str, Any]) -> str:
     held_out = record["held_out"]
     lines += [
         "",
-        f"L(C) = {found['floor']:.3f} + {found['scale']:.3f} (C / {found['unit']:.2e})^-{found['exponent']:.3f}, the largest residual "
-        f"{found['largest_residual']:.3f}. Fitted to all but the largest, the curve foretells {held_out['foretold']:.3f} for it; measured "
+        f"L(C) = {found['floor']:.3f} + {found['scale']:.3f} (C / {found['unit']:.2e})^-{found['exponent']:.3f}, the largest "
+        f"residual {found['largest_residual']:.3f}. Fitted to all but the largest, the curve foretells {held_out['foretold']:.3f} for it; measured "
         f"was {held_out['measured']:.3f}.",
     ]
     return "\n".join(lines)
