@@ -5,7 +5,13 @@ python -m benchmarks.planning --table     the tables alone, from the record that
 """
 
 import gc
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -68,7 +74,7 @@ MEMORY = (
     ("modern-5m", 384, 6, 4, 512, "sdpa", True),
     ("gpt2", 768, 8, 1, 512, "sdpa", False),
 )
-FLOPS = (("gpt1", 64), ("gpt2", 64), ("gpt3-125m", 64), ("modern-5m", 64), ("gpt2", 256), ("modern-5m", 256))
+FLOPS = (("gpt1", 64, 2), ("gpt2", 64, 2), ("gpt3-125m", 64, 2), ("modern-5m", 64, 2), ("modern-5m", 256, 4), ("gpt2", 768, 8))
 
 
 def config_of(name: str, width: int, layers: int) -> GPTConfig:
@@ -209,8 +215,8 @@ def in_a_process(place: int) -> dict[str, Any]:
     return json.loads(printed.splitlines()[-1])
 
 
-def flops_row(name: str, width: int) -> dict[str, Any]:
-    config, load = config_of(name, width, 2), Workload(128, 1, bfloat16=False, attention="eager")
+def flops_row(name: str, width: int, layers: int) -> dict[str, Any]:
+    config, load = config_of(name, width, layers), Workload(128, 1, bfloat16=False, attention="eager")
     return {
         "name": name,
         "parameters": sum(parameter_counts(config).values()),
@@ -242,7 +248,7 @@ def published_rows() -> list[tuple[str, str, str, str]]:
 
 def table(record: dict[str, Any]) -> str:
     lines = [
-        "| memory of a process, `hf_gpt` on this CPU | parameters | planned, MiB | measured, MiB | ratio |",
+        "| memory of a process | parameters | planned, MiB | measured, MiB | ratio |",
         "|---|---:|---:|---:|---:|",
     ]
     for row in record["memory"]:

@@ -168,9 +168,9 @@ def table(record: dict[str, Any]) -> str:
     held_out = record["held_out"]
     lines += [
         "",
-        f"L(C) = {found['floor']:.3f} + {found['scale']:.3f} (C / {found['unit']:.2e})^-{found['exponent']:.3f}, the largest "
-        f"residual {found['largest_residual']:.3f}. Fitted to all but the largest, the curve foretells {held_out['foretold']:.3f} for it; measured "
-        f"was {held_out['measured']:.3f}.",
+        f"L(C) = {found['floor']:.3f} + {found['scale']:.3f} (C / {found['unit']:.2e})^-{found['exponent']:.3f}; the largest "
+        f"residual is {found['largest_residual']:.3f}.",
+        f"Fitted to all but the largest, the curve foretells {held_out['foretold']:.3f} for it; {held_out['measured']:.3f} was measured.",
     ]
     return "\n".join(lines)
 

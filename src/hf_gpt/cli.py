@@ -348,13 +348,17 @@ def print_plan(name: str, planned: dict, device: str) -> None:
         f"{planned['device']['memory'] / 2**30:.0f} [{planned['memory_source']}]".replace("[", "\\[")
     )
     rows = planned["strategies"]
-    for heading in ("strategy", "kept", *rows[0]["memory"], "total", "fits", "largest batch", "communication, s a step"):
-        table.add_column(heading, justify="left" if heading in ("strategy", "kept") else "right")
+    table.add_column("")
     for row in rows:
-        sizes = (f"{size / 2**30:.3g}" for size in (*row["memory"].values(), row["total"]))
-        sent = row["communication_seconds"]
-        ends = ("yes" if row["fits"] else "no", f"{row['largest_batch']:,}", "" if sent is None else f"{sent:.2g}")
-        table.add_row(row["strategy"], "inputs" if row["checkpointing"] else "all", *sizes, *ends)
+        kept = "inputs of blocks kept" if row["checkpointing"] else "all kept"
+        table.add_column(f"{row['strategy']}, {kept}", justify="right")
+    for part in rows[0]["memory"]:
+        table.add_row(part, *(f"{row['memory'][part] / 2**30:,.3g}" for row in rows))
+    table.add_row("total", *(f"{row['total'] / 2**30:,.4g}" for row in rows))
+    table.add_row("fits", *("yes" if row["fits"] else "no" for row in rows))
+    table.add_row("largest batch", *(f"{row['largest_batch']:,}" for row in rows))
+    if rows[0]["communication_seconds"] is not None:
+        table.add_row("communication, s a step", *(f"{row['communication_seconds']:.2g}" for row in rows))
     console.print(table)
     console.print(
         f"A plan fills 0.9 of a device. Whole logits would take {planned['whole_logits'] / 2**30:.3g} GiB. A step computes for "

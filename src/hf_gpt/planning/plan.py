@@ -13,7 +13,7 @@ from .strategies import STRATEGIES, USABLE_SHARE, check_strategy, communication_
 
 
 # The largest model whose memory and products were measured, by benchmarks/planning.py; above it a figure is extrapolated.
-MEASURED_UP_TO = 60e6
+MEASURED_UP_TO = 50e6
 
 
 def plan(
