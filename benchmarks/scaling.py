@@ -170,7 +170,8 @@ def table(record: dict[str, Any]) -> str:
         "",
         f"L(C) = {found['floor']:.3f} + {found['scale']:.3f} (C / {found['unit']:.2e})^-{found['exponent']:.3f}; the largest "
         f"residual is {found['largest_residual']:.3f}.",
-        f"Fitted to all but the largest, the curve foretells {held_out['foretold']:.3f} for it; {held_out['measured']:.3f} was measured.",
+        f"Fitted to all but the largest, the curve foretells {held_out['foretold']:.3f} for it; measured was "
+        f"{held_out['measured']:.3f}.",
     ]
     return "\n".join(lines)
 

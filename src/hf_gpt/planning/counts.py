@@ -77,8 +77,9 @@ def training_flops(config: GPTConfig, length: int) -> Flops:
     """
     blocks, query = block_matrices(config), projection_sizes(config)[0]
     attention = 12.0 * config.num_hidden_layers * query * length
-    # Dropout after it needs the output of a block's last matrix in order to be made again; nothing else does.
-    last = 0 if config.resid_dropout > 0 else config.num_hidden_layers * config.intermediate_size * config.hidden_size
+    # A norm or dropout after it needs the output of a block's last matrix in order to be made again; nothing else does.
+    is_needed = config.norm_position == "post" or config.resid_dropout > 0
+    last = 0 if is_needed else config.num_hidden_layers * config.intermediate_size * config.hidden_size
     seen = sum(pairs_seen(length, window_of(config, kind, length)) for kind in config.layer_types) / length**2
     return Flops(
         matrices=6.0 * (blocks + config.vocab_size * config.hidden_size),
