@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report engines serving test test-browser test-matrix conformance smollm2 faults fuzz soak data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,12 @@ fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are 
 
 soak: $(READY)  ## An hour of training and 10,000 calls of generate; writes benchmarks/records/soak.json and docs/soak.png
 	$(BIN)/python -m benchmarks.soak
+
+scaling: $(READY)  ## Train one recipe at five sizes and fit how the loss falls; writes benchmarks/records/scaling.json and docs/scaling.md
+	$(BIN)/python -m benchmarks.scaling
+
+planning: $(READY)  ## Compare what `hf-gpt plan` says with runs here; writes benchmarks/records/planning.json and docs/scaling.md
+	$(BIN)/python -m benchmarks.planning
 
 data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
 	$(BIN)/python -m benchmarks.data

@@ -300,3 +300,96 @@ def compare(
     console.print(table)
     plot_comparison(records, plot)
     print(plot)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe of pretraining; or give --preset.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A name of `hf_gpt.list_presets()`.")] = None,
+    devices: Annotated[int, typer.Option(help="How many.")] = 1,
+    device: Annotated[str, typer.Option(help="a100, h100, h200, b200, or cpu for this machine, measured.")] = "h100",
+    devices_per_node: Annotated[int, typer.Option(help="Devices that are connected fast.")] = 8,
+    strategy: Annotated[
+        str | None, typer.Option(help="ddp, fsdp2, hsdp, tensor-parallel or cpu; by default all that are for the device.")
+    ] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens of a row; by default the recipe's or the model's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a device at a time; by default the recipe's, or 1.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw or muon; by default the recipe's, or adamw.")] = None,
+    tokens: Annotated[
+        float | None, typer.Option(help="Tokens to train on; by default the recipe's, or the compute-optimal number.")
+    ] = None,
+    mfu: Annotated[float, typer.Option(help="Share of the device's peak that is used; 0.4 is an assumption.")] = 0.4,
+    price: Annotated[float | None, typer.Option(help="Of a device for an hour, for the cost.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the memory by part into this PNG.")] = None,
+) -> None:
+    """What a run will take: parameters, FLOPs, tokens, memory by strategy, hours, cost. Trains nothing."""
+    from .planning import find_device
+    from .planning import plan as make_plan
+    from .plans import planned_run
+
+    found = find_device(device)
+    given = {"length": length, "rows": batch_size, "optimizer": optimizer, "tokens": tokens}
+    config, load, total = planned_run(recipe, preset, devices, found.is_cpu, given)
+    chosen = None if strategy is None else (strategy,)
+    planned = make_plan(config, load, found, devices, devices_per_node, chosen, total, mfu, price)
+    print_plan(preset or str(recipe), planned, device)
+    if picture is not None:
+        from .plots import plot_plan
+
+        plot_plan(planned, picture)
+        print(picture)
+
+
+def print_plan(name: str, planned: dict, device: str) -> None:
+    """The figures of a plan, each with where it comes from."""
+    from .presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
+
+    console = Console(width=120)
+    counts, flops, tokens, times, given = (
+        planned[key] for key in ("parameters", "flops_per_token", "tokens", "time", "given")
+    )
+    parts = ", ".join(f"{part} {count:,}" for part, count in counts.items() if part != "total" and count)
+    lines = [
+        f"{name}: {counts['total']:,} parameters ({parts})",
+        f"FLOPs a token, at {given['length']:,} tokens a row: {flops['total']:.4g} = 6 N {flops['matrices']:.4g} + 12 L H Q T "
+        f"{flops['attention']:.4g} (PaLM, appendix B; N without tables that are only looked up) [{flops['source']}]",
+        f"  a kernel that skips masked pairs saves {flops['masked']:.3g}; checkpointing does {flops['recomputed']:.3g} twice",
+        f"tokens: {tokens['planned']:.4g}; compute-optimal {tokens['optimal']:.4g} (Hoffmann et al. 2022, table 3) "
+        f"[{tokens['source']}]",
+        f"training FLOPs: {planned['training_flops']:.4g} [{flops['source']}]",
+    ]
+    if name in PUBLISHED_FLOPS:
+        own = flops["six_n"] * PUBLISHED_TOKENS
+        lines.append(
+            f"  at {PUBLISHED_TOKENS:.0e} tokens and 6 for each parameter {own:.3g}; Brown et al. 2020, table D.1: "
+            f"{PUBLISHED_FLOPS[name]:.3g} [published]"
+        )
+    lines.append(
+        f"time on {given['devices']:,} x {device} ({planned['device']['source']}) at MFU {given['mfu']:.2f}: {times['hours']:,.4g} h, "
+        f"{times['device_hours']:,.4g} device-hours, {times['tokens_per_second']:,.0f} tokens/s [extrapolated]"
+    )
+    lines.append("cost: give --price" if times["cost"] is None else f"cost: {times['cost']:,.2f} [extrapolated]")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    table = Table(
+        title=f"GiB of one device at {given['rows']} x {given['length']:,} tokens, {given['optimizer']}, of "
+        f"{planned['device']['memory'] / 2**30:.0f} [{planned['memory_source']}]".replace("[", "\\[")
+    )
+    rows = planned["strategies"]
+    table.add_column("")
+    for row in rows:
+        kept = "inputs of blocks kept" if row["checkpointing"] else "all kept"
+        table.add_column(f"{row['strategy']}, {kept}", justify="right")
+    for part in rows[0]["memory"]:
+        table.add_row(part, *(f"{row['memory'][part] / 2**30:,.3g}" for row in rows))
+    table.add_row("total", *(f"{row['total'] / 2**30:,.4g}" for row in rows))
+    table.add_row("fits", *("yes" if row["fits"] else "no" for row in rows))
+    table.add_row("largest batch", *(f"{row['largest_batch']:,}" for row in rows))
+    if rows[0]["communication_seconds"] is not None:
+        table.add_row("communication, s a step", *(f"{row['communication_seconds']:.2g}" for row in rows))
+    console.print(table)
+    console.print(
+        f"A plan fills 0.9 of a device. Whole logits would take {planned['whole_logits'] / 2**30:.3g} GiB. A step computes for "
+        f"{times['compute_seconds_a_step']:.3g} s; communication is at the rate between devices of a node, and slower between nodes.",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -200,3 +200,60 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
 def drawable(letter: str) -> str:
     """The letter, or a box where the font that comes with matplotlib has none."""
     return letter if get_font(findfont("DejaVu Sans")).get_char_index(ord(letter)) else "□"
+
+
+def plot_plan(planned: dict[str, Any], path: Path) -> None:
+    """Memory of a device by part for each strategy, with and without checkpointing, against what the device holds, as a PNG.
+
+    Args:
+        planned: What `hf_gpt.planning.plan` returns.
+        path: Where the picture goes; written under another name first.
+    """
+    rows = planned["strategies"]
+    names = [f"{row['strategy']}\n{'checkpointed' if row['checkpointing'] else 'all kept'}" for row in rows]
+    figure = Figure(figsize=(2.5 + 1.3 * len(rows), 6), layout="constrained")
+    axis = figure.subplots()
+    below = [0.0] * len(rows)
+    for index, part in enumerate(rows[0]["memory"]):
+        sizes = [row["memory"][part] / 2**30 for row in rows]
+        axis.bar(names, sizes, bottom=below, label=part, color=f"C{index}")
+        below = [base + size for base, size in zip(below, sizes)]
+    memory = planned["device"]["memory"] / 2**30
+    axis.axhline(memory, color="black", linestyle="--", linewidth=1)
+    axis.annotate(f"the device: {memory:.0f} GiB", (0.01, memory), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    if max(below) > 20 * memory:
+        # What fits would be too low to be seen beside what does not.
+        axis.set_yscale("log")
+        axis.set_ylim(bottom=min(below) / 10)
+    axis.set_ylabel("GiB of one device")
+    axis.tick_params(axis="x", labelsize=7)
+    axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def plot_scaling(record: dict[str, Any], path: Path) -> None:
+    """Loss against training FLOPs of one recipe at several sizes, with the fitted curve, as a PNG.
+
+    Args:
+        record: A record of kind `scaling`.
+        path: Where the picture goes; written under another name first.
+    """
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axis = figure.subplots()
+    points, fit = record["points"], record["fit"]
+    compute = [point["flops"] for point in points]
+    axis.plot(compute, [point["loss"] for point in points], "o", color="#1f4e79", label="trained here")
+    steps = [compute[0] * (10 * compute[-1] / compute[0]) ** (i / 60) for i in range(61)]
+    curve = [fit["floor"] + fit["scale"] * (step / fit["unit"]) ** -fit["exponent"] for step in steps]
+    inside = sum(step <= compute[-1] for step in steps)
+    axis.plot(steps[:inside], curve[:inside], color="#2e7d32", label="fit")
+    axis.plot(steps[inside - 1 :], curve[inside - 1 :], color="#2e7d32", linestyle=":", label="extrapolated")
+    for point in points:
+        label = f"{point['parameters'] / 1e6:.2f}M"
+        axis.annotate(label, (point["flops"], point["loss"]), textcoords="offset points", xytext=(6, 4), fontsize=8)
+    axis.set_xscale("log")
+    axis.set_xlabel("training FLOPs")
+    axis.set_ylabel("loss on the test split (nats a token)")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _save(figure, path)

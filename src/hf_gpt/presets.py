@@ -83,6 +83,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "modern-1b": {**_MODERN, **_size(2048, 18, 16, num_key_value_heads=8, intermediate_size=6144)},
 }
 
+# Training FLOPs of each size on 300 billion tokens, as published: Brown et al. 2020, table D.1, which counts 6 for each parameter.
+PUBLISHED_TOKENS = 300e9
+PUBLISHED_FLOPS = {
+    "gpt3-125m": 2.25e20,
+    "gpt3-350m": 6.41e20,
+    "gpt3-760m": 1.37e21,
+    "gpt3-1.3b": 2.38e21,
+    "gpt3-2.7b": 4.77e21,
+    "gpt3-6.7b": 1.20e22,
+    "gpt3-13b": 2.31e22,
+    "gpt3-175b": 3.14e23,
+}
+
 
 def list_presets() -> list[str]:
     """The names that `preset` knows, by generation and size."""

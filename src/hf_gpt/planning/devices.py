@@ -1,0 +1,69 @@
+"""What a device holds and computes, by the data sheet of who makes it; a CPU is measured."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import InputError, did_you_mean
+
+
+# A vendor's "80 GB" of device memory are GiB.
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device of a plan.
+
+    Args:
+        memory: Bytes.
+        peak_flops: Products and sums a second in bfloat16, dense: what a data sheet prints "with sparsity" is twice that.
+        interconnect: Bytes a second to the other devices of a node, both directions together; 0 where there are none.
+        source: Where the three come from.
+        is_cpu: Whether it is this machine's processor.
+    """
+
+    memory: int
+    peak_flops: float
+    interconnect: float
+    source: str
+    is_cpu: bool = False
+
+
+DEVICES: dict[str, Device] = {
+    "a100": Device(80 * GIB, 312e12, 600e9, "NVIDIA A100 80GB SXM data sheet"),
+    "h100": Device(80 * GIB, 989.5e12, 900e9, "NVIDIA H100 SXM data sheet (1,979 TFLOPS with sparsity)"),
+    "h200": Device(141 * GIB, 989.5e12, 900e9, "NVIDIA H200 SXM data sheet (1,979 TFLOPS with sparsity)"),
+    "b200": Device(180 * GIB, 2250e12, 1800e9, "NVIDIA HGX B200 data sheet (36 PFLOPS with sparsity for eight)"),
+}
+DEVICE_NAMES = (*DEVICES, "cpu")
+
+
+def find_device(name: str) -> Device:
+    """The device of that name; `cpu` is measured, which takes about a second.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name == "cpu":
+        return measured_cpu()
+    if name not in DEVICES:
+        hint = did_you_mean(name, DEVICE_NAMES)
+        raise InputError(f"device={name!r} is unknown.{hint} The devices are {', '.join(DEVICE_NAMES)}.")
+    return DEVICES[name]
+
+
+def measured_cpu(size: int = 1024, seconds: float = 0.5) -> Device:
+    """This machine: its memory, and the fastest of its products of two bfloat16 matrices with the threads that torch has."""
+    left, right = torch.randn(size, size, dtype=torch.bfloat16), torch.randn(size, size, dtype=torch.bfloat16)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end or best == float("inf"):
+        begun = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - begun)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    name = f"measured here: {torch.get_num_threads()} threads of {platform.machine()}, products of {size} x {size} in bfloat16"
+    return Device(memory, 2 * size**3 / best, 0.0, name, is_cpu=True)

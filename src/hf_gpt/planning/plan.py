@@ -1,0 +1,110 @@
+"""All figures of a run that is only planned."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from ..errors import InputError
+from ..modeling.configuration_hf_gpt import GPTConfig
+from .counts import compute_optimal_tokens, parameter_counts, training_flops
+from .devices import Device
+from .memory import Workload, whole_logits_bytes
+from .strategies import STRATEGIES, USABLE_SHARE, check_strategy, communication_bytes, largest_batch, memory_by_part
+
+
+# The largest model whose memory and products were measured, by benchmarks/planning.py; above it a figure is extrapolated.
+MEASURED_UP_TO = 50e6
+
+
+def plan(
+    config: GPTConfig,
+    load: Workload,
+    device: Device,
+    devices: int = 1,
+    devices_per_node: int = 8,
+    strategies: tuple[str, ...] | None = None,
+    tokens: float | None = None,
+    mfu: float = 0.4,
+    price: float | None = None,
+) -> dict[str, Any]:
+    """All figures of a run, as values that JSON can hold.
+
+    Args:
+        tokens: Tokens to train on; the compute-optimal number by default.
+        mfu: Model FLOPs utilisation: the share of the peak that goes into `Flops.total` (Chowdhery et al. 2022, section 4.1).
+        price: Of a device for an hour, in any currency.
+
+    Raises:
+        InputError: a strategy or a number that makes no sense.
+    """
+    for name, value, lowest, highest in (
+        ("devices", devices, 1, math.inf),
+        ("devices_per_node", devices_per_node, 1, math.inf),
+        ("batch_size", load.rows, 1, math.inf),
+        ("length", load.length, 2, config.max_position_embeddings),
+        ("tokens", tokens, 1, math.inf),
+        ("price", price, 0, math.inf),
+    ):
+        if value is not None and not lowest <= value <= highest:
+            until = "" if highest == math.inf else f" and at most {highest}, the model's max_position_embeddings"
+            raise InputError(f"{name}={value} must be at least {lowest}{until}.")
+    if not 0 < mfu <= 1:
+        raise InputError(f"mfu={mfu} must be more than 0 and at most 1: it is a share of the peak.")
+    for name in strategies or ():
+        check_strategy(name)
+    counts = parameter_counts(config)
+    total = sum(counts.values())
+    optimal, optimal_source = compute_optimal_tokens(total)
+    tokens = optimal if tokens is None else tokens
+    flops = training_flops(config, load.length)
+    speed = devices * device.peak_flops * mfu / flops.total
+    hours = tokens / speed / 3600
+    source = "measured" if total <= MEASURED_UP_TO else "extrapolated"
+    names = strategies or tuple(name for name, strategy in STRATEGIES.items() if strategy.for_cpu == device.is_cpu)
+    return {
+        "parameters": {"total": total, **counts},
+        "flops_per_token": {
+            "total": flops.total,
+            "matrices": flops.matrices,
+            "attention": flops.attention,
+            "masked": flops.masked,
+            "recomputed": flops.recomputed,
+            "six_n": 6.0 * total,
+            "source": source,
+        },
+        "tokens": {"planned": tokens, "optimal": optimal, "source": optimal_source},
+        "training_flops": flops.total * tokens,
+        "whole_logits": whole_logits_bytes(config, load),
+        "memory_source": source if load.on_cpu else "extrapolated",
+        "strategies": [
+            _strategy_figures(config, replace(load, checkpointing=checkpointing), device, name, devices, devices_per_node)
+            for name in names
+            for checkpointing in (False, True)
+        ],
+        "time": {
+            "tokens_per_second": speed,
+            "hours": hours,
+            "device_hours": hours * devices,
+            "compute_seconds_a_step": devices * load.tokens / speed,
+            "cost": None if price is None else hours * devices * price,
+        },
+        "given": {"devices": devices, "length": load.length, "rows": load.rows, "mfu": mfu, "optimizer": load.optimizer},
+        "device": {"memory": device.memory, "peak_flops": device.peak_flops, "source": device.source},
+    }
+
+
+def _strategy_figures(
+    config: GPTConfig, load: Workload, device: Device, name: str, devices: int, devices_per_node: int
+) -> dict[str, Any]:
+    parts = memory_by_part(config, load, name, devices, devices_per_node)
+    sent = communication_bytes(config, load, name, devices, devices_per_node)
+    return {
+        "strategy": name,
+        "checkpointing": load.checkpointing,
+        "memory": parts,
+        "total": sum(parts.values()),
+        "fits": sum(parts.values()) <= USABLE_SHARE * device.memory,
+        "largest_batch": largest_batch(config, load, name, devices, devices_per_node, device.memory),
+        "communication_bytes": sent,
+        "communication_seconds": 2 * sent / device.interconnect if device.interconnect else None,
+    }

@@ -1,0 +1,190 @@
+"""What a plan says is what torch counts while a model trains, and what was published."""
+
+import json
+
+import pytest
+import torch
+from benchmarks import planning as measured
+from benchmarks import scaling
+from tests.conftest import ROOT, tiny_config
+from typer.testing import CliRunner
+
+import hf_gpt
+from hf_gpt import planning
+from hf_gpt.cli import app
+from hf_gpt.errors import InputError
+from hf_gpt.planning import Workload
+from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
+
+
+LENGTH, ROWS = 40, 3
+
+
+def config_of(architecture, **more):
+    return tiny_config(architecture, num_hidden_layers=4, intermediate_size=104, fused_loss=True, **more)
+
+
+@pytest.mark.parametrize("name", hf_gpt.list_presets())
+def test_parameters_are_counted_to_the_last_one(name):
+    config = hf_gpt.preset(name)
+    with torch.device("meta"):
+        wanted = hf_gpt.GPTForCausalLM(config).num_parameters()
+    assert sum(planning.parameter_counts(config).values()) == wanted
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_products_are_those_that_torch_counts(architecture, checkpointing, dropout):
+    config = config_of(architecture, resid_dropout=dropout)
+    load = Workload(LENGTH, ROWS, bfloat16=False, attention="eager", checkpointing=checkpointing)
+    flops = planning.training_flops(config, LENGTH)
+    assert measured.measured_flops(config, load) == flops.total + flops.recomputed * checkpointing
+
+
+def test_masked_pairs_are_those_of_the_masks():
+    config = config_of("gpt3", sliding_window=8)
+    place = torch.arange(LENGTH)
+    causal = place[:, None] >= place
+    band = causal & (place[:, None] - place < 8)
+    seen = sum(int((band if kind == "sliding_attention" else causal).sum()) for kind in config.layer_types)
+    width = config.num_attention_heads * config.head_dim
+    flops = planning.training_flops(config, LENGTH)
+    assert flops.attention - flops.masked == pytest.approx(12 * width * seen / LENGTH)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_weights_gradients_and_optimizer_are_exact(architecture, optimizer):
+    config = config_of(architecture)
+    load = Workload(LENGTH, ROWS, optimizer, on_cpu=True)
+    parts = planning.memory_by_part(config, load, "cpu", 1, 1)
+    for name, size in measured.state_bytes(config, load).items():
+        assert parts[name] == size, name
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_activations_are_those_that_autograd_keeps(architecture, attention, bfloat16, checkpointing, dropout):
+    more = {"attention_dropout": dropout, "embd_dropout": dropout, "resid_dropout": dropout}
+    config = config_of(architecture, **more)
+    load = Workload(LENGTH, ROWS, bfloat16=bfloat16, attention=attention, checkpointing=checkpointing, on_cpu=True)
+    # The two gradients that the loss makes ahead, and the bfloat16 copies of the matrices, are other parts of a plan.
+    others = 4 * config.hidden_size * (load.tokens + config.vocab_size)
+    others += 2 * planning.block_matrices(config) * (bfloat16 and not checkpointing)
+    wanted = measured.saved_bytes(config, load) - others
+    assert planning.activation_bytes(config, load) * load.tokens == pytest.approx(wanted, rel=0.01)
+
+
+@pytest.mark.parametrize("name", PUBLISHED_FLOPS)
+def test_training_flops_of_gpt3_are_the_published_ones(name):
+    total = sum(planning.parameter_counts(hf_gpt.preset(name)).values())
+    assert 6 * total * PUBLISHED_TOKENS == pytest.approx(PUBLISHED_FLOPS[name], rel=0.01)
+    # Attention, which the table leaves out, is a small part of the large model only.
+    if total > 100e9:
+        flops = planning.training_flops(hf_gpt.preset(name), 2048).total * PUBLISHED_TOKENS
+        assert flops == pytest.approx(PUBLISHED_FLOPS[name], rel=0.05)
+
+
+def test_nanochat_is_counted_as_it_counts_itself():
+    """Depth 20: its report prints 560,988,160 parameters, 3.491758e+09 FLOPs a token and 3.917670e+19 for 11,219,763,200 tokens."""
+    run = measured.NANOCHAT
+    flops = planning.training_flops(run.config, 2048).total
+    counts = planning.parameter_counts(run.config)
+    # Its norms have no weights, ours have.
+    assert sum(counts.values()) - counts["norms"] == run.parameters
+    assert flops == pytest.approx(run.flops_per_token, rel=1e-6)
+    # The time at the MFU that it reports.
+    planned = planning.plan(run.config, Workload(2048), planning.find_device("h100"), 8, tokens=run.tokens, mfu=run.mfu)
+    assert planned["time"]["hours"] * 60 == pytest.approx(run.minutes, rel=0.05)
+
+
+def test_llm_c_takes_the_time_it_says():
+    """GPT-2 124M, 10 billion tokens, 8 x A100 at up to 60 % MFU: about 90 minutes."""
+    planned = planning.plan(
+        hf_gpt.preset("gpt2"), Workload(1024), planning.find_device("a100"), 8, tokens=10e9, mfu=0.6, price=14 / 8
+    )
+    assert planned["time"]["hours"] * 60 == pytest.approx(90, rel=0.1)
+    assert planned["time"]["cost"] == pytest.approx(20, rel=0.1)
+
+
+def test_compute_optimal_tokens_are_those_of_the_table():
+    assert planning.compute_optimal_tokens(1e9) == (pytest.approx(20.2e9), "published")
+    tokens, source = planning.compute_optimal_tokens(1e6)
+    assert (tokens, source) == (pytest.approx(20e6), "extrapolated")
+
+
+def test_the_largest_batch_is_the_last_that_fits():
+    config, load, device = hf_gpt.preset("gpt2-xl"), Workload(1024, checkpointing=True), planning.find_device("h100")
+    rows = planning.largest_batch(config, load, "fsdp2", 8, 8, device.memory)
+    for more, fits in ((0, True), (1, False)):
+        parts = planning.memory_by_part(config, Workload(1024, rows + more, checkpointing=True), "fsdp2", 8, 8)
+        assert (sum(parts.values()) <= planning.USABLE_SHARE * device.memory) == fits
+
+
+def test_sharding_divides_what_it_shards():
+    config, load = hf_gpt.preset("gpt3-13b"), Workload(2048)
+    whole, all_of_64, node = (planning.memory_by_part(config, load, name, 64, 8) for name in ("ddp", "fsdp2", "hsdp"))
+    for part in ("weights", "gradients", "optimizer"):
+        assert all_of_64[part] == pytest.approx(whole[part] / 64)
+        assert node[part] == pytest.approx(whole[part] / 8)
+    assert planning.split_size(hf_gpt.preset("modern-124m"), 8) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--preset", "gpt3-175"], "Did you mean 'gpt3-175b'?"),
+        (["--preset", "gpt2", "--device", "h10"], "Did you mean 'h100'?"),
+        (["--preset", "gpt2", "--strategy", "fsdp"], "Did you mean 'fsdp2'?"),
+        (["--preset", "gpt2", "--optimizer", "adam"], "Did you mean 'adamw'?"),
+        (["--preset", "gpt2", "--length", "4096"], "length=4096 must be at least 2 and at most 1024"),
+        (["--preset", "gpt2", "--mfu", "40"], "mfu=40.0 must be more than 0 and at most 1"),
+        ([], "a recipe or --preset"),
+        (["finetune/imdb"], "trains no new model of a preset"),
+    ],
+)
+def test_what_cannot_be_planned_is_told_in_one_message(arguments, told):
+    result = CliRunner().invoke(app, ["plan", *arguments])
+    assert isinstance(result.exception, InputError)
+    assert told in str(result.exception)
+
+
+def test_a_plan_is_printed_and_drawn(tmp_path):
+    picture = tmp_path / "plan.png"
+    command = [
+        "plan",
+        "--preset",
+        "gpt3-175b",
+        "--devices",
+        "1024",
+        "--device",
+        "h100",
+        "--price",
+        "2",
+        "--picture",
+        str(picture),
+    ]
+    printed = CliRunner().invoke(app, command).stdout
+    for figure in ("174,604,259,328 parameters", "3.14e+23", "published", "extrapolated", "tensor-parallel", "cost"):
+        assert figure in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu"]).stdout
+    assert "7,115,520 parameters" in printed or "parameters" in printed
+    assert "measured" in printed
+
+
+def test_the_figures_of_the_page_come_from_records():
+    record = json.loads(scaling.RECORD.read_text(encoding="utf-8"))
+    assert scaling.PAGE.read_text(encoding="utf-8") == scaling.filled(record)
+    assert scaling.PAGE.read_text(encoding="utf-8") == measured.filled(json.loads(measured.RECORD.read_text(encoding="utf-8")))
+    assert (ROOT / "docs" / "scaling.png").is_file()
+    assert [point["parameters"] for point in record["points"]] == [size.parameters for size in scaling.SIZES]
+    assert scaling.fit(record["points"]) == pytest.approx(record["fit"], rel=1e-3, abs=1e-3)
+
+
+def test_what_is_called_measured_was_measured():
+    record = json.loads(measured.RECORD.read_text(encoding="utf-8"))
+    assert max(row["parameters"] for row in record["memory"]) >= planning.MEASURED_UP_TO
+    for row in (*record["memory"], *record["flops"]):
+        assert row["planned"] == pytest.approx(row["measured"], rel=0.1), row
