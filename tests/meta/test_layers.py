@@ -36,6 +36,7 @@ LEVELS = {
     "plots": 3,
     "hub": 3.7,
     "inference": 4,
+    "objectives": 4,
     "fewshot": 4.5,
     "runs": 4,
     "finetune": 4.5,
