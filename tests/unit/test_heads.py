@@ -45,9 +45,11 @@ def test_a_causal_checkpoint_lacks_only_what_is_the_heads_own(causal, auto_class
         assert torch.equal(model.model.state_dict()[name], tensor)
 
 
+@pytest.mark.parametrize("pooling", ["last", "mean"])
 @pytest.mark.parametrize("given", ["mask", "pad_token_id"])
-def test_the_last_token_is_found_behind_padding_on_either_side(architecture, given):
-    model = randomize(AutoModelForSequenceClassification.from_config(tiny_config(architecture, num_labels=3)))
+def test_padding_on_either_side_changes_no_class(architecture, given, pooling):
+    config = tiny_config(architecture, num_labels=3, classifier_pooling=pooling)
+    model = randomize(AutoModelForSequenceClassification.from_config(config))
     text = torch.randint(2, 96, (1, 6))
     padding = torch.zeros(1, 3, dtype=torch.long)
     wanted = model(text).logits
@@ -60,6 +62,15 @@ def test_the_last_token_is_found_behind_padding_on_either_side(architecture, giv
             continue
         logits = model(ids, **({"attention_mask": mask} if given == "mask" else {})).logits
         torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-5)
+
+
+def test_the_pooled_vector_is_the_last_tokens_or_the_mean():
+    ids = torch.randint(2, 96, (2, 5))
+    for pooling, pooled in (("last", lambda hidden: hidden[:, -1]), ("mean", lambda hidden: hidden.mean(1))):
+        config = tiny_config("modern", num_labels=3, classifier_pooling=pooling)
+        model = randomize(AutoModelForSequenceClassification.from_config(config))
+        wanted = model.score(pooled(model.model(ids).last_hidden_state))
+        torch.testing.assert_close(model(ids).logits, wanted, rtol=0, atol=1e-6)
 
 
 def test_a_batch_whose_padding_cannot_be_told_is_refused():

@@ -140,10 +140,17 @@ def test_an_answer_is_moved_to_the_nearest_place_that_has_it():
 
 
 def test_quartz(rows_of):
-    asked = {"role": "user", "content": "It has: more.\nThe rest\n\n A: goes up\n B: goes down"}
-    system = {"role": "system", "content": "Choose."}
-    found = rows_of("quartz", {"evals/registry/data/quartz/samples.jsonl": lines({"input": [system, asked], "ideal": "B"})})
-    assert found == [{"question": "It has: more.\nThe rest", "choices": ["goes up", "goes down"], "label": 1}]
+    def asked(question, ideal):
+        choices = f"{question}\n\n A: goes up\n B: goes down"
+        return {"input": [{"role": "system", "content": "Choose."}, {"role": "user", "content": choices}], "ideal": ideal}
+
+    text = lines(
+        asked("It has: more.\nThe rest", "B"), asked("A metal is heated. It", "A"), asked("It has: less.\nThe rest", "A")
+    )
+    first, other, twin = rows_of("quartz", {"evals/registry/data/quartz/samples.jsonl": text})
+    group = first.pop("group")
+    assert first == {"question": "It has: more.\nThe rest", "choices": ["goes up", "goes down"], "label": 1}
+    assert twin["group"] == group != other["group"]
 
 
 def test_chatterbot(rows_of):

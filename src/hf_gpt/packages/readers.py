@@ -103,19 +103,27 @@ def squad(path: Path, file: str) -> Rows:
 
 
 def quartz(path: Path) -> Rows:
-    """`question`, `choices`, `label` (index of the right choice)."""
+    """`question`, `choices`, `label` (index of the right choice), `group`: its questions come in pairs that differ in a word or
+    two and have opposite answers."""
+    # scipy comes with the extra `finetune`, which nobody needs for the other packages.
+    from .twins import groups_of
+
+    rows = []
     for _, content in text_of(path, "evals/registry/data/quartz/samples.jsonl"):
         for line in content.splitlines():
             row = json.loads(line)
             asked = row["input"][-1]["content"]
             choices = _CHOICE.findall(asked)
             letters = [letter for letter, _ in choices]
-            question = _CHOICE.split(asked, maxsplit=1)[0].strip()
-            yield {
-                "question": question,
-                "choices": [text.strip() for _, text in choices],
-                "label": letters.index(row["ideal"]),
-            }
+            rows.append(
+                {
+                    "question": _CHOICE.split(asked, maxsplit=1)[0].strip(),
+                    "choices": [text.strip() for _, text in choices],
+                    "label": letters.index(row["ideal"]),
+                }
+            )
+    groups = groups_of([" ".join([row["question"], *row["choices"]]) for row in rows])
+    yield from ({**row, "group": group} for row, group in zip(rows, groups))
 
 
 def distinct(reader: Callable[..., Rows]) -> Callable[..., Rows]:
