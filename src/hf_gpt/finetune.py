@@ -305,7 +305,9 @@ def measure(
 ) -> dict[str, Any]:
     """Test figures beside what a user would pick instead: the record of the run."""
     folder, model = recipe.output_dir, trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    rows = trainer.state.log_history
+    # A run that is shorter than `logging_steps` has the closing row alone.
+    history = [row for row in rows if "loss" in row or "eval_loss" in row] or rows[-1:]
     test = evaluate(trainer, task, encoded["test"])
     if not np.isfinite(test["loss"]):
         raise InputError(

@@ -309,7 +309,9 @@ def measure(
     """Test score, baselines on the same tokens, samples: the record of the run."""
     folder, options = recipe.output_dir, recipe.run
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    rows = trainer.state.log_history
+    # A run that is shorter than `logging_steps` has the closing row alone.
+    history = [row for row in rows if "loss" in row or "eval_loss" in row] or rows[-1:]
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     scores = {
