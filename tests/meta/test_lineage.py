@@ -82,12 +82,16 @@ def ngram_record():
             "smoothing": kind,
             "train_tokens": 10**6,
             "unseen": 0.25,
+            "loss": 4.5,
             "bits_per_byte": 1.7,
             "k": 0.1,
         }
         for corpus, order, kind in kinds
     ]
-    return {"scores": [{**row, "seconds": 2.0} for row in scores], "samples": [{"prompt": "This", "text": "This here"}]}
+    return {
+        "scores": [{**row, "processor_seconds": 2.0} for row in scores],
+        "samples": [{"prompt": "This", "text": "This here"}],
+    }
 
 
 def test_without_records_the_page_says_so(pages):
@@ -107,5 +111,6 @@ def test_with_all_records_the_page_shows_them_and_the_pictures(pages):
         assert "| 16 | 0.755 (0.755–0.755) | 0.755 (0.755–0.755) | 0.700 (0.700–0.700) |" in text
         assert "**1.875**" in text
         assert "25.0%" in text
+        assert "| Kneser-Ney 1-gram |  | 1.00M | 4.500 | **1.700** |" in text
     assert "No record yet" not in (pages / "lineage.md").read_text()
     assert {path.name for path in pages.glob("*.png")} == {"lineage-generations.png", "lineage-labels.png"}
