@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-matrix:  ## Unit, parity and generation tests on the oldest and the newest 
 finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews model; writes benchmarks/records/finetune and docs/finetuning.md
 	[ -f runs/reviews/record.json ] || $(BIN)/hf-gpt train pretrain/reviews
 	$(BIN)/python -m benchmarks.finetune
+
+lineage: $(READY)  ## From n-grams to a modern GPT, at most 90 minutes on two cores; writes benchmarks/records/lineage and docs/lineage.md
+	$(BIN)/python -m benchmarks.lineage
 
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
 	$(BIN)/python -m pip install --quiet parameterized

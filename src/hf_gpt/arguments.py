@@ -65,21 +65,23 @@ class DataArguments:
 
 @dataclass(kw_only=True)
 class RunArguments:
-    """How the optimizer is set, and what a run leaves behind.
+    """What is learned and by which optimizer, and what a run leaves behind.
 
     Args:
+        objective: Of pretraining: `causal`, each token from those before it, or `masked`, tokens that were left out from all others.
         optimizer: `muon` (matrices) with AdamW (the rest), or `adamw` for everything. `learning_rate`, `weight_decay`,
             `adam_beta1`, `adam_beta2` and `adam_epsilon` are those of `TrainingArguments`.
         embedding_learning_rate, head_learning_rate, rest_learning_rate: Of the token and position tables, of an untied output
             matrix, and of norms and biases; each is `learning_rate` by default.
         muon_momentum: Momentum of Muon.
         ngram_orders: Orders of the n-gram baselines that are scored on the same test tokens.
-        sample_prompts: Texts that the finished model goes on from.
+        sample_prompts: Texts that the finished model goes on from; of a masked model, texts with `<|mask|>` where it fills in.
         sample_tokens: Tokens of each sample.
         on_nan: What a loss that is not a number does: `stop` the run, or `skip` the step and count it.
         overwrite: Whether an output folder with another or a finished run may be replaced.
     """
 
+    objective: Literal["causal", "masked"] = "causal"
     optimizer: Literal["muon", "adamw"] = "adamw"
     embedding_learning_rate: float | None = None
     head_learning_rate: float | None = None
@@ -104,6 +106,7 @@ class TaskArguments:
         prompt: Template of the prompt of `text-to-text`, with `{source}` in it.
         max_new_tokens: Longest answer that is generated when a text-to-text model is scored.
         max_test_rows: Test rows that are generated for; all by default.
+        max_train_rows: Rows that are trained on, drawn with the seed; all by default.
         class_names: What labels are called, by their value in the data.
         lora: Fields of `peft.LoraConfig`, such as `r`, `lora_alpha`, `use_dora`, `use_rslora`, `target_modules`.
         qlora: The same, on a base that is held in 4 bits; needs an NVIDIA GPU and bitsandbytes.
@@ -119,6 +122,7 @@ class TaskArguments:
     prompt: str = "{source}"
     max_new_tokens: int = 64
     max_test_rows: int | None = None
+    max_train_rows: int | None = None
     class_names: dict | None = None
     lora: dict | None = None
     qlora: dict | None = None

@@ -142,6 +142,11 @@ class NgramModel:
             self._levels.append(_Level(keys, counts, np.append(weights, 0.0), np.append(backoffs, 1.0)))
             contexts = len(keys)
 
+    @property
+    def tables(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Sorted keys and counts of every length from 1: what other smoothings of the same counts are made from."""
+        return [(level.keys, level.counts) for level in self._levels]
+
     @classmethod
     def fit(
         cls, tokens: np.ndarray, order: int, vocab_size: int, smoothing: str = "kneser_ney", k: float = 1.0
@@ -281,9 +286,8 @@ class NgramModel:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tables = {}
-        for n, level in enumerate(self._levels, start=1):
-            tables[f"keys.{n}"] = level.keys
-            tables[f"counts.{n}"] = level.counts
+        for n, (keys, counts) in enumerate(self.tables, start=1):
+            tables[f"keys.{n}"], tables[f"counts.{n}"] = keys, counts
         config = {
             "format": FORMAT,
             "order": self.order,

@@ -21,9 +21,9 @@ OWN_TAG = "hf-gpt"
 
 
 def language_model_results(record: dict[str, Any]) -> list[EvalResult]:
-    """The results of a run of kind `train`."""
+    """The results of a run of kind `train` or `train-masked`."""
     return [
-        _result(record, "text-generation", "Language modelling", metric, label, record["test"][metric])
+        _result(record, pipeline_of(record), "Language modelling", metric, label, record["test"][metric])
         for metric, label in (
             ("loss", "Test loss (nats a token)"),
             ("perplexity", "Test perplexity"),
@@ -63,11 +63,18 @@ PIPELINES = {
     "chat": "text-generation",
     "preference": "text-generation",
 }
+# The same for a language model, by the kind of its record.
+LANGUAGE_MODEL_PIPELINES = {"train": "text-generation", "train-masked": "fill-mask"}
 # What each kind of record is shown by: its template, and how its results are read.
 KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
     "train": ("TEMPLATE.md", language_model_results),
+    "train-masked": ("MASKED_TEMPLATE.md", language_model_results),
     "finetune": ("TASK_TEMPLATE.md", task_results),
 }
+
+
+def pipeline_of(record: dict[str, Any]) -> str:
+    return LANGUAGE_MODEL_PIPELINES.get(record["kind"]) or PIPELINES[record["task"]]
 
 
 def card_data(record: dict[str, Any]) -> ModelCardData:
@@ -81,7 +88,7 @@ def card_data(record: dict[str, Any]) -> ModelCardData:
         language="en" if record["data"]["path"] == "movie-reviews" else None,
         license="apache-2.0",
         library_name="peft" if is_adapter else "transformers",
-        pipeline_tag=PIPELINES[record["task"]] if record["kind"] == "finetune" else "text-generation",
+        pipeline_tag=pipeline_of(record),
         base_model=base if "/" in base else None,
         datasets=[record["data"]["path"]] if is_on_the_hub else None,
         tags=[OWN_TAG] if is_adapter or "exported" in record else [OWN_TAG, "custom_code"],

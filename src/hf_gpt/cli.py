@@ -94,6 +94,22 @@ def print_record(record: dict, folder: Path) -> None:
     )
 
 
+def print_masked_record(record: dict, folder: Path) -> None:
+    """The score, which has nothing of another kind beside it, and what was filled in."""
+    console = Console(width=100)
+    test = record["test"]
+    lines = [
+        f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen",
+        f"given all other tokens: loss {test['loss']:.3f} nats a token, bits per byte {test['bits_per_byte']:.3f} (compare it with "
+        "masked models only)",
+        *(f"{sample['prompt']} -> {sample['text']}" for sample in record["samples"]),
+        f"Trained in {record['training_seconds']:.0f} s, {record['total_seconds']:.0f} s in all. {folder} is a complete repository; "
+        f"{folder}/README.md, its card, tells how to load it.",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def print_task_record(record: dict, folder: Path) -> None:
     """The figures of a task beside what a user would pick instead, and what was trained."""
     console = Console(width=100)
@@ -113,7 +129,7 @@ def print_task_record(record: dict, folder: Path) -> None:
     )
 
 
-PRINTERS = {"train": print_record, "finetune": print_task_record}
+PRINTERS = {"train": print_record, "train-masked": print_masked_record, "finetune": print_task_record}
 
 
 @app.command()

@@ -168,6 +168,20 @@ def task_splits(
     return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}
 
 
+def drawn_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:
+    """So many rows, drawn with the seed and in their old order; all of them without a limit.
+
+    Raises:
+        InputError: a limit below one row, or beyond those that there are.
+    """
+    if limit is None:
+        return rows
+    if not 1 <= limit <= len(rows):
+        raise InputError(f"max_train_rows={limit} must be between 1 and the {len(rows)} rows of the train split.")
+    # Datasets are often sorted by label: the first rows would be of one class.
+    return rows.select(np.sort(np.random.default_rng(seed).choice(len(rows), limit, replace=False)))
+
+
 def split_stream(rows: IterableDataset, text_column: str, validation: float, test: float) -> dict[str, IterableDataset]:
     """The same splits of a stream, which is never held as a whole: repeated texts stay, but always within one split."""
 

@@ -20,13 +20,18 @@ def load_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     """A causal language model of any architecture with its tokenizer.
 
     Raises:
-        InputError: there is none by that name.
+        InputError: there is none by that name, or it is a masked one.
     """
     tokenizer = load_tokenizer(name)
     try:
         model = AutoModelForCausalLM.from_pretrained(name)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"model={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+    if getattr(model.config, "is_causal", True) is False:
+        raise InputError(
+            f"model={name!r} is a masked language model, which neither goes on from a text nor has a probability of one: use "
+            "transformers.pipeline('fill-mask', ...), or fine-tune it."
+        )
     return model.eval(), tokenizer
 
 

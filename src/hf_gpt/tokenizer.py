@@ -12,6 +12,8 @@ from .errors import InputError
 END_OF_TEXT = "<|endoftext|>"
 # Not the end-of-text token: collators hide padding from the loss, and the end of a text has to be learned.
 PADDING = "<|pad|>"
+# Stands where a token was left out, for masked models alone.
+MASK = "<|mask|>"
 SMALLEST_VOCABULARY = 256 + 2
 
 
@@ -52,6 +54,13 @@ def train_tokenizer(texts: Iterator[list[str]], vocab_size: int, model_max_lengt
         model_max_length=model_max_length,
         clean_up_tokenization_spaces=False,
     )
+
+
+def with_mask(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer with a mask token, one entry more if it had none: what it makes of a text stays the same."""
+    if tokenizer.mask_token is None:
+        tokenizer.add_special_tokens({"mask_token": MASK})
+    return tokenizer
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:

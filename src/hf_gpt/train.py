@@ -9,26 +9,26 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from datasets import IterableDataset
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
 )
-from transformers.data.data_collator import torch_default_data_collator
 
 from . import data as text_data
 from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError, did_you_mean
-from .evaluation import LanguageModelScore, evaluate_language_model, score
+from .evaluation import LanguageModelScore, score
 from .guards import SKIPPED, GuardedTrainer
 from .modeling.configuration_hf_gpt import GPTConfig
+from .objectives import OBJECTIVES, Objective, check_objective, write_samples
 from .plots import plot_run
 from .presets import preset
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
@@ -48,7 +48,7 @@ from .runs import (
     with_adapter,
 )
 from .sources import TextSource, fingerprint, load_rows, text_source
-from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
+from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
 
 
 # A stream has no known end; its held-out splits are scored on so many texts from its beginning.
@@ -92,13 +92,17 @@ def run(recipe: Recipe) -> dict[str, Any]:
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
+        options = recipe.run
+        check_objective(options.objective, options.ngram_orders, options.sample_prompts, tokenizer.mask_token)
         language_data = build_blocks(recipe, source, rows, texts, tokenizer)
     model = build_model(recipe, tokenizer)
     with claimed_output_folder(folder, recipe, language_data.description):
         trainer = build_trainer(recipe, model, tokenizer, language_data)
-        before = score_before(recipe, model, language_data)
+        before = score_before(recipe, model, tokenizer, language_data)
         train(trainer, recipe)
-        set_generation(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), tokenizer)
+        trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        if trained.can_generate():
+            set_generation(trained, tokenizer)
         save_model(trainer)
         record = measure(recipe, trainer, tokenizer, language_data, before, started)
         if trainer.is_world_process_zero():
@@ -108,6 +112,10 @@ def run(recipe: Recipe) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------------------ data
+
+
+def objective(recipe: Recipe) -> Objective:
+    return OBJECTIVES[recipe.run.objective]
 
 
 def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
@@ -122,6 +130,7 @@ def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
 def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase, dict[str, Any]]:
     """The tokenizer that the recipe names, the model's, or one trained on the train split; and the texts by split."""
     arguments = recipe.data
+    finish = (lambda made: made) if objective(recipe).is_causal else with_mask
     if isinstance(rows, IterableDataset) and recipe.run.ngram_orders:
         raise InputError(
             f"ngram_orders={recipe.run.ngram_orders} counts the whole train split, which a stream has not: leave it out."
@@ -137,12 +146,12 @@ def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase,
     if name is None and kept.is_file() and not replaces(recipe.output_dir, recipe):
         name = str(kept.parent)
     if name is not None:
-        return load_tokenizer(name), texts
+        return finish(load_tokenizer(name)), texts
     if isinstance(rows, IterableDataset):
         raise InputError("streaming: true needs a tokenizer: name one with tokenizer=..., since a stream is not read twice.")
     batches = (batch["text"] for batch in texts["train"].iter(batch_size=1000))
     limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
-    return train_tokenizer(batches, arguments.tokenizer_vocab_size, limit), texts
+    return finish(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit)), texts
 
 
 def workers(recipe: Recipe, rows: int) -> int | None:
@@ -209,6 +218,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     """
     attention = recipe.model.attn_implementation
     quantized = quantization(recipe)
+    auto_class = getattr(transformers, objective(recipe).auto_class)
     if recipe.model.model_name_or_path is None:
         config = model_config(recipe, recipe.model.config.get("vocab_size", len(tokenizer)))
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -216,9 +226,9 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
         check_vocabulary(tokenizer, config.vocab_size)
     try:
         if recipe.model.model_name_or_path is None:
-            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+            model = auto_class.from_config(config, attn_implementation=attention)
         else:
-            model = AutoModelForCausalLM.from_pretrained(
+            model = auto_class.from_pretrained(
                 recipe.model.model_name_or_path, attn_implementation=attention, dtype=torch.float32, **quantized
             )
     except (OSError, ValueError, ImportError) as error:
@@ -226,6 +236,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
         raise InputError(f"the model {name!r} cannot be built: {' '.join(str(error).split())}") from error
     check_vocabulary(tokenizer, model.config.vocab_size)
     if isinstance(model.config, GPTConfig):
+        check_direction(recipe, model.config)
         model.config.fused_loss = True
     limit = model.config.max_position_embeddings
     if recipe.data.block_size > limit:
@@ -233,17 +244,21 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
             f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
             f"set config.max_position_embeddings={recipe.data.block_size} for new weights."
         )
-    return with_adapter(recipe, model, "AutoModelForCausalLM", has_new_tokens=False)
+    return with_adapter(recipe, model, objective(recipe).auto_class, has_new_tokens=False)
+
+
+def check_direction(recipe: Recipe, config: GPTConfig) -> None:
+    """Raises `InputError` when a model would see the answer, or half of what it may see."""
+    needed = objective(recipe).is_causal
+    if config.is_causal != needed:
+        wrong = "each position would see the token that it predicts" if needed else "a mask would see only what is before it"
+        raise InputError(
+            f"objective={recipe.run.objective!r} with is_causal={str(config.is_causal).lower()}: {wrong}. Set "
+            f"config.is_causal={str(needed).lower()}, or choose the other objective."
+        )
 
 
 # -------------------------------------------------------------------------------------------------------- training
-
-
-def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """A batch of packed blocks; the labels are the ids themselves, which the model shifts."""
-    batch = torch_default_data_collator(rows)
-    input_ids = batch["input_ids"].long()
-    return {"input_ids": input_ids, "labels": input_ids}
 
 
 def build_trainer(
@@ -260,7 +275,7 @@ def build_trainer(
         args=arguments,
         train_dataset=language_data.blocks["train"],
         eval_dataset=validation,
-        data_collator=collate,
+        data_collator=objective(recipe).collator(tokenizer),
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
         callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
@@ -293,7 +308,7 @@ def measure(
     started: float,
 ) -> dict[str, Any]:
     """Test score, baselines on the same tokens, samples: the record of the run."""
-    folder = recipe.output_dir
+    folder, options = recipe.output_dir, recipe.run
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
     # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
@@ -301,13 +316,16 @@ def measure(
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     scores = {
-        "test": evaluate_language_model(model, test, bytes_per_token, batch_size, bf16).to_dict(),
+        "test": objective(recipe).evaluate(model, tokenizer, test, bytes_per_token, batch_size, bf16).to_dict(),
         "baselines": [*score_baselines(recipe, language_data, len(tokenizer)), *before],
-        "samples": write_samples(recipe, model, tokenizer),
+        "samples": write_samples(
+            objective(recipe), model, tokenizer, options.sample_prompts, options.sample_tokens, recipe.training.seed
+        ),
     }
     return make_record(
-        "train",
+        objective(recipe).record_kind,
         name=folder.name,
+        auto_class=objective(recipe).auto_class,
         recipe=public_values(recipe),
         adapter=adapter_kind(recipe),
         config=model.config.to_diff_dict(),
@@ -328,13 +346,15 @@ def measure(
     )
 
 
-def score_before(recipe: Recipe, model: PreTrainedModel, language_data: LanguageData) -> list[dict[str, Any]]:
+def score_before(
+    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
+) -> list[dict[str, Any]]:
     """The test score of a trained model before it goes on; nothing for new weights."""
     if recipe.model.model_name_or_path is None:
         return []
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
     batch_size = recipe.training.eval_batch_size
-    found = evaluate_language_model(model, test, bytes_per_token, batch_size, bool(recipe.training.bf16))
+    found = objective(recipe).evaluate(model, tokenizer, test, bytes_per_token, batch_size, bool(recipe.training.bf16))
     return [{"name": "the same model before", **found.to_dict()}]
 
 
@@ -354,21 +374,6 @@ def score_baselines(recipe: Recipe, language_data: LanguageData, vocab_size: int
         name = "unigram" if order == 1 else f"Kneser-Ney {order}-gram"
         scored.append({"name": name, "order": order, "seconds": time.monotonic() - begun, **result.to_dict()})
     return scored
-
-
-def write_samples(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-    """One continuation of each prompt, with the seed that brings it back."""
-    samples = []
-    generator: Any = model.eval()
-    for prompt in recipe.run.sample_prompts:
-        set_seed(recipe.training.seed)
-        inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
-        output = generator.generate(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=recipe.run.sample_tokens
-        )
-        text = tokenizer.decode(output[0], skip_special_tokens=True)
-        samples.append({"prompt": prompt, "text": text, "seed": recipe.training.seed})
-    return samples
 
 
 def write_results(folder: Path, record: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import faults, finetune, readme
+from benchmarks import faults, finetune, lineage_page, readme
 from tests.conftest import ROOT
 
 import hf_gpt
@@ -127,3 +127,16 @@ def test_the_table_of_reliability_comes_from_the_record():
 def test_the_table_of_finetuning_comes_from_records():
     text = finetune.PAGE.read_text(encoding="utf-8")
     assert text.split(finetune.START)[1].split(finetune.END)[0].strip() == finetune.table().strip()
+
+
+@pytest.mark.parametrize("language", lineage_page.PAGES)
+def test_the_page_of_the_lineage_comes_from_records(language):
+    assert lineage_page.PAGES[language].read_text(encoding="utf-8") == lineage_page.filled(language)
+
+
+def test_both_languages_of_the_lineage_show_the_same_figures():
+    pages = [path.read_text(encoding="utf-8") for path in lineage_page.PAGES.values()]
+    for name in lineage_page.SECTIONS:
+        parts = [page.split(f"<!-- {name}:begin -->")[1].split(f"<!-- {name}:end -->")[0] for page in pages]
+        figures = [re.findall(r"[0-9]+[.][0-9]+%?", part) for part in parts]
+        assert figures[0] == figures[1], name

@@ -40,6 +40,7 @@ LEVELS = {
     "inspection": 3.7,
     "space": 3.6,
     "inference": 4,
+    "objectives": 4,
     "fewshot": 4.5,
     "guards": 3.9,
     "demo": 4,

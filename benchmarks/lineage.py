@@ -1,0 +1,206 @@
+"""The line of language models that GPT comes from, under one recipe, on one page: docs/lineage.md and docs/lineage_zh.md.
+
+python -m benchmarks.lineage [NAME ...]     the runs, all by default; one that has a record already is left out
+python -m benchmarks.lineage --list         their names
+python -m benchmarks.lineage --table        tables and pictures alone, from the records that are there
+
+A run that was interrupted goes on where it was. All of it is meant for two cores and less than 90 minutes.
+"""
+
+import math
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.lineage_page import (
+    CLASSIFIERS,
+    GENERATIONS,
+    LABELS,
+    RECORDS,
+    SEEDS,
+    SMOOTHINGS,
+    STARTS,
+    label_name,
+    read,
+    write_pages,
+)
+from hf_gpt import data as text_data
+from hf_gpt.arguments import load_recipe
+from hf_gpt.baselines import NgramModel
+from hf_gpt.evaluation import score
+from hf_gpt.records import make_record, read_record, write_json
+from hf_gpt.train import build_blocks, build_tokenizer, open_source
+
+
+RUNS = Path("runs/lineage")
+
+STEPS = 300
+TOKENS_PER_STEP = 16 * 256
+# Of the steps of the modern recipe, those in which its rate falls.
+DECAY_SHARE = 0.6
+PROMPT = "This movie is"
+ADD_K = (1.0, 0.1, 0.01, 0.001)
+
+
+# --------------------------------------------------------------------------------------------------------- n-grams
+
+
+def ngrams() -> None:
+    """Each order and smoothing, counted on as many tokens as the networks see and on all, scored on their test tokens."""
+    recipe = load_recipe("pretrain/small-modern")
+    rows, source = open_source(recipe)
+    tokenizer, texts = build_tokenizer(recipe, rows)
+    language_data = build_blocks(recipe, source, rows, texts, tokenizer)
+    size, vocab_size = recipe.data.block_size, len(tokenizer)
+    blocks = {name: text_data.flat_tokens(part).reshape(-1, size) for name, part in language_data.blocks.items()}
+    drawn = np.random.default_rng(0).choice(len(blocks["train"]), STEPS * TOKENS_PER_STEP // size, replace=False)
+    corpora = {"same": blocks["train"][drawn].ravel(), "all": blocks["train"].ravel()}
+    is_predicted = np.ones(blocks["test"].size, dtype=bool)
+    is_predicted[::size] = False
+    validation = blocks["validation"].ravel()
+    scores = []
+    for corpus, tokens in corpora.items():
+        for order in range(1, 6):
+            counted = NgramModel.fit(tokens, order, vocab_size, "maximum_likelihood")
+            for smoothing in SMOOTHINGS:
+                begun = time.process_time()
+                model = counted
+                if smoothing == "add_k":
+                    models = [NgramModel(counted.tables, vocab_size, smoothing, k) for k in ADD_K]
+                    model = min(models, key=lambda one: one.loss(validation))
+                elif smoothing == "kneser_ney":
+                    model = NgramModel.fit(tokens, order, vocab_size, smoothing)
+                losses = -model.log_probabilities(blocks["test"].ravel())[is_predicted]
+                unseen = float(np.isinf(losses).mean())
+                # A token of probability zero makes the text impossible: there is no finite loss then, which JSON cannot hold either.
+                found = {"unseen": unseen}
+                if not unseen:
+                    found |= score(float(losses.sum()), len(losses), language_data.bytes_per_token["test"]).to_dict()
+                row = {"corpus": corpus, "train_tokens": len(tokens), "order": order, "smoothing": smoothing}
+                scores.append({**row, "k": model.k, "processor_seconds": time.process_time() - begun, **found})
+                if smoothing == "kneser_ney" and corpus == "all" and order == 5:
+                    text = tokenizer.decode(model.sample(40, 0, tokenizer(PROMPT)["input_ids"]))
+    sample = {"prompt": PROMPT, "text": f"{PROMPT}{text}", "seed": 0}
+    data = language_data.description
+    write_json(RECORDS / "ngrams.json", make_record("ngrams", data=data, scores=scores, samples=[sample]))
+
+
+# --------------------------------------------------------------------------------------------------------- networks
+
+
+def train(name: str, recipe: str, overrides: list[str]) -> None:
+    """Trains, or goes on, in a process of its own, so that the peak memory in its record is its own; keeps the record."""
+    folder = RUNS / name
+    if not (folder / "record.json").is_file():
+        command = [sys.executable, "-m", "hf_gpt", "train", recipe, *overrides, f"output_dir={folder}"]
+        subprocess.run(command, check=True)
+    write_json(RECORDS / f"{name}.json", read_record(folder))
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
+def equal_time_overrides(records: dict[str, dict[str, Any]], name: str) -> list[str]:
+    """How many steps a generation has in the time that the slowest needs for `STEPS`, and a schedule of that length.
+
+    Args:
+        records: Of the runs at equal tokens; the time of the first logged steps, which has the compiler's in it, is left out.
+    """
+    seconds = {key: record["training_seconds"] for key, record in records.items()}
+    first, last = records[name]["history"][0], records[name]["history"][-1]
+    per_step = (last["elapsed_seconds"] - first["elapsed_seconds"]) / (last["step"] - first["step"])
+    steps = STEPS + int((max(seconds.values()) - seconds[name]) / per_step)
+    overrides = [f"max_steps={steps}"]
+    if "num_decay_steps" in records[name]["recipe"].get("lr_scheduler_kwargs", {}):
+        overrides.append(f"lr_scheduler_kwargs.num_decay_steps={round(DECAY_SHARE * steps)}")
+    return overrides
+
+
+def at_equal_time(name: str) -> None:
+    for other in GENERATIONS:
+        need(other, is_weights=False)
+    records = {other: read(other) for other in GENERATIONS}
+    train(f"{name}-equal-time", f"pretrain/small-{name}", equal_time_overrides(records, name))
+
+
+def need(name: str, is_weights: bool = True) -> None:
+    """Runs what another run builds on: where its record is missing, or, for its weights, where its folder is."""
+    if read(name) is None or (is_weights and not (RUNS / name / "record.json").is_file()):
+        PARTS[name]()
+
+
+# ----------------------------------------------------------------------------------------------------- fine-tuning
+
+
+def classify(name: str, base: str, overrides: list[str]) -> None:
+    need(base)
+    train(name, "finetune/rotten-tomatoes", [f"model_name_or_path={RUNS / base}", *overrides])
+
+
+def few_labels(labels: int | None, start: str, seed: int) -> None:
+    """The same recipe on so many labels; at least 40 steps, since four epochs of 16 sentences are four."""
+    overrides = [*STARTS[start], f"seed={seed}", f"task_baselines={str(start == 'pretrained').lower()}"]
+    if labels is not None:
+        steps = max(40, 4 * math.ceil(labels / 64))
+        overrides += [f"max_train_rows={labels}", f"max_steps={steps}", f"warmup_steps={steps // 10}", f"eval_steps={steps}"]
+        overrides.append(f"save_steps={steps}")
+    classify(label_name(labels, start, seed), "modern", overrides)
+
+
+def label_runs() -> dict[str, tuple[int | None, str, int]]:
+    """Number of labels, start and seed of each run, by its name."""
+    return {
+        label_name(labels, start, seed): (labels, start, seed)
+        for labels in LABELS
+        for start in STARTS
+        for seed in SEEDS.get(labels or 0, (0,))
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ all of them
+
+
+def parts() -> dict[str, Callable[[], None]]:
+    """What is run for each record, in the order of the page."""
+    listed: dict[str, Callable[[], None]] = {"ngrams": ngrams}
+    plain = [f"max_steps={STEPS}", "eval_steps=50", "save_steps=100", "ngram_orders=[]"]
+    listed["nnlm"] = lambda: train("nnlm", "pretrain/nnlm", plain)
+    for name in GENERATIONS:
+        listed[name] = lambda name=name: train(name, f"pretrain/small-{name}", [])
+    listed["mlm"] = lambda: train("mlm", "pretrain/mlm", [])
+    for name, base, pooling in CLASSIFIERS:
+        changes = [f"config.classifier_pooling={pooling}", "task_baselines=false"]
+        listed[name] = lambda name=name, base=base, changes=changes: classify(name, base, changes)
+    for name, settings in label_runs().items():
+        listed[name] = lambda settings=settings: few_labels(*settings)
+    for name in GENERATIONS:
+        listed[f"{name}-equal-time"] = lambda name=name: at_equal_time(name)
+    return listed
+
+
+PARTS = parts()
+
+
+def main(arguments: list[str]) -> None:
+    if arguments == ["--list"]:
+        print("\n".join(PARTS))
+        return
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    names = [] if arguments == ["--table"] else arguments or list(PARTS)
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        sys.exit(f"{unknown[0]!r} is not a run: `python -m benchmarks.lineage --list` has their names.")
+    for name in names:
+        if read(name) is None:
+            PARTS[name]()
+        write_pages()
+    write_pages()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

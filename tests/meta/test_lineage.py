@@ -1,0 +1,116 @@
+"""Every run of `make lineage` is a recipe that is read, and the page is written whatever records are there."""
+
+import json
+
+import pytest
+from benchmarks import lineage, lineage_page
+
+from hf_gpt.arguments import load_recipe
+
+
+def generation(name, seconds):
+    history = [{"step": 10, "elapsed_seconds": 60.0}, {"step": 300, "elapsed_seconds": seconds}]
+    values = load_recipe(f"pretrain/small-{name}").values
+    return {"training_seconds": seconds, "history": history, "recipe": values}
+
+
+RECORDS = {name: generation(name, seconds) for name, seconds in {"gpt1": 350, "gpt2": 350, "gpt3": 350, "modern": 640}.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in lineage.PARTS if name != "ngrams"])
+def test_every_run_is_a_recipe_that_is_read(name, monkeypatch):
+    trained = []
+    monkeypatch.setattr(lineage, "read", RECORDS.get)
+    monkeypatch.setattr(lineage, "train", lambda *arguments: trained.append(arguments))
+    lineage.PARTS[name]()
+    # What it builds on comes first, where it is not there.
+    record, recipe, overrides = trained[-1]
+    assert record == name
+    loaded = load_recipe(recipe, [*overrides, f"output_dir={name}"])
+    if recipe.startswith("pretrain/"):
+        per_step = loaded.training.per_device_train_batch_size * loaded.data.block_size
+        assert per_step == lineage.TOKENS_PER_STEP
+        assert loaded.data.max_eval_blocks == 64
+        assert (loaded.training.max_steps == lineage.STEPS) is not name.endswith(
+            ("gpt1-equal-time", "gpt2-equal-time", "gpt3-equal-time")
+        )
+
+
+def test_equal_time_is_the_time_of_the_slowest():
+    # One second a step after the compiler: 290 seconds are 290 more steps.
+    assert lineage.equal_time_overrides(RECORDS, "gpt2") == ["max_steps=590"]
+    assert lineage.equal_time_overrides(RECORDS, "modern") == ["max_steps=300", "lr_scheduler_kwargs.num_decay_steps=180"]
+
+
+@pytest.fixture
+def pages(tmp_path, monkeypatch):
+    """The pages and records in a folder of their own."""
+    monkeypatch.setattr(lineage_page, "RECORDS", tmp_path)
+    monkeypatch.setattr(lineage_page, "GENERATIONS_PICTURE", tmp_path / "lineage-generations.png")
+    monkeypatch.setattr(lineage_page, "LABELS_PICTURE", tmp_path / "lineage-labels.png")
+    copies = {}
+    for language, page in lineage_page.PAGES.items():
+        copies[language] = tmp_path / page.name
+        copies[language].write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(lineage_page, "PAGES", copies)
+    return tmp_path
+
+
+def made_up(name):
+    row = {"tokens": 1e6, "elapsed_seconds": 60, "eval_loss": 5.0}
+    return {
+        "name": name,
+        "parameters": 5_300_000,
+        "tokens_seen": 1_228_800,
+        "training_seconds": 300,
+        "test": {"loss": 5.25, "bits_per_byte": 1.875, "accuracy": 0.755},
+        "peak_memory": {"host_bytes": 2**30},
+        "device": {"threads": 2, "processor": "a processor"},
+        "history": [row],
+        "samples": [{"prompt": "This", "text": "This is\none"}],
+        "data": {"splits": {"train": 8000}},
+        "baselines": [{"name": "TF-IDF + logistic regression (C=3)", "accuracy": 0.7}],
+    }
+
+
+def ngram_record():
+    kinds = [(corpus, order, kind) for corpus in ("same", "all") for order in range(1, 6) for kind in lineage_page.SMOOTHINGS]
+    scores = [
+        {
+            "corpus": corpus,
+            "order": order,
+            "smoothing": kind,
+            "train_tokens": 10**6,
+            "unseen": 0.25,
+            "loss": 4.5,
+            "bits_per_byte": 1.7,
+            "k": 0.1,
+        }
+        for corpus, order, kind in kinds
+    ]
+    return {
+        "scores": [{**row, "processor_seconds": 2.0} for row in scores],
+        "samples": [{"prompt": "This", "text": "This here"}],
+    }
+
+
+def test_without_records_the_page_says_so(pages):
+    lineage_page.write_pages()
+    assert (pages / "lineage.md").read_text().count("No record yet") == len(lineage_page.SECTIONS)
+    assert not list(pages.glob("*.png"))
+
+
+def test_with_all_records_the_page_shows_them_and_the_pictures(pages):
+    for name in lineage.PARTS:
+        (pages / f"{name}.json").write_text(json.dumps(ngram_record() if name == "ngrams" else made_up(name)))
+    lineage_page.write_pages()
+    for page in lineage_page.PAGES.values():
+        text = page.read_text(encoding="utf-8")
+        assert "lineage-generations.png" in text
+        assert "lineage-labels.png" in text
+        assert "| 16 | 0.755 (0.755–0.755) | 0.755 (0.755–0.755) | 0.700 (0.700–0.700) |" in text
+        assert "**1.875**" in text
+        assert "25.0%" in text
+        assert "| Kneser-Ney 1-gram |  | 1.00M | 4.500 | **1.700** |" in text
+    assert "No record yet" not in (pages / "lineage.md").read_text()
+    assert {path.name for path in pages.glob("*.png")} == {"lineage-generations.png", "lineage-labels.png"}
