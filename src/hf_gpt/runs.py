@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import SaveStrategy, get_last_checkpoint
 
 from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
 from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
@@ -16,6 +18,7 @@ from .errors import InputError
 from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS, OptimizerSettings
+from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .privacy import check_public
 from .records import RECORD_FILE
 
@@ -57,6 +60,38 @@ def claim_output_folder(folder: Path, recipe: Recipe) -> None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
+    # No process may look for checkpoints, or write, before the first one has emptied the folder.
+    wait_for_all(recipe)
+
+
+def wait_for_all(recipe: Recipe) -> None:
+    """Holds each process here until all have come."""
+    if recipe.training.distributed_state is not None:
+        recipe.training.distributed_state.wait_for_everyone()
+
+
+def prepare_launch(recipe: Recipe) -> Launch:
+    """How the launcher spreads this run.
+
+    Raises:
+        InputError: the recipe asks for what cannot be done so.
+    """
+    launch = read_launch(recipe.training.world_size)
+    check_optimizer(launch, recipe.run.optimizer)
+    arguments = recipe.task
+    if launch.tensor_parallel > 1 and (
+        arguments.task != "language-modeling" or adapter_kind(recipe) is not None or recipe.training.torch_compile
+    ):
+        raise InputError(
+            "tensor parallelism trains whole models for language modelling, not compiled: launch a task, an adapter or "
+            "torch_compile=true with ddp.yaml or fsdp2.yaml of recipes/accelerate."
+        )
+    if launch.tensor_parallel > 1 and recipe.training.save_strategy != SaveStrategy.NO:
+        # `Trainer` writes a checkpoint's optimizer from the first process, which has a part of it, and refuses to.
+        recipe.training.save_strategy = SaveStrategy.NO
+        notice("Tensor parallelism: no checkpoints, since Trainer cannot write a split optimizer; an interrupted run starts again.")
+    share_processors(launch, recipe.training.distributed_state)
+    return launch
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
@@ -163,10 +198,34 @@ def save_model(trainer: Trainer) -> None:
     model.config.use_cache = type(model.config)().use_cache
     if isinstance(model.config, GPTConfig):
         model.config.fused_loss = False
-    trainer.save_model()
+    if trainer.is_fsdp_enabled:
+        save_gathered(trainer, model)
+    else:
+        trainer.save_model()
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
         (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+def save_gathered(trainer: Trainer, model: PreTrainedModel | PeftModel) -> None:
+    """What `Trainer.save_model` writes, from a model that FSDP has split and given a class of its own.
+
+    transformers copies the file of the class beside the weights, and FSDP's class stands in torch.
+    """
+    # Checkpoints of a run may be written in parts, by each process its own; what is loaded elsewhere is whole.
+    trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if not trainer.is_world_process_zero():
+        return
+    saved = model
+    if isinstance(model, PreTrainedModel):
+        plain = next(base for base in type(model).__mro__ if not issubclass(base, FSDPModule))
+        with torch.device("meta"):
+            saved = plain(model.config)
+        saved.generation_config = model.generation_config
+    folder = trainer.args.output_dir or "."
+    saved.save_pretrained(folder, state_dict=state)
+    trainer.processing_class.save_pretrained(folder)
 
 
 # ------------------------------------------------------------------------------------------------------ publishing

@@ -29,6 +29,7 @@ from .cards import write_card
 from .errors import InputError, did_you_mean
 from .evaluation import LanguageModelScore, evaluate_language_model, score
 from .modeling.configuration_hf_gpt import GPTConfig
+from .parallel import Launch, check_model, split_matrices
 from .plots import plot_run
 from .presets import preset
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
@@ -41,6 +42,7 @@ from .runs import (
     last_whole_checkpoint,
     notice,
     optimizer_arguments,
+    prepare_launch,
     publish,
     quantization,
     save_model,
@@ -88,13 +90,15 @@ def run(recipe: Recipe) -> dict[str, Any]:
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
     check_publishing(recipe)
+    launch = prepare_launch(recipe)
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
         language_data = build_blocks(recipe, source, rows, texts, tokenizer)
     model = build_model(recipe, tokenizer)
     claim_output_folder(folder, recipe)
-    trainer = build_trainer(recipe, model, tokenizer, language_data)
+    model = spread_model(recipe, launch, model)
+    trainer = build_trainer(recipe, launch, model, tokenizer, language_data)
     before = score_before(recipe, model, language_data)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     set_generation(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), tokenizer)
@@ -235,6 +239,16 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     return with_adapter(recipe, model, "AutoModelForCausalLM", has_new_tokens=False)
 
 
+def spread_model(recipe: Recipe, launch: Launch, model: Any) -> Any:
+    """The model as the launch needs it before `Trainer` takes it; the same model where there is nothing to do."""
+    check_model(launch, model)
+    if isinstance(model.config, GPTConfig) and not launch.reaches_for_weights:
+        model.config.fused_loss = False
+    if launch.tensor_parallel > 1:
+        model = split_matrices(model, launch, recipe.output_dir / "weights-to-split", recipe.training.distributed_state)
+    return model
+
+
 # -------------------------------------------------------------------------------------------------------- training
 
 
@@ -246,14 +260,14 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def build_trainer(
-    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
+    recipe: Recipe, launch: Launch, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
 ) -> Trainer:
     """The stock `Trainer`, with the optimizer of the recipe through its factory argument."""
     arguments = recipe.training
     validation = language_data.blocks["validation"]
     if recipe.data.max_eval_blocks is not None:
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
-    per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * launch.batches
     return Trainer(
         model=model,
         args=arguments,
