@@ -160,10 +160,15 @@ def resource_folder(name: str) -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
 
 
+# The folder of `recipes` that holds no recipes, but what `accelerate launch` is told about devices.
+HARDWARE_FOLDER = "accelerate"
+
+
 def list_recipes() -> list[str]:
     """Names of the packaged recipes, such as `pretrain/quickstart`."""
     folder = resource_folder("recipes")
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    paths = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")]
+    return sorted(path.as_posix() for path in paths if path.parts[0] != HARDWARE_FOLDER)
 
 
 def copy_recipes(target: Path) -> list[Path]:

@@ -223,6 +223,8 @@ def save_gathered(trainer: Trainer, model: PreTrainedModel | PeftModel) -> None:
         with torch.device("meta"):
             saved = plain(model.config)
         saved.generation_config = model.generation_config
+        # Gathered, a tied matrix is two tensors, and would be written as two.
+        state = {name: tensor for name, tensor in state.items() if name not in saved.all_tied_weights_keys}
     folder = trainer.args.output_dir or "."
     saved.save_pretrained(folder, state_dict=state)
     trainer.processing_class.save_pretrained(folder)

@@ -46,6 +46,7 @@ from .runs import (
     publish,
     quantization,
     save_model,
+    wait_for_all,
     with_adapter,
 )
 from .sources import TextSource, fingerprint, load_rows, text_source
@@ -103,6 +104,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     set_generation(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), tokenizer)
     save_model(trainer)
+    wait_for_all(recipe)
     record = measure(recipe, trainer, tokenizer, language_data, before, started)
     if trainer.is_world_process_zero():
         write_results(folder, record)
