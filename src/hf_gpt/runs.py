@@ -200,6 +200,8 @@ def save_model(trainer: Trainer) -> None:
         model.config.fused_loss = False
     if trainer.is_fsdp_enabled:
         save_gathered(trainer, model)
+    elif trainer.get_tp_size() > 1:
+        save_joined(trainer, model)
     else:
         trainer.save_model()
     if trainer.is_world_process_zero():
@@ -228,6 +230,20 @@ def save_gathered(trainer: Trainer, model: PreTrainedModel | PeftModel) -> None:
     folder = trainer.args.output_dir or "."
     saved.save_pretrained(folder, state_dict=state)
     trainer.processing_class.save_pretrained(folder)
+
+
+def save_joined(trainer: Trainer, model: PreTrainedModel) -> None:
+    """What `Trainer.save_model` writes, from a model of which each process has a part of each matrix.
+
+    Joined by transformers, a tied matrix is two tensors and is written as two, so what it wrote is read and written once more.
+    """
+    folder = Path(trainer.args.output_dir or ".")
+    parts = folder / "weights-joined"
+    trainer.save_model(str(parts), _internal_call=True)
+    if trainer.is_world_process_zero():
+        type(model).from_pretrained(parts).save_pretrained(folder)
+        trainer.processing_class.save_pretrained(folder)
+        shutil.rmtree(parts)
 
 
 # ------------------------------------------------------------------------------------------------------ publishing

@@ -28,6 +28,7 @@ LEVELS = {
     "evaluation": 2,
     "metrics": 1,
     "optim": 2,
+    "parallel": 2,
     "records": 2,
     "tasks": 2,
     "tokenizer": 2,
