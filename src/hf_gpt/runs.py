@@ -89,7 +89,9 @@ def prepare_launch(recipe: Recipe) -> Launch:
     if launch.tensor_parallel > 1 and recipe.training.save_strategy != SaveStrategy.NO:
         # `Trainer` writes a checkpoint's optimizer from the first process, which has a part of it, and refuses to.
         recipe.training.save_strategy = SaveStrategy.NO
-        notice("Tensor parallelism: no checkpoints, since Trainer cannot write a split optimizer; an interrupted run starts again.")
+        notice(
+            "Tensor parallelism: no checkpoints, since Trainer cannot write a split optimizer; an interrupted run starts again."
+        )
     share_processors(launch, recipe.training.distributed_state)
     return launch
 

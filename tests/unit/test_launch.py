@@ -66,7 +66,11 @@ def test_a_launch_is_what_the_launcher_says(environment, processes, expected, mo
     [
         ({"ACCELERATE_USE_FSDP": "true"}, 2, "fsdp_version: 2"),
         ({"PARALLELISM_CONFIG_TP_SIZE": "2"}, 8, "tp_size=2 over 8 processes"),
-        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "PARALLELISM_CONFIG_TP_SIZE": "2"}, 8, "tp_size=2 together with FSDP"),
+        (
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "PARALLELISM_CONFIG_TP_SIZE": "2"},
+            8,
+            "tp_size=2 together with FSDP",
+        ),
     ],
 )
 def test_what_is_not_run_is_named(environment, processes, told, monkeypatch):
