@@ -20,8 +20,8 @@ from .arguments import Recipe, public_values
 from .cards import write_card
 from .errors import InputError, did_you_mean
 from .modeling.configuration_hf_gpt import GPTConfig
-from .plots import plot_task
 from .parallel import check_model
+from .plots import plot_task
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
 from .runs import (
     ProgressRecorder,

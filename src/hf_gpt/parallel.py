@@ -95,8 +95,9 @@ def check_model(launch: Launch, model: nn.Module) -> None:
     probabilities.append(getattr(getattr(model, "config", None), "attention_dropout", 0.0))
     if launch.recomputes and max(probabilities) > 0:
         raise InputError(
-            f"fsdp_activation_checkpointing with a dropout of {max(probabilities)} gives wrong gradients, since accelerate does not keep "
-            "the random state: leave dropout out, or use recipes/accelerate/fsdp2.yaml with gradient_checkpointing: true in the recipe."
+            f"fsdp_activation_checkpointing with a dropout of {max(probabilities)} gives wrong gradients, since accelerate does not "
+            "keep the random state: leave dropout out, or use recipes/accelerate/fsdp2.yaml with gradient_checkpointing: true in the "
+            "recipe."
         )
 
 
