@@ -41,6 +41,10 @@ class Launch:
         """Batches that a step reads at the same time."""
         return self.processes // self.tensor_parallel
 
+    def reader(self, process: int) -> tuple[int, int]:
+        """Which of the batches of a step a process reads, and how many there are."""
+        return process // self.tensor_parallel, self.batches
+
     @property
     def reaches_for_weights(self) -> bool:
         """Whether code outside of a layer may use that layer's weight: not where only a call brings its parts together."""

@@ -18,9 +18,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
+    TrainerCallback,
     set_seed,
 )
 from transformers.data.data_collator import torch_default_data_collator
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from . import data as text_data
 from .arguments import Recipe, public_values
@@ -50,11 +52,13 @@ from .runs import (
     with_adapter,
 )
 from .sources import TextSource, fingerprint, load_rows, text_source
+from .streams import PackedStream, StreamLoader, collate_stream, load_state, save_state
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
-# A stream has no known end; its held-out splits are scored on so many texts from its beginning.
+# A stream has no known end; its held-out splits are scored on so many texts from its beginning, and its tokenizer learns from so many.
 STREAM_EVALUATION_TEXTS = 1000
+STREAM_TOKENIZER_TEXTS = 20000
 
 
 @dataclass
@@ -95,13 +99,15 @@ def run(recipe: Recipe) -> dict[str, Any]:
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
-        language_data = build_blocks(recipe, source, rows, texts, tokenizer)
+        language_data = build_blocks(recipe, launch, source, rows, texts, tokenizer)
     model = build_model(recipe, tokenizer)
     claim_output_folder(folder, recipe)
     model = spread_model(recipe, launch, model)
     trainer = build_trainer(recipe, launch, model, tokenizer, language_data)
     before = score_before(recipe, model, language_data)
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    checkpoint = last_whole_checkpoint(folder)
+    go_on_streaming(recipe, language_data.blocks["train"], checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
     set_generation(trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False), tokenizer)
     save_model(trainer)
     wait_for_all(recipe)
@@ -117,6 +123,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
 
 def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
     source = text_source(recipe.data.dataset)
+    if source.streaming and recipe.training.max_steps <= 0:
+        raise InputError("streaming: true needs max_steps in the recipe, since a stream has no known end.")
     if source.validation is not None or source.test is not None:
         raise InputError(
             "dataset: validation and test are for a task: language modelling holds out validation_share and test_share."
@@ -143,9 +151,8 @@ def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase,
         name = str(kept.parent)
     if name is not None:
         return load_tokenizer(name), texts
-    if isinstance(rows, IterableDataset):
-        raise InputError("streaming: true needs a tokenizer: name one with tokenizer=..., since a stream is not read twice.")
-    batches = (batch["text"] for batch in texts["train"].iter(batch_size=1000))
+    train = texts["train"].take(STREAM_TOKENIZER_TEXTS) if isinstance(rows, IterableDataset) else texts["train"]
+    batches = (batch["text"] for batch in train.iter(batch_size=1000))
     limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
     return train_tokenizer(batches, arguments.tokenizer_vocab_size, limit), texts
 
@@ -157,7 +164,7 @@ def workers(recipe: Recipe, rows: int) -> int | None:
 
 
 def build_blocks(
-    recipe: Recipe, source: TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, launch: Launch, source: TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
 ) -> LanguageData:
     """Tokenises and packs each split; datasets caches both steps on disk by what they depend on."""
     blocks: dict[str, Any] = {}
@@ -167,7 +174,8 @@ def build_blocks(
         if isinstance(split, IterableDataset) and name != "train":
             split = text_data.first_texts(split, STREAM_EVALUATION_TEXTS)
         if isinstance(split, IterableDataset):
-            blocks[name] = text_data.pack(text_data.tokenize(split, tokenizer), recipe.data.block_size)
+            process, processes = launch.reader(recipe.training.process_index)
+            blocks[name] = PackedStream(split, tokenizer, recipe.data.block_size, recipe.training.seed, process, processes)
             continue
         documents = text_data.tokenize(split, tokenizer, workers(recipe, len(split)))
         tokens, size = text_data.token_count(documents), text_data.byte_count(split)
@@ -270,16 +278,51 @@ def build_trainer(
     if recipe.data.max_eval_blocks is not None:
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
     per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * launch.batches
-    return Trainer(
+    train = language_data.blocks["train"]
+    is_stream = isinstance(train, PackedStream)
+    kept = [StreamKeeper(train)] if is_stream and arguments.process_index % launch.tensor_parallel == 0 else []
+    return (StreamTrainer if is_stream else Trainer)(
         model=model,
         args=arguments,
-        train_dataset=language_data.blocks["train"],
+        train_dataset=train,
         eval_dataset=validation,
         data_collator=collate,
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
-        callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
+        callbacks=[ProgressRecorder(per_step * recipe.data.block_size), *kept],
     )
+
+
+class StreamTrainer(Trainer):
+    """`Trainer` for a stream that shares itself out: accelerate would have one process read and tokenise for all."""
+
+    def get_train_dataloader(self) -> StreamLoader:
+        arguments = self.args
+        return StreamLoader(
+            self.train_dataset,
+            batch_size=self._train_batch_size,
+            collate_fn=collate_stream,
+            num_workers=arguments.dataloader_num_workers,
+            prefetch_factor=arguments.dataloader_prefetch_factor,
+            pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
+        )
+
+
+class StreamKeeper(TrainerCallback):
+    """Leaves in each checkpoint where this process is in the stream."""
+
+    def __init__(self, stream: PackedStream):
+        self.stream = stream
+
+    def on_save(self, args, state, control, **kwargs):
+        save_state(self.stream, Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+
+
+def go_on_streaming(recipe: Recipe, train: Any, checkpoint: str | None) -> None:
+    """Puts a stream where the checkpoint left it, in place of reading again all that was read before."""
+    if isinstance(train, PackedStream) and checkpoint is not None:
+        load_state(train, Path(checkpoint), recipe.training.dataloader_num_workers)
+        recipe.training.ignore_data_skip = True
 
 
 # --------------------------------------------------------------------------------------------------------- results

@@ -30,6 +30,7 @@ LEVELS = {
     "optim": 2,
     "parallel": 2,
     "records": 2,
+    "streams": 2,
     "tasks": 2,
     "tokenizer": 2,
     "arguments": 3,
