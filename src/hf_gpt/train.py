@@ -302,6 +302,8 @@ class StreamTrainer(Trainer):
             self.train_dataset,
             batch_size=self._train_batch_size,
             collate_fn=collate_stream,
+            # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it goes on.
+            generator=torch.Generator(),
             num_workers=arguments.dataloader_num_workers,
             prefetch_factor=arguments.dataloader_prefetch_factor,
             pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
