@@ -85,6 +85,8 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     unknown = sorted(set(source.columns or {}) - set(columns))
     if unknown:
         raise InputError(f"dataset: columns names {unknown[0]!r}; the columns of this task are {', '.join(columns)}.")
+    if source.mixture:
+        raise InputError("dataset: mixture is for language modelling: a task has one dataset.")
     if source.streaming:
         raise InputError("dataset: streaming=true is for language modelling: a task reads its rows as a whole.")
     names = {column: given.get(column, column) for column in columns}

@@ -1,4 +1,4 @@
-"""A streamed corpus: each text to one reader and once in a pass, in an order that the seed decides, and gone on with where it was left."""
+"""A streamed corpus: each text to one reader and once in a pass, in the order of the seed, and gone on with where it was left."""
 
 import json
 
@@ -81,7 +81,9 @@ def test_a_stream_goes_on_where_it_was_left(taken, workers, texts, tokenizer, tm
     after = make_loader(texts, tokenizer, workers=workers)
     load_state(after.dataset, tmp_path, workers)
     read = []
-    monkeypatch.setattr(PackedStream, "_ids", lambda self, part, ids=PackedStream._ids: read.append(len(part)) or ids(self, part))
+    monkeypatch.setattr(
+        PackedStream, "_ids", lambda self, part, ids=PackedStream._ids: read.append(len(part)) or ids(self, part)
+    )
     assert batches(after, 6) == whole[taken:]
     # Of what was read before, no more than a window is read again.
     assert sum(read) <= 16 + 6 * 2 * 32 // 4
