@@ -82,7 +82,6 @@ VARIANTS = {
     ),
     "fsdp2, resumed": Variant("fsdp2", 2, changes=HALF, resumes=True),
     "fsdp2, activation checkpointing": Variant("fsdp2-activation-checkpointing", 2, changes=HALF),
-    "fsdp2, cpu offload": Variant("fsdp2-cpu-offload", 2, changes=HALF),
     "hsdp 2×2": Variant(
         "hsdp",
         4,
@@ -111,7 +110,7 @@ def write_text(folder: Path) -> Path:
 
 
 def recipe_values(text: Path, output_dir: Path, steps: int = STEPS, **changes: Any) -> dict[str, Any]:
-    """A recipe small enough to be run nineteen times on two cores."""
+    """A recipe small enough to be run eighteen times on two cores."""
     return {
         "preset": "modern-5m",
         "config": {
@@ -171,7 +170,7 @@ def execute(arguments: list[str], code: int = 0) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
     result = subprocess.run(arguments, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode != code:
-        raise RuntimeError(f"{' '.join(arguments)} ended with {result.returncode}:\n{result.stderr[-4000:]}")
+        raise RuntimeError(f"{' '.join(arguments)} ended with {result.returncode}:\n{result.stderr[-8000:]}")
     return result.stdout + result.stderr
 
 
@@ -266,7 +265,13 @@ def main(names: list[str]) -> None:
         folders = {name: Path(place) / f"run-{number}" for number, name in enumerate(chosen)}
         for name in chosen:
             variant = VARIANTS[name]
-            records[name], seconds = run_variant(variant, text, folders[name])
+            try:
+                records[name], seconds = run_variant(variant, text, folders[name])
+            except RuntimeError as error:
+                if name in (variant.reference, "muon"):
+                    raise
+                failed.append(f"{name}: {error}")
+                continue
             optimizer = variant.changes.get("optimizer", "adamw")
             found[name] = {"processes": variant.processes, "config": variant.config, "seconds": round(seconds, 1)}
             if name in (variant.reference, "muon"):
@@ -279,7 +284,7 @@ def main(names: list[str]) -> None:
                 f"{name}: {seconds:.0f} s, " + ", ".join(f"{key} {value:.1e}" for key, value in compared.items()), flush=True
             )
     if failed:
-        raise SystemExit("beyond the tolerance: " + "; ".join(failed))
+        raise SystemExit("not the same: " + "; ".join(failed))
     if not names:
         RECORD.parent.mkdir(exist_ok=True)
         content = {"steps": STEPS, "tolerances": TOLERANCES, "variants": found}

@@ -87,9 +87,17 @@ def share_processors(launch: Launch, state: PartialState) -> None:
 
     accelerate (to 1.15) looks at FSDP and tensor parallelism only where it counts several accelerators; on processors it would train
     by DDP in place of FSDP without a word, and refuse tensor parallelism. torch and gloo can do both.
+
+    Raises:
+        InputError: weights are to be moved off accelerators, of which there are none.
     """
     is_sharded = launch.strategy in ("fsdp2", "hsdp", "tensor parallel")
     if is_sharded and state.distributed_type == DistributedType.MULTI_CPU:
+        if parse_flag_from_env("FSDP_OFFLOAD_PARAMS"):
+            raise InputError(
+                "fsdp_offload_params moves weights from accelerators to the host, and there is no accelerator: use "
+                "recipes/accelerate/fsdp2.yaml."
+            )
         state.distributed_type = DistributedType.MULTI_GPU
 
 

@@ -1,17 +1,20 @@
 """Configs of accelerate say nothing but hardware, and what a launch cannot do is refused by name."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from accelerate.utils import DistributedType
 from tests.conftest import ROOT, tiny_config
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from transformers import AutoModelForCausalLM
 
 from hf_gpt.arguments import PARTS, copy_recipes, list_recipes
 from hf_gpt.errors import InputError
-from hf_gpt.parallel import Launch, check_model, check_optimizer, read_launch
+from hf_gpt.parallel import Launch, check_model, check_optimizer, read_launch, share_processors
 
 
 CONFIGS = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
@@ -107,3 +110,14 @@ def test_dropout_under_checkpointing_of_fsdp_is_refused_and_would_be_wrong():
         wrapped(inputs).square().sum().backward()
         gradients.append(layer[0].weight.grad.clone())
     assert not torch.allclose(*gradients, atol=1.0)
+
+
+def test_processors_are_shared_as_accelerators_are_but_have_nothing_to_move_weights_from(monkeypatch):
+    state = SimpleNamespace(distributed_type=DistributedType.MULTI_CPU)
+    share_processors(Launch("ddp", 2), state)
+    assert state.distributed_type == DistributedType.MULTI_CPU
+    share_processors(Launch("fsdp2", 2), state)
+    assert state.distributed_type == DistributedType.MULTI_GPU
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
+    with pytest.raises(InputError, match="there is no accelerator"):
+        share_processors(Launch("fsdp2", 2), SimpleNamespace(distributed_type=DistributedType.MULTI_CPU))

@@ -1,9 +1,13 @@
 """A streamed corpus: each text to one reader and once in a pass, in the order of the seed, and gone on with where it was left."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from datasets import load_dataset
+from tests.conftest import ROOT
 
 from hf_gpt import streams
 from hf_gpt.errors import InputError
@@ -102,3 +106,15 @@ def test_another_number_of_readers_is_refused(texts, tokenizer, tmp_path):
 def test_a_reader_without_a_text_is_named(texts, tokenizer):
     with pytest.raises(InputError, match="fewer texts than readers"):
         next(iter(make_loader(texts.take(2), tokenizer, process=3, processes=4)))
+
+
+def test_memory_does_not_grow_with_the_corpus():
+    """The short form of `make stream`, in a process of its own, since the peak of this one has been anywhere."""
+    script = "import json; from benchmarks.stream import measure; print(json.dumps(measure(100)))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    found = json.loads(run.stdout.splitlines()[-1])
+    # Nine tenths of the lines are for training, each with an end-of-text token in place of its newline.
+    assert found["blocks"] * 1024 == pytest.approx(found["file_bytes"] * 0.9, rel=0.02)
+    assert found["peak_bytes"] - found["peak_bytes_at_a_quarter"] < found["file_bytes"] / 4
+    assert found["seconds_to_go_on_at_nine_tenths"] < found["seconds"] / 2
