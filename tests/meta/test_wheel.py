@@ -22,7 +22,13 @@ def installed(tmp_path_factory):
 
 def test_recipes_template_and_types_are_in_the_wheel(installed):
     names = {path.relative_to(installed / "hf_gpt").as_posix() for path in (installed / "hf_gpt").rglob("*") if path.is_file()}
-    assert {"recipes/pretrain/quickstart.yaml", "model_cards/TEMPLATE.md", "py.typed", "modeling/layers_hf_gpt.py"} <= names
+    assert {
+        "recipes/pretrain/quickstart.yaml",
+        "recipes/accelerate/fsdp2.yaml",
+        "model_cards/TEMPLATE.md",
+        "py.typed",
+        "modeling/layers_hf_gpt.py",
+    } <= names
 
 
 def test_the_wheel_finds_its_own_recipes(installed, tmp_path):

@@ -43,6 +43,8 @@ def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
     names = {path.name for path in folder.iterdir() if not path.name.startswith("checkpoint-")}
     assert names == {path.name for path in alone[0].iterdir() if not path.name.startswith("checkpoint-")}
     assert json.loads((folder / "config.json").read_text()) == json.loads((alone[0] / "config.json").read_text())
+    # A run that is split leaves checkpoints in parts; one that only looked like it would leave whole ones.
+    assert any(folder.glob("checkpoint-*/pytorch_model_fsdp_0")) == (VARIANTS[name].config == "fsdp2")
     assert record["tokens_seen"] == alone[1]["tokens_seen"]
     assert record["samples"] == alone[1]["samples"]
 

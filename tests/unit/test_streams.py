@@ -116,5 +116,5 @@ def test_memory_does_not_grow_with_the_corpus():
     found = json.loads(run.stdout.splitlines()[-1])
     # Nine tenths of the lines are for training, each with an end-of-text token in place of its newline.
     assert found["blocks"] * 1024 == pytest.approx(found["file_bytes"] * 0.9, rel=0.02)
-    assert found["peak_bytes"] - found["peak_bytes_at_a_quarter"] < found["file_bytes"] / 4
+    assert found["peak_bytes"] - found["peak_bytes_at_half"] < found["file_bytes"] / 8
     assert found["seconds_to_go_on_at_nine_tenths"] < found["seconds"] / 2
