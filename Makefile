@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data distributed stream quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -88,6 +88,12 @@ planning: $(READY)  ## Compare what `hf-gpt plan` says with runs here; writes be
 
 data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
 	$(BIN)/python -m benchmarks.data
+
+distributed: $(READY)  ## One recipe on one process and on several, in every way of recipes/accelerate; writes benchmarks/records/distributed.json
+	$(BIN)/python -m benchmarks.distributed
+
+stream: $(READY)  ## One pass over a file of 2 GB in bounded memory; writes benchmarks/records/stream.json
+	$(BIN)/python -m benchmarks.stream
 
 quality: $(READY)  ## Lint, format check and types
 	$(BIN)/ruff check src tests benchmarks

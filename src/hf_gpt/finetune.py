@@ -21,6 +21,7 @@ from .cards import write_card
 from .errors import InputError, did_you_mean
 from .guards import SKIPPED, GuardedTrainer
 from .modeling.configuration_hf_gpt import GPTConfig
+from .parallel import check_model
 from .plots import plot_task
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
 from .runs import (
@@ -31,10 +32,12 @@ from .runs import (
     claimed_output_folder,
     notice,
     optimizer_arguments,
+    prepare_launch,
     publish,
     quantization,
     save_model,
     train,
+    wait_for_all,
     with_adapter,
 )
 from .sources import fingerprint, text_source
@@ -59,6 +62,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
     check_publishing(recipe)
+    launch = prepare_launch(recipe)
     task = build_task(recipe)
     with recipe.training.main_process_first(desc="data"):
         source = text_source(recipe.data.dataset)
@@ -69,6 +73,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     for line in count_lines(dropped, task):
         notice(line)
     model = build_model(recipe, task)
+    check_model(launch, model)
     description = {"dropped": dropped, **fingerprint(source, None)}
     description["splits"] = {name: len(rows) for name, rows in splits.items()}
     with claimed_output_folder(folder, recipe, description):
@@ -76,6 +81,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
         train(trainer, recipe)
         save_model(trainer)
+        wait_for_all(recipe)
         record = measure(recipe, trainer, task, encoded, before, description, started)
         if trainer.is_world_process_zero():
             plot_task(record, folder / "loss.png")

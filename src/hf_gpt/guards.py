@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from torch.distributed import DistError
+from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
@@ -76,6 +77,7 @@ class GuardedTrainer(Trainer):
         self._staging = staging
         try:
             super()._save_checkpoint(model, trial)
+            self.write_more(staging / name)
             self.accelerator.wait_for_everyone()
             self._name_best(folder)
             if self.args.should_save:
@@ -96,6 +98,12 @@ class GuardedTrainer(Trainer):
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder / name))
 
+    def write_more(self, folder: Path) -> None:
+        """What a checkpoint holds beside what `Trainer` writes; called in every process, before the hashes are taken."""
+
+    def go_on_from(self, checkpoint: str | None) -> None:
+        """What is to be done before a run goes on from a checkpoint, or begins with `None`."""
+
     def _name_best(self, folder: Path) -> None:
         if self.state.best_global_step:
             best = folder / f"checkpoint-{self.state.best_global_step}"
@@ -106,7 +114,8 @@ class GuardedTrainer(Trainer):
         """Raises `InputError` when a weight is not finite: such a model is never saved as a good one."""
         model: Any = self.model
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad and not torch.isfinite(parameter).all():
+            own = parameter.to_local() if isinstance(parameter, DTensor) else parameter
+            if parameter.requires_grad and not torch.isfinite(own).all():
                 raise InputError(f"step {self.state.global_step}: weight {name} is not finite. {self._mend()}")
 
     # --------------------------------------------------------------------------------------------------- the loss

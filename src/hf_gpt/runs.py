@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import SaveStrategy
 
 from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
 from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
@@ -21,6 +24,7 @@ from .guards import GuardedTrainer, StopsInTime, named_causes
 from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS, OptimizerSettings
+from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .privacy import check_public
 from .records import RECORD_FILE, write_json
 
@@ -77,6 +81,7 @@ def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) ->
         InputError: another process has been faster, or the data have changed since the run began.
     """
     if recipe.training.process_index:
+        wait_for_all(recipe)
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +91,8 @@ def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) ->
         check_same_data(folder, data)
         write_json(folder / DATA_FILE, data)
         write_whole(folder / RECIPE_FILE, recipe_text(recipe))
+        # No process may look for checkpoints, or write, before the first one has emptied the folder.
+        wait_for_all(recipe)
         yield
 
 
@@ -119,6 +126,38 @@ def check_same_data(folder: Path, data: dict[str, Any]) -> None:
         raise InputError(
             f"dataset: the data have changed since the run in {folder} began: {what}. Put it back, or start anew elsewhere."
         )
+
+
+def wait_for_all(recipe: Recipe) -> None:
+    """Holds each process here until all have come."""
+    if recipe.training.distributed_state is not None:
+        recipe.training.distributed_state.wait_for_everyone()
+
+
+def prepare_launch(recipe: Recipe) -> Launch:
+    """How the launcher spreads this run.
+
+    Raises:
+        InputError: the recipe asks for what cannot be done so.
+    """
+    launch = read_launch(recipe.training.world_size)
+    check_optimizer(launch, recipe.run.optimizer)
+    arguments = recipe.task
+    if launch.tensor_parallel > 1 and (
+        arguments.task != "language-modeling" or adapter_kind(recipe) is not None or recipe.training.torch_compile
+    ):
+        raise InputError(
+            "tensor parallelism trains whole models for language modelling, not compiled: launch a task, an adapter or "
+            "torch_compile=true with ddp.yaml or fsdp2.yaml of recipes/accelerate."
+        )
+    if launch.tensor_parallel > 1 and recipe.training.save_strategy != SaveStrategy.NO:
+        # `Trainer` writes a checkpoint's optimizer from the first process, which has a part of it, and refuses to.
+        recipe.training.save_strategy = SaveStrategy.NO
+        notice(
+            "Tensor parallelism: no checkpoints, since Trainer cannot write a split optimizer; an interrupted run starts again."
+        )
+    share_processors(launch, recipe.training.distributed_state)
+    return launch
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
@@ -230,6 +269,7 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         # The ranks must not disagree about a checkpoint that the first one is about to remove.
         with recipe.training.main_process_first(desc="checkpoint"):
             checkpoint = last_whole_checkpoint(recipe.output_dir)
+        trainer.go_on_from(checkpoint)
         trainer.train(resume_from_checkpoint=checkpoint)
     if stop.has_stopped:
         notice(
@@ -253,12 +293,54 @@ def save_model(trainer: GuardedTrainer) -> None:
     folder = Path(trainer.args.output_dir or ".")
     staging = folder / STAGING_FOLDER
     with named_causes(folder):
-        trainer.save_model(str(staging), _internal_call=True)
+        if trainer.is_fsdp_enabled:
+            save_gathered(trainer, model, staging)
+        elif trainer.get_tp_size() > 1:
+            save_joined(trainer, model, staging)
+        else:
+            trainer.save_model(str(staging), _internal_call=True)
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
         (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         put(staging, folder)
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+def save_gathered(trainer: GuardedTrainer, model: PreTrainedModel | PeftModel, folder: Path) -> None:
+    """What `Trainer.save_model` writes, from a model that FSDP has split and given a class of its own.
+
+    transformers copies the file of the class beside the weights, and FSDP's class stands in torch.
+    """
+    # Checkpoints of a run may be written in parts, by each process its own; what is loaded elsewhere is whole.
+    trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if not trainer.is_world_process_zero():
+        return
+    saved: Any = model
+    if isinstance(model, PreTrainedModel):
+        plain: Any = next(base for base in type(model).__mro__ if not issubclass(base, FSDPModule))
+        with torch.device("meta"):
+            saved = plain(model.config)
+        saved.generation_config = model.generation_config
+        # Gathered, a tied matrix is two tensors, and would be written as two.
+        state = {name: tensor for name, tensor in state.items() if name not in saved.all_tied_weights_keys}
+    saved.save_pretrained(folder, state_dict=state)
+    tokenizer: Any = trainer.processing_class
+    tokenizer.save_pretrained(folder)
+
+
+def save_joined(trainer: GuardedTrainer, model: PreTrainedModel, folder: Path) -> None:
+    """What `Trainer.save_model` writes, from a model of which each process has a part of each matrix.
+
+    Joined by transformers, a tied matrix is two tensors and is written as two, so what it wrote is read and written once more.
+    """
+    parts = folder / "weights-joined"
+    trainer.save_model(str(parts), _internal_call=True)
+    if trainer.is_world_process_zero():
+        type(model).from_pretrained(parts).save_pretrained(folder)
+        tokenizer: Any = trainer.processing_class
+        tokenizer.save_pretrained(folder)
+        shutil.rmtree(parts)
 
 
 # ------------------------------------------------------------------------------------------------------ publishing

@@ -29,7 +29,10 @@ DATASET_KEYS = (
     "limit",
     "validation",
     "test",
+    "mixture",
 )
+# Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
+MIXTURE_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class TextSource:
         where: Columns and the value that a row needs there to be used.
         limit: Use only the first so many rows.
         validation, test: A `dataset:` of the same kind that is held out, in place of a share of this one.
+        mixture: Sources and their weights, in place of all of the above but `streaming`.
     """
 
     path: str
@@ -58,6 +62,7 @@ class TextSource:
     limit: int | None = None
     validation: dict[str, Any] | str | None = None
     test: dict[str, Any] | str | None = None
+    mixture: tuple[tuple["TextSource", float], ...] = ()
 
 
 def text_source(value: dict[str, Any] | str) -> TextSource:
@@ -70,11 +75,33 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
     unknown = sorted(set(given) - set(DATASET_KEYS))
     if unknown:
         raise InputError(f"dataset: unknown key {unknown[0]!r}; the keys are {', '.join(DATASET_KEYS)}.")
+    if "mixture" in given:
+        return _mixture(given)
     if not given.get("path"):
         raise InputError(f"dataset: path is missing: one of {', '.join((*PACKAGES, *FILE_FORMATS))}, or a Hub id.")
     if given["path"] in FILE_FORMATS and not given.get("files"):
         raise InputError(f"dataset: path={given['path']!r} needs files: a file, a pattern such as 'data/*.txt', or a list.")
     return TextSource(**given)
+
+
+def _mixture(given: dict[str, Any]) -> TextSource:
+    others = sorted(set(given) - {"mixture", "streaming"})
+    if others:
+        raise InputError(f"dataset: {others[0]} belongs into a part of the mixture: beside mixture stands only streaming.")
+    parts = given["mixture"]
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
+        raise InputError("dataset: mixture is a list of datasets, each with a weight: [{path: ..., weight: 0.7}, ...].")
+    streaming = given.get("streaming", False)
+    sources = []
+    for part in parts:
+        weight = part.get("weight")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
+            raise InputError(f"dataset: weight={weight!r} of {part.get('path')!r} in the mixture must be a number above 0.")
+        if "mixture" in part or "streaming" in part:
+            raise InputError("dataset: a part of a mixture has neither mixture nor streaming: set streaming beside mixture.")
+        source = text_source({**{key: value for key, value in part.items() if key != "weight"}, "streaming": streaming})
+        sources.append((source, float(weight)))
+    return TextSource("mixture", streaming=streaming, mixture=tuple(sources))
 
 
 def local_files(source: TextSource) -> list[Path]:
@@ -131,6 +158,8 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
     Raises:
         InputError: files, columns or a dataset that are not there, text that is not UTF-8, or no rows.
     """
+    if source.mixture:
+        return _load_mixture(source)
     if source.path in PACKAGES:
         # The arguments are the key of datasets' cache of rows, which must not outlive the data or the code that read it.
         state = {**provenance(PACKAGES[source.path]), "readers": readers_hash()}
@@ -146,7 +175,8 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
             rows = _load_dataset(source, data_files=[str(file) for file in files], split="train")
     else:
         rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
-    found = rows.column_names or []
+    # A stream of lines does not say what its columns are before it is read.
+    found = rows.column_names or list(next(iter(rows), {}))
     for column in (source.text_column,) if columns is None else columns:
         if column not in found:
             name = "text_column=" if columns is None else "column "
@@ -155,6 +185,23 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None) -> Dat
     if isinstance(rows, Dataset) and len(rows) == 0:
         raise InputError(f"dataset: path={source.path!r} has no rows.")
     return rows
+
+
+def _load_mixture(source: TextSource) -> Dataset | IterableDataset:
+    """Texts of all parts, drawn by their weights until one part has no more: no text comes twice, and the weights hold to the end."""
+    parts = []
+    # What a column of a stream is found to be, where it does not say; and in memory the one without a limit of 2 GB.
+    kind = "string" if source.streaming else "large_string"
+    for part, _ in source.mixture:
+        rows = load_rows(part)
+        if source.streaming and isinstance(rows, Dataset):
+            rows = rows.to_iterable_dataset()
+        rows = rows if part.text_column == "text" else rows.rename_column(part.text_column, "text")
+        rows = rows.select_columns("text")
+        parts.append(rows if rows.features is None else rows.cast_column("text", datasets.Value(kind)))
+    total = sum(weight for _, weight in source.mixture)
+    shares = [weight / total for _, weight in source.mixture]
+    return datasets.interleave_datasets(parts, probabilities=shares, seed=MIXTURE_SEED, stopping_strategy="first_exhausted")
 
 
 def _load_conll(layout: str, files: list[Path]) -> Dataset:
@@ -203,6 +250,11 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
 def fingerprint(source: TextSource, rows) -> dict[str, Any]:
     """What identifies the data in a record: no folder names, which would tell whose machine it was."""
     described: dict[str, Any] = {"path": source.path}
+    if source.mixture:
+        described["mixture"] = [{**fingerprint(part, None), "weight": weight} for part, weight in source.mixture]
+        if isinstance(rows, Dataset):
+            described["rows"] = len(rows)
+        return described
     if source.path in PACKAGES:
         described |= provenance(PACKAGES[source.path])
     elif source.path in FILE_FORMATS:

@@ -29,6 +29,7 @@ from .evaluation import LanguageModelScore, score
 from .guards import SKIPPED, GuardedTrainer
 from .modeling.configuration_hf_gpt import GPTConfig
 from .objectives import OBJECTIVES, Objective, check_objective, write_samples
+from .parallel import Launch, check_model, split_matrices
 from .plots import plot_run
 from .presets import preset
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
@@ -40,19 +41,23 @@ from .runs import (
     claimed_output_folder,
     notice,
     optimizer_arguments,
+    prepare_launch,
     publish,
     quantization,
     replaces,
     save_model,
     train,
+    wait_for_all,
     with_adapter,
 )
 from .sources import TextSource, fingerprint, load_rows, text_source
+from .streams import PackedStream, StreamLoader, collate_stream, load_state, save_state
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
 
 
-# A stream has no known end; its held-out splits are scored on so many texts from its beginning.
+# A stream has no known end; its held-out splits are scored on so many texts from its beginning, and its tokenizer learns from so many.
 STREAM_EVALUATION_TEXTS = 1000
+STREAM_TOKENIZER_TEXTS = 20000
 
 
 @dataclass
@@ -89,21 +94,24 @@ def run(recipe: Recipe) -> dict[str, Any]:
     set_seed(recipe.training.seed)
     check_output_folder(folder, recipe)
     check_publishing(recipe)
+    launch = prepare_launch(recipe)
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
         options = recipe.run
         check_objective(options.objective, options.ngram_orders, options.sample_prompts, tokenizer.mask_token)
-        language_data = build_blocks(recipe, source, rows, texts, tokenizer)
+        language_data = build_blocks(recipe, launch, source, rows, texts, tokenizer)
     model = build_model(recipe, tokenizer)
     with claimed_output_folder(folder, recipe, language_data.description):
-        trainer = build_trainer(recipe, model, tokenizer, language_data)
+        model = spread_model(recipe, launch, model)
+        trainer = build_trainer(recipe, launch, model, tokenizer, language_data)
         before = score_before(recipe, model, tokenizer, language_data)
         train(trainer, recipe)
         trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
         if trained.can_generate():
             set_generation(trained, tokenizer)
         save_model(trainer)
+        wait_for_all(recipe)
         record = measure(recipe, trainer, tokenizer, language_data, before, started)
         if trainer.is_world_process_zero():
             write_results(folder, record)
@@ -120,6 +128,8 @@ def objective(recipe: Recipe) -> Objective:
 
 def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
     source = text_source(recipe.data.dataset)
+    if source.streaming and recipe.training.max_steps <= 0:
+        raise InputError("streaming: true needs max_steps in the recipe, since a stream has no known end.")
     if source.validation is not None or source.test is not None:
         raise InputError(
             "dataset: validation and test are for a task: language modelling holds out validation_share and test_share."
@@ -147,9 +157,8 @@ def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase,
         name = str(kept.parent)
     if name is not None:
         return finish(load_tokenizer(name)), texts
-    if isinstance(rows, IterableDataset):
-        raise InputError("streaming: true needs a tokenizer: name one with tokenizer=..., since a stream is not read twice.")
-    batches = (batch["text"] for batch in texts["train"].iter(batch_size=1000))
+    train = texts["train"].take(STREAM_TOKENIZER_TEXTS) if isinstance(rows, IterableDataset) else texts["train"]
+    batches = (batch["text"] for batch in train.iter(batch_size=1000))
     limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
     return finish(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit)), texts
 
@@ -161,7 +170,7 @@ def workers(recipe: Recipe, rows: int) -> int | None:
 
 
 def build_blocks(
-    recipe: Recipe, source: TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, launch: Launch, source: TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
 ) -> LanguageData:
     """Tokenises and packs each split; datasets caches both steps on disk by what they depend on."""
     blocks: dict[str, Any] = {}
@@ -171,7 +180,8 @@ def build_blocks(
         if isinstance(split, IterableDataset) and name != "train":
             split = text_data.first_texts(split, STREAM_EVALUATION_TEXTS)
         if isinstance(split, IterableDataset):
-            blocks[name] = text_data.pack(text_data.tokenize(split, tokenizer), recipe.data.block_size)
+            process, processes = launch.reader(recipe.training.process_index)
+            blocks[name] = PackedStream(split, tokenizer, recipe.data.block_size, recipe.training.seed, process, processes)
             continue
         documents = text_data.tokenize(split, tokenizer, workers(recipe, len(split)))
         tokens, size = text_data.token_count(documents), text_data.byte_count(split)
@@ -258,28 +268,67 @@ def check_direction(recipe: Recipe, config: GPTConfig) -> None:
         )
 
 
+def spread_model(recipe: Recipe, launch: Launch, model: Any) -> Any:
+    """The model as the launch needs it before `Trainer` takes it; the same model where there is nothing to do."""
+    check_model(launch, model)
+    if isinstance(model.config, GPTConfig) and not launch.reaches_for_weights:
+        model.config.fused_loss = False
+    if launch.tensor_parallel > 1:
+        model = split_matrices(model, launch, recipe.output_dir / "weights-to-split", recipe.training.distributed_state)
+    return model
+
+
 # -------------------------------------------------------------------------------------------------------- training
 
 
 def build_trainer(
-    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
+    recipe: Recipe, launch: Launch, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
 ) -> GuardedTrainer:
     """The stock `Trainer`, guarded, with the optimizer of the recipe through its factory argument."""
     arguments = recipe.training
     validation = language_data.blocks["validation"]
     if recipe.data.max_eval_blocks is not None:
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
-    per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    return GuardedTrainer(
+    per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * launch.batches
+    train_blocks = language_data.blocks["train"]
+    return (StreamTrainer if isinstance(train_blocks, PackedStream) else GuardedTrainer)(
         model=model,
         args=arguments,
-        train_dataset=language_data.blocks["train"],
+        train_dataset=train_blocks,
         eval_dataset=validation,
         data_collator=objective(recipe).collator(tokenizer),
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
         callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
     )
+
+
+class StreamTrainer(GuardedTrainer):
+    """For a stream that shares itself out: accelerate would have one process read and tokenise for all."""
+
+    train_dataset: PackedStream
+
+    def get_train_dataloader(self) -> StreamLoader:
+        arguments = self.args
+        return StreamLoader(
+            self.train_dataset,
+            batch_size=self._train_batch_size,
+            collate_fn=collate_stream,
+            # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it goes on.
+            generator=torch.Generator(),
+            num_workers=arguments.dataloader_num_workers,
+            prefetch_factor=arguments.dataloader_prefetch_factor,
+            pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
+        )
+
+    def write_more(self, folder: Path) -> None:
+        save_state(self.train_dataset, folder)
+
+    def go_on_from(self, checkpoint: str | None) -> None:
+        """Puts the stream where the checkpoint left it, in place of reading again all that was read before."""
+        if checkpoint is not None:
+            load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
+            self.args.ignore_data_skip = True
 
 
 # --------------------------------------------------------------------------------------------------------- results

@@ -24,7 +24,12 @@ def installed(tmp_path_factory):
 
 def test_recipes_template_and_types_are_in_the_wheel(installed):
     names = {path.relative_to(installed / "hf_gpt").as_posix() for path in (installed / "hf_gpt").rglob("*") if path.is_file()}
-    assert {"recipes/pretrain/quickstart.yaml", "py.typed", "modeling/layers_hf_gpt.py"} <= names
+    assert {
+        "recipes/pretrain/quickstart.yaml",
+        "recipes/accelerate/fsdp2.yaml",
+        "py.typed",
+        "modeling/layers_hf_gpt.py",
+    } <= names
     assert {f"model_cards/{template}" for template, _ in KINDS.values()} <= names
 
 

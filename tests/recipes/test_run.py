@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -381,3 +382,19 @@ def test_streaming_trains_and_is_scored(finished, real_text, tmp_path):
     assert record["test"]["tokens"] > 0
     with pytest.raises(InputError, match=r"ngram_orders=\[1\]"):
         run(parse_recipe({**values, "ngram_orders": [1], "output_dir": str(tmp_path / "other")}))
+    with pytest.raises(InputError, match="streaming: true needs max_steps"):
+        run(parse_recipe({**values, "max_steps": -1, "output_dir": str(tmp_path / "other")}))
+
+
+def test_a_stream_that_was_cut_off_goes_on_to_the_same_weights(real_text, tmp_path):
+    """Without a tokenizer of its own: the same one is learned from the first texts again."""
+    dataset = {"path": "json", "files": str(real_text), "text_column": "body", "streaming": True}
+    values = recipe_values(real_text, tmp_path / "stream", dataset=dataset, max_steps=20, save_steps=10, ngram_orders=[])
+    run(parse_recipe(values))
+    whole = load_file(tmp_path / "stream" / "model.safetensors")
+    for name in ("record.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / "stream" / name).unlink()
+    shutil.rmtree(tmp_path / "stream" / "checkpoint-20")
+    run(parse_recipe(values))
+    again = load_file(tmp_path / "stream" / "model.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)

@@ -4,7 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 
 from hf_gpt import data, packages, sources
 from hf_gpt.errors import InputError
@@ -48,14 +48,6 @@ def test_packing_loses_less_than_one_block_and_keeps_the_order(texts, tokenizer)
     assert len(expected) - len(tokens) < 32
     assert tokens.tolist() == expected[: len(tokens)]
     assert data.token_count(documents) == len(expected)
-
-
-def test_a_stream_is_packed_as_its_rows_are(texts, tokenizer):
-    rows = Dataset.from_dict({"text": texts})
-    packed = data.pack(data.tokenize(rows, tokenizer), 32)
-    stream = data.pack(data.tokenize(rows.to_iterable_dataset(), tokenizer), 32)
-    assert isinstance(stream, IterableDataset)
-    assert [list(row["input_ids"]) for row in stream] == [list(row["input_ids"]) for row in packed]
 
 
 def test_the_tokenizer_gives_every_text_back(tokenizer, tmp_path):

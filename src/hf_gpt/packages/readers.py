@@ -108,7 +108,7 @@ def quartz(path: Path) -> Rows:
     # scipy comes with the extra `finetune`, which nobody needs for the other packages.
     from .twins import groups_of
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for _, content in text_of(path, "evals/registry/data/quartz/samples.jsonl"):
         for line in content.splitlines():
             row = json.loads(line)

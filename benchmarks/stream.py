@@ -1,0 +1,100 @@
+"""A corpus larger than the memory it is given: one pass over a file of 2 GB, the memory that it took, and what going on in it costs.
+
+    make stream
+
+The file is made here, of distinct lines. Bytes stand for tokens, so that reading, splitting, shuffling and packing are measured, and
+not a tokenizer. Writes `benchmarks/records/stream.json`.
+"""
+
+import random
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from hf_gpt.data import split_stream
+from hf_gpt.records import make_record, write_json
+from hf_gpt.sources import load_rows, text_source
+from hf_gpt.streams import STATE, PackedStream
+
+
+RECORD = Path(__file__).parent / "records" / "stream.json"
+MEGABYTES = 2000
+BLOCK_SIZE = 1024
+LINE_BYTES = 2000
+
+
+class Bytes:
+    """Stands for a tokenizer: an id for each byte."""
+
+    eos_token_id = 256
+
+    def __call__(self, texts: list[str], **kwargs: Any) -> dict[str, list[list[int]]]:
+        return {"input_ids": [list(text.encode()) for text in texts]}
+
+
+def write_lines(path: Path, megabytes: int) -> int:
+    """Writes distinct lines of one length and returns their number."""
+    words = random.Random(0).choices(["of", "a", "model", "that", "learns", "from", "text"], k=LINE_BYTES)
+    body = " ".join(words)[: LINE_BYTES - 11]
+    lines = megabytes * 1_000_000 // LINE_BYTES
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{number:09} {body}\n" for number in range(lines))
+    return lines
+
+
+def open_stream(path: Path) -> PackedStream:
+    rows = load_rows(text_source({"path": "text", "files": str(path), "streaming": True}))
+    return PackedStream(split_stream(rows, "text", 0.05, 0.05)["train"], Bytes(), BLOCK_SIZE, seed=0)  # type: ignore[arg-type]
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(megabytes: int) -> dict[str, Any]:
+    """One pass over a new file.
+
+    Returns:
+        Peak of this process's memory after half of the bytes and after all; the blocks; and the seconds of the pass, to the first
+        block of a new stream, and to the next block of one that goes on after nine tenths.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lines.txt"
+        lines = write_lines(path, megabytes)
+        stream = open_stream(path)
+        started = time.perf_counter()
+        blocks, first, early, late = 0, 0.0, 0, {}
+        for row in stream:
+            if row[STATE]["epoch"] > 0:
+                break
+            blocks += 1
+            first = first or time.perf_counter() - started
+            done = blocks * BLOCK_SIZE / (lines * LINE_BYTES * 0.9)
+            early = peak_bytes() if done < 0.5 else early
+            late = row[STATE] if done < 0.9 else late
+        seconds, peak = time.perf_counter() - started, peak_bytes()
+        again = open_stream(path)
+        again.states = {0: late}
+        started = time.perf_counter()
+        next(iter(again))
+        return {
+            "file_bytes": path.stat().st_size,
+            "lines": lines,
+            "blocks": blocks,
+            "seconds": round(seconds, 2),
+            "seconds_to_first_block": round(first, 2),
+            "seconds_to_go_on_at_nine_tenths": round(time.perf_counter() - started, 2),
+            "peak_bytes_at_half": early,
+            "peak_bytes": peak,
+        }
+
+
+def main() -> None:
+    write_json(RECORD, make_record("stream", block_size=BLOCK_SIZE, **measure(MEGABYTES)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A few steps of one recipe on two processes, launched as a person would: the short form of `make distributed`."""
+
+import json
+
+import pytest
+import yaml
+from benchmarks import distributed
+from benchmarks.distributed import VARIANTS, Variant, beyond, command, differences, execute, recipe_values, run_variant
+from tests.conftest import ROOT
+
+from hf_gpt.arguments import parse_recipe
+from hf_gpt.train import run
+
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return distributed.write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def alone(text, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    return folder, run(parse_recipe(recipe_values(text, folder, STEPS)))
+
+
+@pytest.mark.parametrize("name", ["accumulation 8×1", "activation checkpointing"])
+def test_a_batch_may_be_split_and_activations_made_again(name, alone, text, tmp_path):
+    folder = tmp_path / "run"
+    record = run(parse_recipe(recipe_values(text, folder, STEPS, **VARIANTS[name].changes)))
+    assert not beyond(differences(folder, record, *alone), "adamw")
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2, resumed", "tensor parallel"])
+def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
+    folder = tmp_path / "run"
+    record, _ = run_variant(VARIANTS[name], text, folder, STEPS)
+    found = differences(folder, record, *alone)
+    assert not beyond(found, "adamw"), found
+    # One process wrote them: what another had written beside would be a second copy, or half of one.
+    names = {path.name for path in folder.iterdir() if not path.name.startswith("checkpoint-")}
+    assert names == {path.name for path in alone[0].iterdir() if not path.name.startswith("checkpoint-")}
+    assert json.loads((folder / "config.json").read_text()) == json.loads((alone[0] / "config.json").read_text())
+    # A run that is split leaves checkpoints in parts; one that only looked like it would leave whole ones.
+    assert any(folder.glob("checkpoint-*/pytorch_model_fsdp_0")) == (VARIANTS[name].config == "fsdp2")
+    assert record["tokens_seen"] == alone[1]["tokens_seen"]
+    assert record["samples"] == alone[1]["samples"]
+
+
+def test_a_split_run_refuses_what_it_cannot_do_before_it_begins(text, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(recipe_values(text, tmp_path / "never", STEPS, lora={"r": 4})))
+    told = execute(command(Variant("tensor-parallel", 2), recipe), code=1)
+    assert "tensor parallelism trains whole models" in told
+    assert not (tmp_path / "never").exists()
+
+
+def test_the_record_is_of_every_variant_within_its_tolerance():
+    record = json.loads((ROOT / "benchmarks" / "records" / "distributed.json").read_text(encoding="utf-8"))
+    assert list(record["variants"]) == list(VARIANTS)
+    assert record["tolerances"] == distributed.TOLERANCES
+    for name, found in record["variants"].items():
+        if "differences" in found:
+            assert not beyond(found["differences"], VARIANTS[name].changes.get("optimizer", "adamw")), name
+    assert distributed.DOCUMENT.read_text(encoding="utf-8") == distributed.filled()

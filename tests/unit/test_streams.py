@@ -1,0 +1,120 @@
+"""A streamed corpus: each text to one reader and once in a pass, in the order of the seed, and gone on with where it was left."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from datasets import load_dataset
+from tests.conftest import ROOT
+
+from hf_gpt import streams
+from hf_gpt.errors import InputError
+from hf_gpt.streams import PackedStream, StreamLoader, collate_stream, load_state, save_state
+from hf_gpt.tokenizer import train_tokenizer
+
+
+TEXTS = [f"text {number} of {number % 7} words" for number in range(203)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(iter([TEXTS]), 300, 64)
+
+
+@pytest.fixture
+def texts(tmp_path, monkeypatch):
+    """Two files, so two shards, for up to four readers; windows much smaller than them."""
+    monkeypatch.setattr(streams, "WINDOW_TEXTS", 16)
+    monkeypatch.setattr(streams, "TOKENIZER_TEXTS", 4)
+    for name, part in (("a", TEXTS[:120]), ("b", TEXTS[120:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in part))
+    return load_dataset("json", data_files=str(tmp_path / "*.jsonl"), split="train", streaming=True, cache_dir=str(tmp_path))
+
+
+def make_loader(texts, tokenizer, process=0, processes=1, workers=0, seed=0):
+    stream = PackedStream(texts, tokenizer, 32, seed, process, processes)
+    return StreamLoader(stream, batch_size=2, collate_fn=collate_stream, num_workers=workers)
+
+
+def batches(loader, count):
+    return [batch["input_ids"].tolist() for batch, _ in zip(loader, range(count))]
+
+
+def first_pass(blocks, tokenizer):
+    """The texts of one reader, in order, up to the first that comes again."""
+    ids = [token for block in blocks for token in block]
+    found = tokenizer.decode(ids).split(tokenizer.eos_token)
+    repeated = next(i for i, text in enumerate(found) if text in found[:i])
+    return found[:repeated]
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (2, 0), (3, 0), (2, 2)])
+def test_no_text_is_read_twice_and_none_is_lost(processes, workers, texts, tokenizer):
+    found = []
+    for process in range(processes):
+        loader = make_loader(texts, tokenizer, process, processes, workers)
+        readers: dict[int, list] = {}
+        for number, batch in zip(range(160), loader):
+            readers.setdefault(number % max(workers, 1), []).extend(batch["input_ids"].tolist())
+        for blocks in readers.values():
+            found += first_pass(blocks, tokenizer)
+    assert sorted(found) == sorted(TEXTS)
+
+
+def test_the_order_is_that_of_the_seed_and_another_in_the_next_pass(texts, tokenizer):
+    first, again, other = (batches(make_loader(texts, tokenizer, seed=seed), 120) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    blocks = [block for batch in first for block in batch]
+    ids = tokenizer.decode([token for block in blocks for token in block]).split(tokenizer.eos_token)
+    assert ids[: len(TEXTS)] != TEXTS
+    assert sorted(ids[: len(TEXTS)]) == sorted(ids[len(TEXTS) : 2 * len(TEXTS)]) == sorted(TEXTS)
+    assert ids[: len(TEXTS)] != ids[len(TEXTS) : 2 * len(TEXTS)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("taken", [1, 17, 90])
+def test_a_stream_goes_on_where_it_was_left(taken, workers, texts, tokenizer, tmp_path, monkeypatch):
+    whole = batches(make_loader(texts, tokenizer, workers=workers), taken + 6)
+    before = make_loader(texts, tokenizer, workers=workers)
+    for _, _ in zip(range(taken), before):
+        pass
+    save_state(before.dataset, tmp_path)
+    after = make_loader(texts, tokenizer, workers=workers)
+    load_state(after.dataset, tmp_path, workers)
+    read = []
+    monkeypatch.setattr(
+        PackedStream, "_ids", lambda self, part, ids=PackedStream._ids: read.append(len(part)) or ids(self, part)
+    )
+    assert batches(after, 6) == whole[taken:]
+    # Of what was read before, no more than a window is read again.
+    assert sum(read) <= 16 + 6 * 2 * 32 // 4
+
+
+def test_another_number_of_readers_is_refused(texts, tokenizer, tmp_path):
+    loader = make_loader(texts, tokenizer, processes=2)
+    next(iter(loader))
+    save_state(loader.dataset, tmp_path)
+    with pytest.raises(InputError, match=r"as many processes as before"):
+        load_state(make_loader(texts, tokenizer, processes=3).dataset, tmp_path, 0)
+    with pytest.raises(InputError, match=r"dataloader_num_workers=2, but the run that is gone on with had 1"):
+        load_state(make_loader(texts, tokenizer, processes=2).dataset, tmp_path, 2)
+
+
+def test_a_reader_without_a_text_is_named(texts, tokenizer):
+    with pytest.raises(InputError, match="fewer texts than readers"):
+        next(iter(make_loader(texts.take(2), tokenizer, process=3, processes=4)))
+
+
+def test_memory_does_not_grow_with_the_corpus():
+    """The short form of `make stream`, in a process of its own, since the peak of this one has been anywhere."""
+    script = "import json; from benchmarks.stream import measure; print(json.dumps(measure(100)))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    found = json.loads(run.stdout.splitlines()[-1])
+    # Nine tenths of the lines are for training, each with an end-of-text token in place of its newline.
+    assert found["blocks"] * 1024 == pytest.approx(found["file_bytes"] * 0.9, rel=0.02)
+    assert found["peak_bytes"] - found["peak_bytes_at_half"] < found["file_bytes"] / 8
+    assert found["seconds_to_go_on_at_nine_tenths"] < found["seconds"] / 2
