@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import finetune, readme
+from benchmarks import finetune, readme, serving
 from tests.conftest import ROOT
 
 import hf_gpt
@@ -122,3 +122,8 @@ def test_every_key_of_a_recipe_is_documented():
 def test_the_table_of_finetuning_comes_from_records():
     text = finetune.PAGE.read_text(encoding="utf-8")
     assert text.split(finetune.START)[1].split(finetune.END)[0].strip() == finetune.table().strip()
+
+
+def test_the_table_of_serving_comes_from_its_record():
+    text = serving.PAGE.read_text(encoding="utf-8")
+    assert text == serving.filled(text, json.loads(serving.RECORD.read_text(encoding="utf-8")))
