@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import faults, finetune, lineage_page, readme
+from benchmarks import faults, finetune, lineage_page, readme, serving
 from tests.conftest import ROOT
 
 import hf_gpt
@@ -140,3 +140,8 @@ def test_both_languages_of_the_lineage_show_the_same_figures():
         parts = [page.split(f"<!-- {name}:begin -->")[1].split(f"<!-- {name}:end -->")[0] for page in pages]
         figures = [re.findall(r"[0-9]+[.][0-9]+%?", part) for part in parts]
         assert figures[0] == figures[1], name
+
+
+def test_the_table_of_serving_comes_from_its_record():
+    text = serving.PAGE.read_text(encoding="utf-8")
+    assert text == serving.filled(text, json.loads(serving.RECORD.read_text(encoding="utf-8")))
