@@ -3,9 +3,10 @@
     make stream
 
 The file is made here, of distinct lines. Bytes stand for tokens, so that reading, splitting, shuffling and packing are measured, and
-not a tokenizer. Writes `benchmarks/records/stream.json`.
+not a tokenizer. Writes `benchmarks/records/stream.json` and its figures in `docs/distributed.md`.
 """
 
+import json
 import random
 import resource
 import sys
@@ -20,7 +21,10 @@ from hf_gpt.sources import load_rows, text_source
 from hf_gpt.streams import STATE, PackedStream
 
 
-RECORD = Path(__file__).parent / "records" / "stream.json"
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "benchmarks" / "records" / "stream.json"
+DOCUMENT = ROOT / "docs" / "distributed.md"
+BEGIN, END = "<!-- stream:begin -->", "<!-- stream:end -->"
 MEGABYTES = 2000
 BLOCK_SIZE = 1024
 LINE_BYTES = 2000
@@ -92,8 +96,24 @@ def measure(megabytes: int) -> dict[str, Any]:
         }
 
 
+def sentence(record: dict[str, Any]) -> str:
+    """What `docs/distributed.md` says of the record."""
+    return (
+        f"It peaked at {record['peak_bytes'] / 1e6:.0f} MB, PyTorch included, and stood at {record['peak_bytes_at_half'] / 1e6:.0f} MB "
+        f"half way; the pass took {record['seconds']:.0f} s, the first block {record['seconds_to_first_block']:.1f} s, and going on "
+        f"after nine tenths {record['seconds_to_go_on_at_nine_tenths']:.0f} s."
+    )
+
+
+def filled() -> str:
+    """`docs/distributed.md` with the figures of the record."""
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
+    return f"{before}{BEGIN}\n{sentence(json.loads(RECORD.read_text(encoding='utf-8')))}\n{END}{rest.split(END)[1]}"
+
+
 def main() -> None:
     write_json(RECORD, make_record("stream", block_size=BLOCK_SIZE, **measure(MEGABYTES)))
+    DOCUMENT.write_text(filled(), encoding="utf-8")
 
 
 if __name__ == "__main__":

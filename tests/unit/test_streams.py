@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from benchmarks import stream
 from datasets import load_dataset
 from tests.conftest import ROOT
 
@@ -118,3 +119,7 @@ def test_memory_does_not_grow_with_the_corpus():
     assert found["blocks"] * 1024 == pytest.approx(found["file_bytes"] * 0.9, rel=0.02)
     assert found["peak_bytes"] - found["peak_bytes_at_half"] < found["file_bytes"] / 8
     assert found["seconds_to_go_on_at_nine_tenths"] < found["seconds"] / 2
+
+
+def test_the_figures_of_the_document_come_from_the_record():
+    assert stream.DOCUMENT.read_text(encoding="utf-8") == stream.filled()
