@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report lineage engines test test-matrix conformance smollm2 data quality style figure readme lock wheel clean
+.PHONY: help quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 faults fuzz soak data quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,11 @@ reviews: $(READY)  ## The same with about an hour of training
 
 test: $(READY)  ## The test suite, without network
 	$(BIN)/python -m pytest tests
+
+test-browser: $(READY)  ## The demo page in headless Chromium, which Debian's apt-get installs
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m pip install --quiet gradio==6.31.0 playwright==1.65.2
+	$(BIN)/python -m pytest tests/browser
 
 # transformers/torch; each pair gets an environment of its own, with what that transformers asks for.
 MATRIX ?= 5.17.0/2.11.0 5.17.0/2.13.0 5.24.0/2.11.0 5.24.0/2.13.0
@@ -59,8 +64,21 @@ engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what
 	$(BIN)/python -m pip install --quiet lm-eval==0.4.13 torchao==0.18.0
 	$(BIN)/python -m pytest tests/engines
 
+serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
+	$(BIN)/python -m pip install --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
+	$(BIN)/python -m benchmarks.serving
+
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
+
+faults: $(READY)  ## kill -9 at 30 random moments; writes benchmarks/records/faults.json and docs/reliability.md
+	$(BIN)/python -m benchmarks.faults
+
+fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are broken at random; takes long
+	HF_GPT_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/faults/test_fuzz.py --timeout 0
+
+soak: $(READY)  ## An hour of training and 10,000 calls of generate; writes benchmarks/records/soak.json and docs/soak.png
+	$(BIN)/python -m benchmarks.soak
 
 data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
 	$(BIN)/python -m benchmarks.data

@@ -77,6 +77,7 @@ class RunArguments:
         ngram_orders: Orders of the n-gram baselines that are scored on the same test tokens.
         sample_prompts: Texts that the finished model goes on from; of a masked model, texts with `<|mask|>` where it fills in.
         sample_tokens: Tokens of each sample.
+        on_nan: What a loss that is not a number does: `stop` the run, or `skip` the step and count it.
         overwrite: Whether an output folder with another or a finished run may be replaced.
     """
 
@@ -89,6 +90,7 @@ class RunArguments:
     ngram_orders: list[int] = field(default_factory=list)
     sample_prompts: list[str] = field(default_factory=list)
     sample_tokens: int = 64
+    on_nan: Literal["stop", "skip"] = "stop"
     overwrite: bool = False
 
 
@@ -282,7 +284,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     if "output_dir" not in values:
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)
-    training, notices = settle_hardware(sorted_values["training"])
+    training, notices = settle_hardware(settle_safety(sorted_values["training"]))
     return Recipe(dict(values), model, data, run, task, _training_arguments(training), training, notices)
 
 
@@ -310,6 +312,15 @@ def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
         return TrainingArguments(**values)
     except (ValueError, TypeError, ImportError) as error:
         raise InputError(f"the training arguments cannot be used together or here: {error}") from error
+
+
+def settle_safety(values: dict[str, Any]) -> dict[str, Any]:
+    """The training arguments with those that a run which must not be lost has in any case."""
+    values = {"logging_nan_inf_filter": False, **values}
+    if values.get("save_total_limit") == 1:
+        # The one before stands in for the newest, should that be found damaged.
+        values["save_total_limit"] = 2
+    return values
 
 
 def settle_hardware(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -373,7 +384,9 @@ def recipe_text(recipe: Recipe) -> str:
 def is_same_recipe(path: Path, recipe: Recipe) -> bool:
     """Whether the recipe that a run folder keeps asks for the same run, whatever the order of its keys."""
     kept = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return isinstance(kept, dict) and {**kept, "overwrite": False} == {**recipe.values, "overwrite": False}
+    # How a run is taken up again is no part of what it is.
+    free = {"overwrite": None, "on_nan": None}
+    return isinstance(kept, dict) and {**kept, **free} == {**recipe.values, **free}
 
 
 def _without_folders(dataset: Any) -> Any:

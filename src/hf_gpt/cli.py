@@ -22,6 +22,7 @@ EXTRAS = {
     **dict.fromkeys(("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "peft", "yaml"), "train"),
     **dict.fromkeys(("rouge_score", "sacrebleu", "seqeval", "sklearn"), "finetune"),
     "gguf": "gguf",
+    "gradio": "demo",
 }
 
 
@@ -37,7 +38,7 @@ def main() -> None:
             raise
         fail(f"{missing} is not installed, which this command needs: pip install 'hf-gpt[{EXTRAS[missing]}]'.")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         place = f" at {error.filename}" if error.filename else ""
         fail(f"{error.strerror}{place}: free or change the place and give the same command again; what is written stays good.")
@@ -190,6 +191,19 @@ def generate(
 
 
 @app.command()
+def demo(
+    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub: a language model or a classifier.")],
+    other: Annotated[str | None, typer.Argument(help="A second one, shown beside it.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; by default only this machine sees the page.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+) -> None:
+    """Serve a page to try a model: it writes, shows what it expects at each token and where it looks, and classifies."""
+    from .demo import serve
+
+    serve([model] if other is None else [model, other], host, port)
+
+
+@app.command()
 def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record.json.")]) -> None:
     """Render README.md of a run from its record."""
     from .cards import write_card
@@ -245,10 +259,17 @@ def push(
     revision: Annotated[str | None, typer.Option(help="A branch, made if it is not there; by default main.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list what would be pushed; send nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write into a repository that something else made.")] = False,
+    space: Annotated[
+        bool, typer.Option("--space", help="Then write the page of `hf-gpt demo` as a Space of that name.")
+    ] = False,
 ) -> None:
     """Upload a model to the Hub: weights, code, tokenizer, card, record and pictures, in one commit of what changed."""
-    from .hub import collect, repository_name
+    from .hub import check_space, collect, push_space, repository_name
     from .hub import push as push_folder
+    from .space import space_files
+
+    if space:
+        check_space(run_folder, revision)
 
     if dry_run:
         name = repository_name(run_folder, repo)
@@ -258,9 +279,15 @@ def push(
             print(f"{contents.size(path):>13,}  {path}")
         if contents.left_out:
             print(f"left out: {', '.join(contents.left_out)}")
+        if space:
+            sizes = [len(content) for content in space_files(name).values()]
+            print(f"and a Space {name} of {len(sizes)} files, {sum(sizes):,} bytes")
         return
     pushed = push_folder(run_folder, repo, private, revision, force)
     print(f"{pushed.repo_id}: {'commit' if pushed.is_new else 'nothing has changed since commit'} {pushed.commit}")
+    if space:
+        page = push_space(pushed.repo_id, private, force)
+        print(f"Space {page.repo_id}: {'commit' if page.is_new else 'nothing has changed since commit'} {page.commit}")
 
 
 @app.command()

@@ -13,12 +13,13 @@ from datasets import Dataset, IterableDataset
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
+from transformers import AutoConfig, PreTrainedModel, set_seed
 
 from . import data as text_data
 from .arguments import Recipe, public_values
 from .cards import write_card
 from .errors import InputError, did_you_mean
+from .guards import SKIPPED, GuardedTrainer
 from .modeling.configuration_hf_gpt import GPTConfig
 from .plots import plot_task
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
@@ -27,13 +28,13 @@ from .runs import (
     adapter_kind,
     check_output_folder,
     check_publishing,
-    claim_output_folder,
-    last_whole_checkpoint,
+    claimed_output_folder,
     notice,
     optimizer_arguments,
     publish,
     quantization,
     save_model,
+    train,
     with_adapter,
 )
 from .sources import fingerprint, text_source
@@ -68,18 +69,19 @@ def run(recipe: Recipe) -> dict[str, Any]:
     for line in count_lines(dropped, task):
         notice(line)
     model = build_model(recipe, task)
-    claim_output_folder(folder, recipe)
-    trainer = TRAINERS[task.trainer](recipe, task, model, encoded)
-    before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
-    save_model(trainer)
-    description = {**fingerprint(source, None), "splits": {name: len(rows) for name, rows in splits.items()}}
-    record = measure(recipe, trainer, task, encoded, before, {"dropped": dropped, **description}, started)
-    if trainer.is_world_process_zero():
-        plot_task(record, folder / "loss.png")
-        write_json(folder / RECORD_FILE, record)
-        write_card(folder)
-        publish(recipe)
+    description = {"dropped": dropped, **fingerprint(source, None)}
+    description["splits"] = {name: len(rows) for name, rows in splits.items()}
+    with claimed_output_folder(folder, recipe, description):
+        trainer = TRAINERS[task.trainer](recipe, task, model, encoded)
+        before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
+        train(trainer, recipe)
+        save_model(trainer)
+        record = measure(recipe, trainer, task, encoded, before, description, started)
+        if trainer.is_world_process_zero():
+            plot_task(record, folder / "loss.png")
+            write_json(folder / RECORD_FILE, record)
+            write_card(folder)
+            publish(recipe)
     return record
 
 
@@ -174,9 +176,9 @@ def in_order(rows: Dataset) -> IterableDataset:
     return rows.to_iterable_dataset()
 
 
-def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
+def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """transformers' own."""
-    return Trainer(
+    return GuardedTrainer(
         model=model,
         args=recipe.training,
         train_dataset=encoded["train"],
@@ -200,7 +202,12 @@ def import_trl(recipe: Recipe) -> Any:
     return trl
 
 
-def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
+def guarded(trainer: type) -> Any:
+    """The class of a library's trainer with the guards of ours before it."""
+    return type(f"Guarded{trainer.__name__}", (GuardedTrainer, trainer), {})
+
+
+def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, for a loss over a part of the text: the completion of a prompt, or what the assistant says, then packed."""
     trl = import_trl(recipe)
     is_chat = "messages" in encoded["train"].column_names
@@ -211,7 +218,7 @@ def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
         eval_packing=False,
         assistant_only_loss=is_chat,
     )
-    return trl.SFTTrainer(
+    return guarded(trl.SFTTrainer)(
         model=model,
         args=arguments,
         train_dataset=encoded["train"],
@@ -222,7 +229,7 @@ def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     )
 
 
-def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> Trainer:
+def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, against the model as it was."""
     trl = import_trl(recipe)
     arguments = trl.DPOConfig(
@@ -231,7 +238,7 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     # Left to itself, TRL reads the reference from where the model came from, without the tokens that its tokenizer has gained; with
     # an adapter, the reference is the model without it.
     reference = None if isinstance(model, PeftModel) else copy.deepcopy(model)
-    return trl.DPOTrainer(
+    return guarded(trl.DPOTrainer)(
         model=model,
         ref_model=reference,
         args=arguments,
@@ -248,7 +255,7 @@ TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def evaluate(trainer: Trainer, task: Task, test: Dataset) -> dict[str, float]:
+def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, float]:
     """The figures of the test split: the task's own, beside the loss."""
     if task.trainer == "trainer":
         trainer.compute_metrics = None
@@ -266,7 +273,7 @@ def evaluate(trainer: Trainer, task: Task, test: Dataset) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def answers(trainer: Trainer, task: Task, rows: Dataset, batch_size: int = 16) -> list[str]:
+def answers(trainer: GuardedTrainer, task: Task, rows: Dataset, batch_size: int = 16) -> list[str]:
     """The likeliest continuation of each prompt, token by token."""
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     was_training, tokenizer = model.training, task.tokenizer
@@ -296,7 +303,7 @@ def answers(trainer: Trainer, task: Task, rows: Dataset, batch_size: int = 16) -
 
 def measure(
     recipe: Recipe,
-    trainer: Trainer,
+    trainer: GuardedTrainer,
     task: Task,
     encoded: dict[str, Dataset],
     before: dict[str, float] | None,
@@ -305,9 +312,9 @@ def measure(
 ) -> dict[str, Any]:
     """Test figures beside what a user would pick instead: the record of the run."""
     folder, model = recipe.output_dir, trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    rows = trainer.state.log_history
-    # A run that is shorter than `logging_steps` has the closing row alone.
-    history = [row for row in rows if "loss" in row or "eval_loss" in row] or rows[-1:]
+    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
+    last = history[-1] if history else trainer.state.log_history[-1]
     test = evaluate(trainer, task, encoded["test"])
     if not np.isfinite(test["loss"]):
         raise InputError(
@@ -335,8 +342,9 @@ def measure(
         data={**data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
+        skipped_steps=sum(SKIPPED in row for row in trainer.state.log_history),
         epochs=trainer.state.epoch,
-        training_seconds=history[-1]["elapsed_seconds"],
+        training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),

@@ -29,6 +29,7 @@ from .errors import InputError
 from .modeling.configuration_hf_gpt import GPTConfig, __version__
 from .privacy import check_public, without_secrets
 from .records import RECORD_FILE, folder_hash, read_record
+from .space import space_files
 
 
 # What a repository is made of. Everything else in a run folder stays at home: checkpoints, optimizer states, logs, pickles.
@@ -117,6 +118,52 @@ def push(
                     raise
                 time.sleep(2**attempt)
     raise AssertionError("the last attempt returns or raises")
+
+
+def push_space(repo_id: str, private: bool = False, force: bool = False) -> Pushed:
+    """Writes a page to try a model that was pushed: a Space of the model's name, in one commit. Repeated, it sends what changed.
+
+    Raises:
+        InputError: see `push`; or a Space of that name was made by something else.
+    """
+    api = open_hub()
+    with told(api, repo_id):
+        try:
+            found = api.space_info(repo_id)
+        except RepositoryNotFoundError:
+            api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=True if private else None, exist_ok=True)
+        else:
+            names = {sibling.rfilename for sibling in found.siblings or []}
+            # The Hub puts these two into a new Space.
+            is_new = names <= {".gitattributes", CARD_FILE}
+            if not (force or is_new or OWN_TAG in (found.tags or [])):
+                raise InputError(
+                    f"the Space {repo_id} was not made by hf-gpt: give another --repo, or write into it with --force."
+                )
+            if private and not found.private:
+                raise InputError(f"the Space {repo_id} is public, which --private does not change: change it on the Hub.")
+        before = api.space_info(repo_id)
+        files = space_files(repo_id)
+        present = [sibling.rfilename for sibling in before.siblings or []]
+        stale = [path for path in present if path.startswith("hf_gpt/") and path not in files]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationDelete(path) for path in stale]
+        operations += [CommitOperationAdd(path, content) for path, content in files.items()]
+        commit = api.create_commit(
+            repo_id,
+            operations,
+            repo_type="space",
+            commit_message=f"The page of {repo_id}, with hf-gpt {__version__}",
+            parent_commit=before.sha,
+        )
+    return Pushed(repo_id, commit.oid, commit.oid != before.sha)
+
+
+def check_space(folder: Path, revision: str | None) -> None:
+    """Raises `InputError` when a page could not load what is pushed."""
+    if revision is not None:
+        raise InputError(f"--space shows the main branch, not --revision {revision}: leave one of them out.")
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json: --space shows a whole model, not an adapter or a GGUF file.")
 
 
 def check_repository(folder: Path, repo: str | None = None, private: bool = False) -> None:
@@ -385,4 +432,4 @@ def _http_message(error: HfHubHTTPError, name: str, again: str) -> str:
     return f"the Hub refuses the push to {name} with {status}{reason}."
 
 
-__all__ = ["Contents", "Pushed", "check_repository", "collect", "push", "repository_name"]
+__all__ = ["Contents", "Pushed", "check_repository", "check_space", "collect", "push", "push_space", "repository_name"]

@@ -10,6 +10,7 @@ from . import data as text_data
 from .arguments import DataArguments
 from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model
+from .inspection import prompt_inputs, sampling
 from .packages import PACKAGES
 from .sources import load_rows, text_source
 from .tokenizer import load_tokenizer
@@ -68,20 +69,11 @@ def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: floa
         InputError: the model cannot be loaded, or prompt and continuation are more than its positions.
     """
     model, tokenizer = load_model(name)
-    inputs = tokenizer(prompt or tokenizer.bos_token, return_tensors="pt")
-    length = inputs["input_ids"].shape[1] + max_new_tokens
-    limit = model.config.max_position_embeddings
-    if length > limit:
-        raise InputError(
-            f"the prompt of {length - max_new_tokens} tokens and max_new_tokens={max_new_tokens} are more than the model's "
-            f"max_position_embeddings={limit}: shorten one of them."
-        )
+    inputs = prompt_inputs(model, tokenizer, prompt, max_new_tokens)
     set_seed(seed)
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
     model.generate(
-        input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
+        **inputs,
+        **sampling(temperature, top_p),
         max_new_tokens=max_new_tokens,
         streamer=TextStreamer(tokenizer, skip_special_tokens=True),
-        **sampling,
     )

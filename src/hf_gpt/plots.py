@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font, get_font_names
+from matplotlib.patches import Rectangle
 
 
 def plot_run(record: dict[str, Any], path: Path) -> None:
@@ -127,3 +131,72 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
 def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
     kept = [row for row in rows if key in row]
     return [row["step"] for row in kept], [row[key] for row in kept]
+
+
+# Letters that the fonts of matplotlib lack, where the machine has one of these.
+EAST_ASIAN = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+)
+# Tokens on one map: more could not be read.
+WINDOW = 28
+
+
+def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, chosen: int) -> Figure:
+    """Every map small, the chosen one framed; beside it that map large, up to the chosen token, whose row is marked.
+
+    Args:
+        pieces: The tokens as they are to be read.
+        weights: Of shape `(layers, heads, length, length)`; row i has the weights of token i.
+        layer, head: From 0.
+        chosen: Index of the last token on the large map.
+    """
+    layers, heads = weights.shape[:2]
+    first = max(0, chosen + 1 - WINDOW)
+    window = slice(first, chosen + 1)
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.5])
+    overview, large = parts
+    # Most weights are small: the root of a weight is drawn, so that they are seen.
+    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    drawn: dict[str, Any] = {"cmap": "Blues", "norm": norm, "interpolation": "nearest"}
+    grid = overview.subplots(layers, heads, squeeze=False)
+    for (row, column), axis in np.ndenumerate(grid):
+        axis.imshow(weights[row, column][window, window], aspect="auto", **drawn)
+        axis.set(xticks=[], yticks=[])
+        is_chosen = (row, column) == (layer, head)
+        for side in axis.spines.values():
+            side.set(color="#d9480f" if is_chosen else "#bbbbbb", linewidth=2.5 if is_chosen else 0.6)
+    for row in range(layers):
+        grid[row, 0].set_ylabel(f"{row + 1}", rotation=0, ha="right", va="center", fontsize=8)
+    for column in range(heads):
+        grid[0, column].set_title(f"{column + 1}", fontsize=8)
+    overview.suptitle("every layer (down) and head (across)", fontsize=10)
+
+    axis = large.subplots()
+    image = axis.imshow(weights[layer, head][window, window], aspect="auto", **drawn)
+    count = chosen + 1 - first
+    others = [name for name in EAST_ASIAN if name in get_font_names()]
+    # Without a font that has them, letters are drawn as one box each, which is what matplotlib does, with a warning for each.
+    readable = pieces[window] if others else ["".join(map(drawable, piece)) for piece in pieces[window]]
+    # A token may hold a dollar sign, which would begin a formula.
+    labels = {"labels": readable, "fontfamily": ["DejaVu Sans", *others], "fontsize": 8, "parse_math": False}
+    axis.set_xticks(range(count), rotation=90, **labels)
+    axis.set_yticks(range(count), **labels)
+    axis.tick_params(length=0)
+    axis.set_xlabel("is looked at")
+    axis.set_ylabel("looks")
+    axis.add_patch(Rectangle((-0.5, count - 1.5), count, 1, fill=False, edgecolor="#d9480f", linewidth=1.5))
+    part = f", tokens {first + 1} to {chosen + 1} of {len(pieces)}" if count < len(pieces) else ""
+    large.suptitle(f"layer {layer + 1}, head {head + 1}{part}", fontsize=10)
+    large.colorbar(image, ax=axis, label="weight", ticks=[0, 0.01, 0.1, 0.3, 0.6, 1])
+    return figure
+
+
+def drawable(letter: str) -> str:
+    """The letter, or a box where the font that comes with matplotlib has none."""
+    return letter if get_font(findfont("DejaVu Sans")).get_char_index(ord(letter)) else "□"

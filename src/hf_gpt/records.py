@@ -144,12 +144,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The record of a run.
 
     Raises:
-        InputError: there is none, or it is not JSON.
+        InputError: there is none, or it is not a record in JSON.
     """
     path = folder / RECORD_FILE
     if not path.is_file():
         raise InputError(f"{path} does not exist: give the folder of a run that hf-gpt finished.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a record: {error}. Restore it, or run again.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is not a record: it holds a {type(record).__name__}. Restore it, or run again.")
+    return record

@@ -1,23 +1,32 @@
 """What every run shares: its folder, its progress, its optimizer, and what it leaves of a trained model."""
 
+import json
 import shutil
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
 from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
 from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
+from .checkpoints import STAGING_FOLDER, check_links, held, last_whole, put, write_whole
 from .errors import InputError
+from .guards import GuardedTrainer, StopsInTime, named_causes
 from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS, OptimizerSettings
 from .privacy import check_public
-from .records import RECORD_FILE
+from .records import RECORD_FILE, write_json
+
+
+# What a run folder keeps of its data: names, hashes and counts, no folders.
+DATA_FILE = "data.json"
 
 
 def notice(message: str) -> None:
@@ -28,10 +37,17 @@ def notice(message: str) -> None:
 
 
 def check_output_folder(folder: Path, recipe: Recipe) -> None:
-    """Raises `InputError` when the folder holds something that this run must not replace."""
+    """Raises `InputError` when the folder holds something that this run must not replace, or is in use."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output_dir={str(folder)!r} is a file: name a folder.")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
+        return
+    if recipe.training.process_index == 0:
+        with held(folder):
+            pass
+    check_links(folder)
+    # The second is what a kill leaves in the moment before the folder has its recipe.
+    if not {path.name for path in folder.iterdir()} - {f".{RECIPE_FILE}.tmp"}:
         return
     kept = folder / RECIPE_FILE
     if not kept.is_file():
@@ -50,27 +66,71 @@ def check_output_folder(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def claim_output_folder(folder: Path, recipe: Recipe) -> None:
-    """Makes the folder, or empties it for `overwrite: true`, and leaves the recipe in it."""
-    if recipe.training.process_index == 0:
-        if recipe.run.overwrite and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
+@contextmanager
+def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) -> Iterator[None]:
+    """Makes the folder, or empties it for `overwrite: true`, leaves the recipe in it, and holds it until the end of the run.
+
+    Args:
+        data: What identifies the data. A run that goes on does so with the same.
+
+    Raises:
+        InputError: another process has been faster, or the data have changed since the run began.
+    """
+    if recipe.training.process_index:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder):
+        if replaces(folder, recipe):
+            empty(folder)
+        check_same_data(folder, data)
+        write_json(folder / DATA_FILE, data)
+        write_whole(folder / RECIPE_FILE, recipe_text(recipe))
+        yield
+
+
+def replaces(folder: Path, recipe: Recipe) -> bool:
+    """Whether `overwrite: true` has something to replace; the same command, given again after an interruption, goes on."""
+    kept = folder / RECIPE_FILE
+    return recipe.run.overwrite and kept.is_file() and ((folder / RECORD_FILE).is_file() or not is_same_recipe(kept, recipe))
+
+
+def empty(folder: Path) -> None:
+    """Removes everything; last what says that there is something to be replaced, for the case that this is interrupted."""
+    last = [folder / RECORD_FILE, folder / RECIPE_FILE]
+    for path in [*(path for path in folder.iterdir() if path not in last), *last]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_same_data(folder: Path, data: dict[str, Any]) -> None:
+    """Raises `InputError` when a run that goes on would do so with other data than it began with."""
+    path = folder / DATA_FILE
+    if not path.is_file():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(data))
+    if before != now:
+        files = {file["name"]: file["sha256"] for file in before.get("files", [])}
+        changed = [file["name"] for file in now.get("files", []) if files.get(file["name"]) != file["sha256"]]
+        what = f"{changed[0]} is not the file that it was" if changed else f"it was {before}, and is {now}"
+        raise InputError(
+            f"dataset: the data have changed since the run in {folder} began: {what}. Put it back, or start anew elsewhere."
+        )
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; one that was cut off is removed.
-
-    `Trainer` writes `trainer_state.json` last.
-    """
-    while (checkpoint := get_last_checkpoint(str(folder))) is not None:
-        if (Path(checkpoint) / "trainer_state.json").is_file():
-            notice(f"Going on from {checkpoint}.")
-            return checkpoint
-        notice(f"{checkpoint} was not written to its end and is removed.")
-        shutil.rmtree(checkpoint)
-    return None
+    """The newest checkpoint that is whole; newer ones that are cut off or damaged are named and removed."""
+    checkpoint, lines = last_whole(folder)
+    for line in lines:
+        notice(line)
+    if checkpoint is not None:
+        notice(f"Going on from {checkpoint}.")
+    elif lines:
+        notice("No whole checkpoint is left: starting from the beginning.")
+    return None if checkpoint is None else str(checkpoint)
 
 
 # ------------------------------------------------------------------------------------------------------ training
@@ -156,17 +216,49 @@ def adapter_kind(recipe: Recipe) -> str | None:
     return "lora" if recipe.task.lora is not None or recipe.task.adapter is not None else None
 
 
-def save_model(trainer: Trainer) -> None:
-    """Weights (or the adapter), config with its whole `auto_map`, modeling code, tokenizer and generation config."""
+def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
+    """Trains from the last whole checkpoint to the end.
+
+    Raises:
+        InputError: with the cause, where the run was ended from outside or has diverged.
+        SystemExit: on SIGTERM, after a checkpoint was written.
+    """
+    stop = StopsInTime()
+    trainer.add_callback(stop)
+    trainer.on_nan = recipe.run.on_nan
+    with named_causes(recipe.output_dir):
+        # The ranks must not disagree about a checkpoint that the first one is about to remove.
+        with recipe.training.main_process_first(desc="checkpoint"):
+            checkpoint = last_whole_checkpoint(recipe.output_dir)
+        trainer.train(resume_from_checkpoint=checkpoint)
+    if stop.has_stopped:
+        notice(
+            f"Stopped by SIGTERM after step {trainer.state.global_step}, which is saved: give the same command again to go on."
+        )
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def save_model(trainer: GuardedTrainer) -> None:
+    """Weights (or the adapter), config with its whole `auto_map`, modeling code, tokenizer and generation config.
+
+    Raises:
+        InputError: a weight is not finite.
+    """
+    trainer.check_weights()
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     # What is set for training only, the first by Trainer, would be kept in the saved config.
     model.config.use_cache = type(model.config)().use_cache
     if isinstance(model.config, GPTConfig):
         model.config.fused_loss = False
-    trainer.save_model()
+    folder = Path(trainer.args.output_dir or ".")
+    staging = folder / STAGING_FOLDER
+    with named_causes(folder):
+        trainer.save_model(str(staging), _internal_call=True)
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
-        (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        put(staging, folder)
+        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------------ publishing

@@ -17,7 +17,6 @@ from transformers import (
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
     set_seed,
 )
 
@@ -27,6 +26,7 @@ from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError, did_you_mean
 from .evaluation import LanguageModelScore, score
+from .guards import SKIPPED, GuardedTrainer
 from .modeling.configuration_hf_gpt import GPTConfig
 from .objectives import OBJECTIVES, Objective, check_objective, write_samples
 from .plots import plot_run
@@ -37,13 +37,14 @@ from .runs import (
     adapter_kind,
     check_output_folder,
     check_publishing,
-    claim_output_folder,
-    last_whole_checkpoint,
+    claimed_output_folder,
     notice,
     optimizer_arguments,
     publish,
     quantization,
+    replaces,
     save_model,
+    train,
     with_adapter,
 )
 from .sources import TextSource, fingerprint, load_rows, text_source
@@ -95,18 +96,18 @@ def run(recipe: Recipe) -> dict[str, Any]:
         check_objective(options.objective, options.ngram_orders, options.sample_prompts, tokenizer.mask_token)
         language_data = build_blocks(recipe, source, rows, texts, tokenizer)
     model = build_model(recipe, tokenizer)
-    claim_output_folder(folder, recipe)
-    trainer = build_trainer(recipe, model, tokenizer, language_data)
-    before = score_before(recipe, model, tokenizer, language_data)
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
-    trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    if trained.can_generate():
-        set_generation(trained, tokenizer)
-    save_model(trainer)
-    record = measure(recipe, trainer, tokenizer, language_data, before, started)
-    if trainer.is_world_process_zero():
-        write_results(folder, record)
-        publish(recipe)
+    with claimed_output_folder(folder, recipe, language_data.description):
+        trainer = build_trainer(recipe, model, tokenizer, language_data)
+        before = score_before(recipe, model, tokenizer, language_data)
+        train(trainer, recipe)
+        trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        if trained.can_generate():
+            set_generation(trained, tokenizer)
+        save_model(trainer)
+        record = measure(recipe, trainer, tokenizer, language_data, before, started)
+        if trainer.is_world_process_zero():
+            write_results(folder, record)
+            publish(recipe)
     return record
 
 
@@ -142,7 +143,7 @@ def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase,
         texts = dict(text_data.split_rows(rows, source.text_column, *shares, workers(recipe, len(rows))))
     name = arguments.tokenizer or recipe.model.model_name_or_path
     kept = recipe.output_dir / "tokenizer.json"
-    if name is None and kept.is_file() and not recipe.run.overwrite:
+    if name is None and kept.is_file() and not replaces(recipe.output_dir, recipe):
         name = str(kept.parent)
     if name is not None:
         return finish(load_tokenizer(name)), texts
@@ -262,14 +263,14 @@ def check_direction(recipe: Recipe, config: GPTConfig) -> None:
 
 def build_trainer(
     recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
-) -> Trainer:
-    """The stock `Trainer`, with the optimizer of the recipe through its factory argument."""
+) -> GuardedTrainer:
+    """The stock `Trainer`, guarded, with the optimizer of the recipe through its factory argument."""
     arguments = recipe.training
     validation = language_data.blocks["validation"]
     if recipe.data.max_eval_blocks is not None:
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
     per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    return Trainer(
+    return GuardedTrainer(
         model=model,
         args=arguments,
         train_dataset=language_data.blocks["train"],
@@ -300,7 +301,7 @@ def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 def measure(
     recipe: Recipe,
-    trainer: Trainer,
+    trainer: GuardedTrainer,
     tokenizer: PreTrainedTokenizerBase,
     language_data: LanguageData,
     before: list[dict[str, Any]],
@@ -309,9 +310,9 @@ def measure(
     """Test score, baselines on the same tokens, samples: the record of the run."""
     folder, options = recipe.output_dir, recipe.run
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    rows = trainer.state.log_history
-    # A run that is shorter than `logging_steps` has the closing row alone.
-    history = [row for row in rows if "loss" in row or "eval_loss" in row] or rows[-1:]
+    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
+    last = history[-1] if history else trainer.state.log_history[-1]
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     scores = {
@@ -332,8 +333,9 @@ def measure(
         data=language_data.description,
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
-        tokens_seen=history[-1]["tokens"],
-        training_seconds=history[-1]["elapsed_seconds"],
+        skipped_steps=sum(SKIPPED in row for row in trainer.state.log_history),
+        tokens_seen=last["tokens"],
+        training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),

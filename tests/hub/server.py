@@ -154,17 +154,17 @@ class Handler(BaseHTTPRequestHandler):
         ("GET", r"/api/whoami-v2", "whoami"),
         ("POST", r"/api/repos/create", "create_repo"),
         ("POST", r"/api/validate-yaml", "validate_yaml"),
-        ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)", "preupload"),
-        ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/commit/(?P<revision>[^/]+)", "commit"),
-        ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/branch/(?P<revision>[^/]+)", "create_branch"),
-        ("POST", r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch"),
+        ("POST", r"/api/(?:models|(?P<space>spaces))/(?P<repo>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)", "preupload"),
+        ("POST", r"/api/(?:models|(?P<space>spaces))/(?P<repo>[^/]+/[^/]+)/commit/(?P<revision>[^/]+)", "commit"),
+        ("POST", r"/api/(?:models|(?P<space>spaces))/(?P<repo>[^/]+/[^/]+)/branch/(?P<revision>[^/]+)", "create_branch"),
+        ("POST", r"/(?:(?P<space>spaces)/)?(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch"),
         ("PUT", r"/storage/(?P<oid>[0-9a-f]{64})", "lfs_put"),
         ("GET", r"/storage/(?P<oid>[0-9a-f]{64})", "lfs_get"),
-        ("GET", r"/api/models/(?P<repo>[^/]+/[^/]+)", "model_info"),
-        ("GET", r"/api/models/(?P<repo>[^/]+/[^/]+)/revision/(?P<revision>[^/]+)", "model_info"),
-        ("GET", r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?", "tree"),
-        ("GET", r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
-        ("HEAD", r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
+        ("GET", r"/api/(?:models|(?P<space>spaces))/(?P<repo>[^/]+/[^/]+)", "model_info"),
+        ("GET", r"/api/(?:models|(?P<space>spaces))/(?P<repo>[^/]+/[^/]+)/revision/(?P<revision>[^/]+)", "model_info"),
+        ("GET", r"/api/(?:models|(?P<space>spaces))/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?", "tree"),
+        ("GET", r"/(?:(?P<space>spaces)/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
+        ("HEAD", r"/(?:(?P<space>spaces)/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
     ]
 
     def do_GET(self):
@@ -209,6 +209,9 @@ class Handler(BaseHTTPRequestHandler):
                 match = re.fullmatch(pattern, path)
                 if match and method == self.command:
                     values = {key: unquote(value or "") for key, value in match.groupdict().items()}
+                    # A Space may have the name of a model.
+                    if values.pop("space", ""):
+                        values["repo"] = f"spaces/{values['repo']}"
                     getattr(self, name)(**values)
                     return
             raise HubError(404, "EntryNotFound", f"no such address: {self.command} {path}")
@@ -294,7 +297,7 @@ class Handler(BaseHTTPRequestHandler):
     def readable(self, repo_id: str) -> Repo:
         names = self.names()
         repo = self.hub.repos.get(repo_id)
-        if repo is None or (repo.private and repo_id.split("/")[0] not in names):
+        if repo is None or (repo.private and repo_id.split("/")[-2] not in names):
             # The Hub does not tell a stranger whether a private repository exists.
             raise HubError(404 if names else 401, "RepoNotFound", "Repository not found")
         return repo
@@ -304,7 +307,7 @@ class Handler(BaseHTTPRequestHandler):
         if not names:
             raise HubError(401, "Unauthorized", "Invalid username or password.")
         repo = self.readable(repo_id)
-        if repo_id.split("/")[0] not in names:
+        if repo_id.split("/")[-2] not in names:
             raise HubError(403, "Forbidden", f"You don't have the rights to write to {repo_id}")
         return repo
 
@@ -329,7 +332,7 @@ class Handler(BaseHTTPRequestHandler):
         if not names:
             raise HubError(401, "Unauthorized", "Invalid username or password.")
         owner = asked.get("organization") or names[0]
-        repo_id = f"{owner}/{asked['name']}"
+        repo_id = f"{'spaces/' if asked.get('type') == 'space' else ''}{owner}/{asked['name']}"
         if owner not in names:
             raise HubError(403, "Forbidden", f'You don\'t have the rights to create a model under the namespace "{owner}"')
         with self.hub.lock:

@@ -236,7 +236,7 @@ def test_a_dry_run_asks_nothing_of_the_hub(hub, folder, told, monkeypatch):
     assert code == 0
     assert "would push to lab/other, revision dev" in printed
     assert all(name in printed for name in EXPECTED - {".gitattributes"})
-    assert "left out: optimizer.pt" in printed
+    assert "left out: data.json, optimizer.pt" in printed
     assert hub.requests == []
 
 

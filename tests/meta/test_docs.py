@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import finetune, lineage_page, readme
+from benchmarks import faults, finetune, lineage_page, readme
 from tests.conftest import ROOT
 
 import hf_gpt
@@ -117,6 +117,11 @@ def test_every_key_of_a_recipe_is_documented():
         assert f"`{item.name}`" in text, item.name
     for task in TASKS:
         assert f"`{task}`" in text, task
+
+
+def test_the_table_of_reliability_comes_from_the_record():
+    text = faults.PAGE.read_text(encoding="utf-8")
+    assert text.split(faults.START)[1].split(faults.END)[0].strip() == faults.table().strip()
 
 
 def test_the_table_of_finetuning_comes_from_records():

@@ -1,0 +1,193 @@
+"""Runs a trained model in engines that are not ours and compares their logits: benchmarks/records/serving.json, docs/serving.md.
+
+python -m benchmarks.serving [RUN]     runs/reviews by default
+python -m benchmarks.serving --table   the table alone, from the record
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from hf_gpt import export_checkpoint
+from hf_gpt.inspection import load
+from hf_gpt.records import folder_hash, make_record, write_json
+
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "benchmarks" / "records" / "serving.json"
+PAGE = ROOT / "docs" / "serving.md"
+START, END = "<!-- table: start -->", "<!-- table: end -->"
+PROMPT = "This movie is one of the best films I have ever seen"
+NEW_TOKENS = 24
+# `transformers serve` looks a class up on its own module, where importing hf_gpt puts ours; it has no plugins.
+OWN_SERVE = "import hf_gpt; from transformers.cli.transformers import main; main()"
+
+
+class Reference:
+    """Our own model's logits, of shape `(length, vocab_size)`, and the ids that it goes on with when it is greedy."""
+
+    def __init__(self, run: Path):
+        self.model, self.tokenizer = load(str(run))
+        self.ids = self.tokenizer(PROMPT, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            self.logits = self.model(self.ids, use_cache=False).logits[0].numpy()
+            written = self.model.generate(self.ids, max_new_tokens=NEW_TOKENS, do_sample=False)
+        self.new_ids = written[0, self.ids.shape[1] :].tolist()
+        self.text = self.tokenizer.decode(self.new_ids, skip_special_tokens=True)
+
+    def difference(self, logits: np.ndarray) -> float:
+        return float(np.abs(np.asarray(logits) - self.logits).max())
+
+
+def native_transformers(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
+    """An export, read by transformers' own class."""
+    layout = export_checkpoint(reference.model, folder / "native", tokenizer=run)
+    native = AutoModelForCausalLM.from_pretrained(folder / "native").eval()
+    with torch.inference_mode():
+        logits = native(reference.ids, use_cache=False).logits[0].numpy()
+    return {"layout": layout, "class": type(native).__name__, "difference": reference.difference(logits)}
+
+
+def onnx_runtime(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
+    """The exporter of transformers, and the file it writes in onnxruntime, with a text of another length than the traced one."""
+    import onnxruntime
+    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+    traced = {"input_ids": torch.randint(2, 100, (2, 9)), "attention_mask": torch.ones(2, 9, dtype=torch.long)}
+    # Without a cache, so that ids and mask are all that goes in.
+    reference.model.config.use_cache = False
+    OnnxExporter().export(reference.model, traced, config=OnnxConfig(dynamic=True)).save_pretrained(folder / "onnx")
+    session = onnxruntime.InferenceSession(str(folder / "onnx" / "model.onnx"))
+    given = {"input_ids": reference.ids.numpy(), "attention_mask": torch.ones_like(reference.ids).numpy()}
+    (logits,) = session.run(["logits"], {item.name: given[item.name] for item in session.get_inputs()})
+    return {"version": metadata.version("onnxruntime"), "difference": reference.difference(logits[0])}
+
+
+def llama_cpp(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
+    """A GGUF file in llama.cpp: its tokens, its logits, and what it writes."""
+    import llama_cpp
+
+    export_checkpoint(reference.model, folder / "gguf", "gguf", tokenizer=run)
+    # Its cache is of half precision by default. `logits_all` keeps the logits of every position.
+    exact = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32, "logits_all": True}
+    llama = llama_cpp.Llama(str(folder / "gguf" / "model.gguf"), n_ctx=256, n_threads=1, verbose=False, **exact)
+    ids = llama.tokenize(PROMPT.encode(), add_bos=False)
+    llama.eval(ids)
+    logits = llama.scores[: len(ids)].copy()
+    written = []
+    for token in llama.generate(ids, top_k=1, temp=0.0, repeat_penalty=1.0):
+        written.append(token)
+        if len(written) == NEW_TOKENS or token == llama.token_eos():
+            break
+    return {
+        "version": metadata.version("llama-cpp-python"),
+        "tokens_equal": ids == reference.ids[0].tolist(),
+        "greedy_ids_equal": written == reference.new_ids,
+        "difference": reference.difference(logits),
+    }
+
+
+def serve(command: list[str], reference: Reference, served: Path) -> dict[str, Any]:
+    """Starts an OpenAI-compatible server and asks it for a greedy continuation."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = [*command, "serve", str(served), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    process = subprocess.Popen(arguments)
+    try:
+        asked = {"model": str(served), "prompt": PROMPT, "max_tokens": NEW_TOKENS, "temperature": 0.0}
+        text = ask(f"http://127.0.0.1:{port}/v1/completions", asked, process)["choices"][0]["text"]
+    finally:
+        process.terminate()
+        process.wait()
+    return {"version": metadata.version("transformers"), "greedy_text_equal": text.strip() == reference.text.strip()}
+
+
+def ask(address: str, content: dict[str, Any], process: subprocess.Popen) -> dict[str, Any]:
+    """The answer of a server, once it is up."""
+    request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise SystemExit(f"{address} answers {error.code}: {error.read().decode()[:500]}") from error
+        except urllib.error.URLError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+def served_export(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
+    # What the command `transformers` runs, without hf_gpt in the process.
+    alone = "from transformers.cli.transformers import main; main()"
+    return serve([sys.executable, "-c", alone], reference, folder / "native")
+
+
+def served_own(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
+    return serve([sys.executable, "-c", OWN_SERVE], reference, run)
+
+
+# Name of each engine, how a person runs it, and what measures it here.
+ENGINES = {
+    "transformers, its own class": ("`AutoModelForCausalLM.from_pretrained('native')`", native_transformers),
+    "`transformers serve`, an export": ("`transformers serve native`", served_export),
+    "`transformers serve`, our own folder": (f'`python -c "{OWN_SERVE}" serve runs/quickstart`', served_own),
+    "llama.cpp (`llama-cpp-python`)": ("`llama-cli -m gguf/model.gguf -p 'This movie is'`", llama_cpp),
+    "onnxruntime": ("see [ONNX](#onnx)", onnx_runtime),
+}
+
+
+def table(record: dict[str, Any]) -> str:
+    """The rows of docs/serving.md."""
+    lines = ["| engine | one command | status | largest difference of logits |", "|---|---|---|---:|"]
+    for name, (command, _) in ENGINES.items():
+        found = record["engines"][name]
+        equal = [key for key in ("tokens_equal", "greedy_ids_equal", "greedy_text_equal") if key in found]
+        said = {
+            "tokens_equal": "the same tokens",
+            "greedy_ids_equal": "the same greedy ids",
+            "greedy_text_equal": "the same greedy text",
+        }
+        told = "; ".join(said[key] if found[key] else f"not {said[key]}" for key in equal)
+        version = f"{found['version']}" if "version" in found else f"{found['class']}, layout `{found['layout']}`"
+        difference = f"{found['difference']:.1e}" if "difference" in found else "not served"
+        lines.append(f"| {name} | {command} | ran: {version}{'; ' + told if told else ''} | {difference} |")
+    return "\n".join(lines)
+
+
+def filled(text: str, record: dict[str, Any]) -> str:
+    """The page with its table from the record."""
+    before, rest = text.split(START)
+    return f"{before}{START}\n{table(record)}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    if sys.argv[1:] != ["--table"]:
+        run = Path(sys.argv[1] if sys.argv[1:] else "runs/reviews")
+        reference = Reference(run)
+        with tempfile.TemporaryDirectory() as temporary:
+            engines = {}
+            for name, (_, measure) in ENGINES.items():
+                engines[name] = measure(reference, run, Path(temporary))
+                print(name, engines[name], flush=True)
+        content = {"model": run.name, "model_sha256": folder_hash(run), "prompt": PROMPT, "new_tokens": NEW_TOKENS}
+        write_json(RECORD, make_record("serving", **content, greedy_text=reference.text, engines=engines))
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), json.loads(RECORD.read_text())), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The tokens that every system is trained and scored on: the film reviews as our recipe packs them."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from hf_gpt.arguments import load_recipe
+from hf_gpt.train import build_blocks, build_tokenizer, open_source
+
+
+BLOCK = 256
+VOCABULARY = 8192
+VALIDATION_BLOCKS = 256
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Packed blocks of token ids, `(blocks, BLOCK)` each; no block of the validation split holds a text of the train split."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.train.tobytes() + self.validation.tobytes()).hexdigest()
+
+
+class Blocks(Dataset):
+    """Rows for `Trainer`; the labels are the ids themselves, which every model here shifts."""
+
+    def __init__(self, tokens: np.ndarray):
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        ids = torch.from_numpy(self.tokens[index].astype(np.int64))
+        return {"input_ids": ids, "labels": ids}
+
+
+def load_corpus(folder: Path) -> Corpus:
+    """The corpus, kept below `folder` after the first time."""
+    files = [folder / "train.npy", folder / "validation.npy"]
+    if not all(file.is_file() for file in files):
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe = load_recipe("pretrain/speed", [f"output_dir={folder / 'run'}"])
+        rows, source = open_source(recipe)
+        tokenizer, texts = build_tokenizer(recipe, rows)
+        blocks = build_blocks(recipe, source, rows, texts, tokenizer).blocks
+        for file, name in zip(files, ("train", "validation")):
+            tokens = np.asarray(blocks[name].with_format("numpy")["input_ids"][:], dtype=np.uint16)
+            with file.with_suffix(".tmp").open("wb") as target:
+                np.save(target, tokens)
+            file.with_suffix(".tmp").replace(file)
+        tokenizer.save_pretrained(folder / "tokenizer")
+    train, validation = (np.load(file) for file in files)
+    return Corpus(train, validation[:VALIDATION_BLOCKS], AutoTokenizer.from_pretrained(folder / "tokenizer"))

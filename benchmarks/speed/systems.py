@@ -1,0 +1,186 @@
+"""What is timed: our recipe, and what people use today, each as its users set it up. A system trains for so many steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, default_data_collator, set_seed
+
+from hf_gpt.arguments import load_recipe
+from hf_gpt.train import LanguageData, build_model, build_trainer
+
+from .clock import Clock
+from .corpus import BLOCK, VOCABULARY, Blocks, Corpus
+from .nanogpt import train_nanogpt
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training run is told.
+
+    Args:
+        steps: Optimizer steps; the schedule ends with the last one.
+        learning_rate: The one that is tuned.
+        seed: Of the initial weights and of the order of the blocks.
+    """
+
+    steps: int
+    learning_rate: float
+    seed: int
+
+
+Train = Callable[[Run, Corpus, Clock], nn.Module]
+
+
+@dataclass(frozen=True)
+class System:
+    """A way to train, with the learning rates that it is tuned over.
+
+    Args:
+        title: What it is called in the tables.
+        setup: Its settings, for the record.
+        batch: Blocks a step.
+        learning_rates: The grid, of one size for every system.
+        train: Trains and returns the model; the clock stops with the last step.
+    """
+
+    title: str
+    setup: str
+    batch: int
+    learning_rates: tuple[float, ...]
+    train: Train
+
+
+# As many parameters as our model, within two per cent; the width, depth and heads are what GPT-2 would take at this size.
+GPT2_SIZE = {
+    "n_embd": 384,
+    "n_layer": 6,
+    "n_head": 6,
+    "n_positions": BLOCK,
+    "vocab_size": VOCABULARY,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+
+
+def gpt2_trainer(model: nn.Module, corpus: Corpus, clock: Clock, arguments: dict[str, Any]) -> nn.Module:
+    """The stock `Trainer`, as `run_clm.py` calls it."""
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir="runs/bench/trainer", report_to="none", save_strategy="no", disable_tqdm=True, use_cpu=True, **arguments
+        ),
+        train_dataset=Blocks(corpus.train),
+        data_collator=default_data_collator,
+        callbacks=[clock.callback()],
+    )
+    trainer.train()
+    return trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+
+
+def train_stock(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+    """float32, not compiled, AdamW with a linear schedule, batch 8, the dropout of `GPT2Config`: the defaults of `run_clm.py`."""
+    set_seed(run.seed)
+    model = GPT2LMHeadModel(GPT2Config(**GPT2_SIZE, use_cache=False))
+    arguments = {
+        "max_steps": run.steps,
+        "learning_rate": run.learning_rate,
+        "seed": run.seed,
+        "per_device_train_batch_size": SYSTEMS["stock"].batch,
+        "lr_scheduler_type": "linear",
+        "logging_steps": 50,
+    }
+    return gpt2_trainer(model, corpus, clock, arguments)
+
+
+def train_expert(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+    """The same model as an expert would train it: bfloat16, compiled, no dropout, GPT-3's betas, warm-up and cosine."""
+    set_seed(run.seed)
+    dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    model = GPT2LMHeadModel(GPT2Config(**GPT2_SIZE, **dropout, use_cache=False))
+    arguments = {
+        "max_steps": run.steps,
+        "learning_rate": run.learning_rate,
+        "seed": run.seed,
+        "per_device_train_batch_size": SYSTEMS["expert"].batch,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, run.steps // 20),
+        "weight_decay": 0.1,
+        "adam_beta2": 0.95,
+        "max_grad_norm": 1.0,
+        "bf16": True,
+        "torch_compile": True,
+        "logging_steps": 50,
+    }
+    return gpt2_trainer(model, corpus, clock, arguments)
+
+
+def train_ours(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+    """`recipes/pretrain/speed.yaml` through the functions that `hf-gpt train` calls, its learning rates scaled together."""
+    recipe = load_recipe("pretrain/speed")
+    factor = run.learning_rate / recipe.training.learning_rate
+    rates = {
+        "embedding_learning_rate": recipe.run.embedding_learning_rate,
+        "head_learning_rate": recipe.run.head_learning_rate,
+        "rest_learning_rate": recipe.run.rest_learning_rate,
+    }
+    overrides = {
+        **{name: factor * float(rate or 0.0) for name, rate in rates.items()},
+        "learning_rate": run.learning_rate,
+        "max_steps": run.steps,
+        "lr_scheduler_kwargs": {"num_decay_steps": run.steps * 6 // 10, "decay_type": "linear"},
+        "warmup_steps": max(1, run.steps // 40),
+        "seed": run.seed,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 50,
+        "output_dir": "runs/bench/ours",
+    }
+    recipe = load_recipe("pretrain/speed", [f"{name}={value}" for name, value in overrides.items()])
+    set_seed(run.seed)
+    model = build_model(recipe, corpus.tokenizer)
+    blocks = {"train": Blocks(corpus.train), "validation": Dataset.from_dict({"input_ids": corpus.validation})}
+    trainer = build_trainer(recipe, model, corpus.tokenizer, LanguageData(blocks, {}, {}))
+    trainer.add_callback(clock.callback())
+    trainer.train()
+    return trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+
+
+def train_nanogpt_loop(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+    return train_nanogpt(run.steps, run.learning_rate, run.seed, SYSTEMS["nanogpt"].batch, corpus, clock)
+
+
+SYSTEMS = {
+    "ours": System(
+        "hf-gpt, `pretrain/speed`",
+        "modern, bfloat16, compiled, Muon and AdamW, batch 16, warm-up, stable, linear decay",
+        16,
+        (0.01, 0.015, 0.02, 0.03),
+        train_ours,
+    ),
+    "stock": System(
+        "`GPT2LMHeadModel` and `Trainer` as `run_clm.py` sets them up",
+        "float32, not compiled, dropout 0.1, AdamW, batch 8, linear decay",
+        8,
+        (5e-4, 1e-3, 2e-3, 4e-3),
+        train_stock,
+    ),
+    "expert": System(
+        "the same, tuned: bfloat16, compiled, schedule, batch",
+        "bfloat16, compiled, no dropout, AdamW with betas 0.9 and 0.95, weight decay 0.1, clipping, batch 8, warm-up and cosine",
+        8,
+        (1e-3, 2e-3, 4e-3, 8e-3),
+        train_expert,
+    ),
+    "nanogpt": System(
+        "nanoGPT's model and loop, bfloat16, compiled",
+        "bfloat16, compiled, no bias or dropout, AdamW, betas 0.9 and 0.95, weight decay 0.1, clipping, batch 12, warm-up and cosine",
+        12,
+        (6e-4, 1.2e-3, 2.4e-3, 4.8e-3),
+        train_nanogpt_loop,
+    ),
+}

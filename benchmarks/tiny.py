@@ -1,0 +1,50 @@
+"""The smallest run that has everything of a large one, for measurements that are about the run and not about the model."""
+
+import json
+import pydoc_data.topics
+from pathlib import Path
+from typing import Any
+
+
+def write_corpus(path: Path) -> None:
+    """Real English that every CPython carries: the language reference, a section a line of JSON."""
+    topics = pydoc_data.topics.topics
+    sections = [text for topic in sorted(topics) for text in topics[topic].split("\n\n") if len(text) > 80]
+    path.write_text("".join(json.dumps({"body": section}) + "\n" for section in sections), encoding="utf-8")
+
+
+def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, Any]:
+    """A recipe of seconds on one core: dropout, so that every step draws random numbers; Muon beside AdamW; a rate that changes."""
+    return {
+        "preset": "modern-5m",
+        "config": {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "intermediate_size": 64,
+            "max_position_embeddings": 64,
+            "resid_dropout": 0.1,
+        },
+        "dataset": {"path": "json", "files": str(corpus), "text_column": "body"},
+        "tokenizer_vocab_size": 320,
+        "block_size": 32,
+        "max_eval_blocks": 64,
+        "preprocessing_workers": 1,
+        "output_dir": str(output_dir),
+        "max_steps": 60,
+        "per_device_train_batch_size": 8,
+        "optimizer": "muon",
+        "learning_rate": 0.02,
+        "embedding_learning_rate": 0.01,
+        "lr_scheduler_type": "linear",
+        "logging_steps": 10,
+        "eval_strategy": "steps",
+        "eval_steps": 20,
+        "save_steps": 10,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "prediction_loss_only": True,
+        "use_cpu": True,
+        **changes,
+    }

@@ -1,0 +1,334 @@
+"""What happens to real runs, tried on purpose: each fault with its message, and what is left afterwards."""
+
+import errno
+import json
+import os
+import resource
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs, state_of
+from benchmarks.tiny import recipe_values, write_corpus
+from transformers import Trainer
+
+from hf_gpt import checkpoints, data, train
+from hf_gpt.arguments import parse_recipe
+from hf_gpt.errors import InputError
+from hf_gpt.train import run
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    write_corpus(path)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:600]))
+    return path
+
+
+def values_of(corpus, folder, **changes):
+    return recipe_values(corpus, folder, **{"max_steps": STEPS, "eval_strategy": "no", **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    run(parse_recipe(values_of(corpus, folder)))
+    return folder
+
+
+def in_child(values, log, before=lambda: None, **environment):
+    """A run in a process of its own, forked from this one, which has imported everything."""
+
+    def work():
+        os.environ.update(environment)
+        before()
+        attempt(values, Path(os.environ["HF_HOME"]) / "datasets", phase)
+
+    phase = Phase()
+    return forked(work, log), phase
+
+
+def end_of(child, seconds=90):
+    """The wait status of a child that has to end by itself in that time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("the process hangs")
+
+
+def wait_for(phase, name, entry):
+    deadline = time.monotonic() + 90
+    while phase.count(name) < entry:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+# ------------------------------------------------------------------------------------------------ kill and SIGTERM
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits():
+    """The short form of `make faults`: it raises where an attempt fails or the bits differ."""
+    assert len(kill_runs(kills=2, seed=3, kills_of_a_run=2)["kills"]) >= 1
+
+
+def test_sigterm_saves_and_ends_and_the_run_goes_on_to_the_same_bits(corpus, finished, tmp_path):
+    values, log = values_of(corpus, tmp_path / "run", save_steps=1000, max_steps=STEPS), tmp_path / "log"
+    child, phase = in_child(values, log)
+    wait_for(phase, "stepping", 5)
+    os.kill(child, signal.SIGTERM)
+    end_of(child)
+    assert "Stopped by SIGTERM after step" in log.read_text()
+    assert "SystemExit: 143" in log.read_text()
+    (saved,) = (tmp_path / "run").glob("checkpoint-*")
+    assert checkpoints.damage(saved) is None
+    assert 5 <= int(saved.name.split("-")[1]) < STEPS
+    run(parse_recipe(values))
+    assert is_equal(state_of(tmp_path / "run"), state_of(finished))
+
+
+# ---------------------------------------------------------------------------------------------------- checkpoints
+
+
+def whole(folder, step):
+    written = folder / "_writing" / f"checkpoint-{step}"
+    written.mkdir(parents=True)
+    (written / "model.safetensors").write_bytes(b"weights of step %d" % step)
+    checkpoints.seal(written, folder / f"checkpoint-{step}")
+    return folder / f"checkpoint-{step}"
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+
+
+HARM = {
+    "a flipped bit": (lambda folder: flip(folder / "model.safetensors"), "model.safetensors has another SHA-256"),
+    "cut off": (lambda folder: os.truncate(folder / "model.safetensors", 4), "model.safetensors has another SHA-256"),
+    "a file gone": (lambda folder: (folder / "model.safetensors").unlink(), "its files are not those"),
+    "a file more": (lambda folder: (folder / "model.bin").write_text("x"), "its files are not those"),
+    "no list": (lambda folder: (folder / "sha256.json").unlink(), "was not written to its end"),
+    "half a list": (lambda folder: os.truncate(folder / "sha256.json", 9), "sha256.json cannot be read"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(harm, tmp_path):
+    before, newest = whole(tmp_path, 10), whole(tmp_path, 20)
+    do, told = HARM[harm]
+    do(newest)
+    found, lines = checkpoints.last_whole(tmp_path)
+    assert found == before
+    assert len(lines) == 1
+    assert str(newest) in lines[0]
+    assert told in lines[0]
+    assert not newest.exists()
+
+
+def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(corpus, finished, tmp_path, capsys):
+    """`save_total_limit: 1` keeps two for this."""
+    values = values_of(corpus, tmp_path / "run", save_total_limit=1)
+    child, phase = in_child(values, tmp_path / "log")
+    wait_for(phase, "writing a checkpoint", 3)
+    wait_for(phase, "stepping", 31)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert {path.name for path in (tmp_path / "run").glob("checkpoint-*")} >= {"checkpoint-20", "checkpoint-30"}
+    for newer in ("checkpoint-30", "checkpoint-40"):
+        if (tmp_path / "run" / newer).exists():
+            flip(tmp_path / "run" / newer / "optimizer.pt")
+    run(parse_recipe(values))
+    told = capsys.readouterr().out
+    assert "checkpoint-30 is damaged: optimizer.pt has another SHA-256" in told
+    assert "Going on from" in told
+    assert is_equal(state_of(tmp_path / "run"), state_of(finished))
+
+
+def test_a_second_process_refuses_the_folder(corpus, tmp_path):
+    values = values_of(corpus, tmp_path / "run", max_steps=100_000)
+    child, phase = in_child(values, tmp_path / "log")
+    wait_for(phase, "stepping", 1)
+    with pytest.raises(InputError, match="is in use by another process"):
+        run(parse_recipe(values))
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with checkpoints.held(tmp_path / "run"):
+        pass
+
+
+# ------------------------------------------------------------------------------------------------------- the loss
+
+
+def spoil(monkeypatch, step, value):
+    compute_loss = Trainer.compute_loss
+
+    def spoilt(self, *arguments, **named):
+        loss = compute_loss(self, *arguments, **named)
+        return loss * value if self.state.global_step + 1 == step and self.model.training else loss
+
+    monkeypatch.setattr(Trainer, "compute_loss", spoilt)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run_and_may_be_skipped(value, corpus, tmp_path, monkeypatch, capsys):
+    values = values_of(corpus, tmp_path / "run", max_steps=20)
+    with monkeypatch.context() as patched:
+        spoil(patched, 13, value)
+        with pytest.raises(
+            InputError, match=r"step 13, batch of SHA-256 [0-9a-f]{64}: the loss is (nan|inf).*checkpoint-10\."
+        ):
+            run(parse_recipe(values))
+        record = run(parse_recipe({**values, "on_nan": "skip"}))
+    assert "step 13, batch of SHA-256" in capsys.readouterr().out
+    assert record["skipped_steps"] == 1
+    assert record["steps"] == 20
+    assert all(torch.isfinite(value).all() for value in state_of_weights(tmp_path / "run").values())
+    assert all(row["loss"] < 20 for row in record["history"] if "loss" in row)
+
+
+def state_of_weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_skipped_step_changes_no_weight(corpus, tmp_path, monkeypatch):
+    from hf_gpt.guards import GuardedTrainer
+
+    weights = []
+    step = GuardedTrainer.training_step
+
+    def watched(self, *arguments, **named):
+        weights.append([parameter.detach().clone() for parameter in self.model.parameters()])
+        return step(self, *arguments, **named)
+
+    monkeypatch.setattr(GuardedTrainer, "training_step", watched)
+    spoil(monkeypatch, 3, float("nan"))
+    run(parse_recipe(values_of(corpus, tmp_path / "run", max_steps=4, on_nan="skip")))
+    assert not is_equal(weights[1], weights[2])
+    assert is_equal(weights[2], weights[3])
+
+
+def test_an_exploding_loss_and_weights_that_are_no_numbers_stop_the_run(corpus, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        spoil(patched, 15, 1e6)
+        with pytest.raises(InputError, match=r"the loss has exploded: .*checkpoint-10"):
+            run(parse_recipe(values_of(corpus, tmp_path / "exploding", max_steps=30)))
+
+    def ruin(self, *arguments, **named):
+        next(self.model.parameters()).data[0] = float("nan")
+
+    monkeypatch.setattr(Trainer, "_get_learning_rate", lambda self: ruin(self) or 0.0)
+    with pytest.raises(InputError, match=r"is not finite|the loss is nan"):
+        run(parse_recipe(values_of(corpus, tmp_path / "ruined", max_steps=10)))
+    assert not list((tmp_path / "ruined").glob("checkpoint-*"))
+    assert not (tmp_path / "ruined" / "model.safetensors").exists()
+
+
+# ---------------------------------------------------------------------------------------------- disk, data, workers
+
+
+def test_a_file_that_cannot_be_written_to_its_end(corpus, tmp_path):
+    """Files of more than so many bytes are refused by the system, as on a full disk."""
+    log = tmp_path / "log"
+
+    def small_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        data.pack, packed = lambda *a: (packed(*a), resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))[0], data.pack
+
+    child, _ = in_child(values_of(corpus, tmp_path / "run"), log, before=small_files)
+    end_of(child)
+    told = log.read_text()
+    assert "InputError" in told
+    assert "checkpoint-10 cannot be written" in told
+    assert "bytes are free there" in told
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+    assert not (tmp_path / "run" / "_writing").exists()
+
+
+def test_a_cache_folder_that_cannot_be_written(corpus, tmp_path, monkeypatch, capsys):
+    from hf_gpt import cli
+
+    def refused(*arguments, **named):
+        raise OSError(errno.EROFS, "Read-only file system", "/cache/datasets")
+
+    monkeypatch.setattr("datasets.load_dataset", refused)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(values_of(corpus, tmp_path / "run")))
+    monkeypatch.setattr("sys.argv", ["hf-gpt", "train", str(recipe)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert "Read-only file system at /cache/datasets" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_change_or_vanish_between_two_parts_of_a_run(corpus, tmp_path, monkeypatch):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_bytes(corpus.read_bytes())
+    values = values_of(mine, tmp_path / "run", max_steps=20)
+    with monkeypatch.context() as patched:
+        spoil(patched, 13, float("nan"))
+        with pytest.raises(InputError):
+            run(parse_recipe(values))
+    with mine.open("a") as file:
+        file.write(json.dumps({"body": "A row that was not there before, and that would be learned from now on."}) + "\n")
+    with pytest.raises(
+        InputError, match=r"the data have changed since the run .* began: mine\.jsonl is not the file that it was"
+    ):
+        run(parse_recipe(values))
+    mine.unlink()
+    with pytest.raises(InputError, match=r"mine\.jsonl' matches no file"):
+        run(parse_recipe(values))
+    mine.write_bytes(corpus.read_bytes())
+    assert run(parse_recipe(values))["steps"] == 20
+
+
+def test_a_stream_whose_file_vanishes(corpus, finished, tmp_path, monkeypatch):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_bytes(corpus.read_bytes())
+    dataset = {"path": "json", "files": str(mine), "text_column": "body", "streaming": True}
+    values = values_of(mine, tmp_path / "run", dataset=dataset, tokenizer=str(finished))
+    training_step = Trainer.training_step
+    monkeypatch.setattr(
+        Trainer, "training_step", lambda self, *a, **k: (mine.unlink(missing_ok=True), training_step(self, *a, **k))[1]
+    )
+    with pytest.raises(InputError, match=r"a file that the run needs has vanished: .*mine\.jsonl"):
+        run(parse_recipe({**values, "max_steps": 100_000, "save_steps": 100_000, "logging_steps": 100_000}))
+
+
+def test_a_worker_that_dies(corpus, tmp_path, monkeypatch):
+    def dies(rows):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(train, "collate", dies)
+    with pytest.raises(InputError, match=r"a worker that reads data died \(DataLoader worker .*no checkpoint yet"):
+        run(parse_recipe(values_of(corpus, tmp_path / "run", dataloader_num_workers=1)))
+
+
+def test_a_rank_that_dies_ends_the_other_with_the_cause(corpus, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    values = values_of(corpus, tmp_path / "run", max_steps=100_000, ddp_backend="gloo", ddp_timeout=30)
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    logs = [tmp_path / "rank-0", tmp_path / "rank-1"]
+    ranks = [in_child(values, log, RANK=str(i), LOCAL_RANK=str(i), **common) for i, log in enumerate(logs)]
+    wait_for(ranks[1][1], "stepping", 12)
+    os.killpg(ranks[1][0], signal.SIGKILL)
+    os.waitpid(ranks[1][0], 0)
+    end_of(ranks[0][0], seconds=60)
+    told = logs[0].read_text()
+    assert "InputError: another process of this run ended or does not answer" in told
+    assert "checkpoint-10" in told

@@ -1,0 +1,238 @@
+"""Input that was broken at random: a config builds a model that works or is refused before a weight is made, and so with files.
+
+`make fuzz` gives each test 10,000 examples; the suite a few dozens, always the same ones.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from benchmarks.tiny import recipe_values
+from huggingface_hub.errors import StrictDataclassError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import hf_gpt
+from hf_gpt.arguments import load_recipe
+from hf_gpt.data import split_rows, text_hash, tokenize
+from hf_gpt.errors import InputError
+from hf_gpt.inference import load_model
+from hf_gpt.records import read_record
+from hf_gpt.tokenizer import train_tokenizer
+
+
+EXAMPLES = int(os.environ.get("HF_GPT_FUZZ_EXAMPLES", "0"))
+
+
+def fuzzed(few):
+    return settings(
+        max_examples=EXAMPLES or few,
+        deadline=None,
+        derandomize=not EXAMPLES,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- configs
+
+SMALL = st.integers(min_value=-1, max_value=9)
+FIELDS = {
+    "vocab_size": st.sampled_from([0, 1, 2, 17, 64]),
+    "hidden_size": st.sampled_from([0, 1, 4, 8, 12, 16, 30]),
+    "num_hidden_layers": st.integers(0, 3),
+    "num_attention_heads": st.integers(-1, 5),
+    "num_key_value_heads": st.none() | st.integers(-1, 5),
+    "head_dim": st.none() | SMALL,
+    "intermediate_size": st.none() | st.integers(-1, 20),
+    "max_position_embeddings": st.integers(0, 40),
+    "norm_position": st.sampled_from(["pre", "post", "middle"]),
+    "norm_type": st.sampled_from(["layernorm", "rmsnorm", "batchnorm"]),
+    "position_embedding_type": st.sampled_from(["learned", "rope", "alibi"]),
+    "mlp_type": st.sampled_from(["mlp", "glu", ""]),
+    "hidden_act": st.sampled_from(["gelu_new", "silu", "relu", "no such act"]),
+    "qk_norm": st.booleans(),
+    "use_bias": st.booleans(),
+    "is_causal": st.just(True),
+    "tie_word_embeddings": st.booleans(),
+    "residual_init": st.sampled_from(["none", "depth_scaled", "zero", "one"]),
+    "layer_types": st.none() | st.lists(st.sampled_from(["full_attention", "sliding_attention", "other"]), max_size=3),
+    "sliding_window": st.none() | st.integers(-1, 8),
+    "resid_dropout": st.sampled_from([0.0, 0.1, 1.0, -0.5, float("nan")]),
+    "attention_dropout": st.sampled_from([0.0, 0.1, 1]),
+    "norm_eps": st.sampled_from([1e-5, 0.0, -1.0, float("nan"), float("inf")]),
+    "initializer_range": st.sampled_from([0.02, 0, -1, float("nan")]),
+    "rope_parameters": st.none()
+    | st.sampled_from(
+        [
+            {"rope_type": "default", "rope_theta": 1e4},
+            {"rope_type": "nothing", "rope_theta": 1e4},
+            {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+        ]
+    ),
+}
+REASONABLE = {
+    "vocab_size": 64,
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 32,
+}
+
+
+@st.composite
+def configs(draw):
+    """Reasonable values, some of which are replaced: with all at random, hardly any would be valid."""
+    names = draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=8, unique=True))
+    return {**REASONABLE, **{name: draw(FIELDS[name]) for name in names}}
+
+
+@fuzzed(60)
+@given(values=configs())
+def test_a_config_works_or_is_refused_before_a_weight_is_made(values):
+    try:
+        config = hf_gpt.GPTConfig(**values)
+    except (ValueError, StrictDataclassError) as error:
+        message = str(error.__cause__ or error)
+        assert any(name in message for name in FIELDS), message
+        return
+    torch.manual_seed(0)
+    model = hf_gpt.GPTForCausalLM(config)
+    ids = torch.randint(config.vocab_size, (2, min(6, config.max_position_embeddings)))
+    loss = model(input_ids=ids, labels=ids).loss
+    # The only position of a row has no next token to predict.
+    if ids.shape[1] > 1:
+        assert torch.isfinite(loss)
+        loss.backward()
+        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+    model.eval()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        again = hf_gpt.GPTForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, again(input_ids=ids).logits)
+    if ids.shape[1] < config.max_position_embeddings:
+        new = again.generate(ids[:, :-1] if ids.shape[1] > 1 else ids, max_new_tokens=1, do_sample=False, pad_token_id=0)
+        assert int(new.max()) < config.vocab_size
+
+
+# --------------------------------------------------------------------------------------------------------- recipes
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+)
+RECIPE = recipe_values(Path("corpus.jsonl"), Path("runs/fuzz"))
+
+
+@pytest.fixture(autouse=True)
+def no_weights(request, monkeypatch):
+    if "recipe" in request.node.name:
+        monkeypatch.setattr(nn.Module, "__init__", lambda *a, **k: pytest.fail("a weight was made"))
+
+
+@fuzzed(60)
+@given(key=st.sampled_from([*RECIPE, "on_nan", "task", "seed", "save_strategy", "bf16"]) | st.text(max_size=10), value=VALUES)
+def test_a_recipe_with_a_value_of_any_kind_is_read_or_refused(key, value):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(yaml.safe_dump({**RECIPE, key: value}), encoding="utf-8")
+        with contextlib.suppress(InputError):
+            load_recipe(str(path))
+
+
+@fuzzed(60)
+@given(place=st.integers(0, 2000), cut=st.integers(0, 12), put=st.binary(max_size=8))
+def test_a_recipe_whose_bytes_are_broken_is_read_or_refused(place, cut, put):
+    content = yaml.safe_dump(RECIPE).encode()
+    place %= len(content)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_bytes(content[:place] + put + content[place + cut :])
+        with contextlib.suppress(InputError):
+            load_recipe(str(path))
+
+
+# ------------------------------------------------------------------------------------------------------------ text
+
+ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(iter([["some words to learn from", "and 漢字 🙂"]]), 300, 64)
+
+
+@fuzzed(60)
+@given(text=ANY_TEXT)
+def test_any_text_comes_back_from_its_tokens(text, tokenizer):
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    assert all(0 <= token < len(tokenizer) for token in ids)
+    if "<|" not in text:
+        assert tokenizer.decode(ids) == text
+
+
+@fuzzed(20)
+@given(text=st.text(max_size=30))
+def test_any_text_has_a_hash_and_so_a_split(text):
+    """Lone surrogates, too, as a JSON file may hold them."""
+    assert 0 <= text_hash(text) < 2**63
+
+
+def test_a_line_of_megabytes_and_nul(tokenizer):
+    """Ten of them in `make fuzz`, one in the suite."""
+    import datasets
+
+    rows = datasets.Dataset.from_dict(
+        {"text": ["word " * (2_000_000 if EXAMPLES else 200_000), "\0\0 nul", *(f"line {i}" for i in range(50))]}
+    )
+    splits = split_rows(rows, "text", 0.2, 0.2)
+    assert sum(len(split) for split in splits.values()) == 52
+    assert len(tokenize(splits["train"], tokenizer)) == len(splits["train"])
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    hf_gpt.GPTForCausalLM(hf_gpt.GPTConfig(**{**REASONABLE, "vocab_size": len(tokenizer)})).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@fuzzed(40)
+@given(
+    name=st.sampled_from(["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]),
+    place=st.integers(0, 4000),
+    cut=st.integers(0, 40) | st.just(10**9),
+    put=st.binary(max_size=10),
+)
+def test_a_model_whose_files_are_broken_is_loaded_or_refused(name, place, cut, put, model_folder, tmp_path_factory):
+    import shutil
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        shutil.copytree(model_folder, folder)
+        content = (folder / name).read_bytes()
+        place %= len(content)
+        (folder / name).write_bytes(content[:place] + put + content[place + cut :])
+        with contextlib.suppress(InputError):
+            load_model(str(folder))
+
+
+@fuzzed(40)
+@given(content=st.binary(max_size=40) | VALUES.map(lambda value: json.dumps(value).encode()))
+def test_a_record_of_any_bytes_is_read_or_refused(content):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "record.json").write_bytes(content)
+        with contextlib.suppress(InputError):
+            assert isinstance(read_record(Path(folder)), dict)

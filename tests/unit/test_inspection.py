@@ -1,0 +1,118 @@
+"""What a page or a notebook reads off a model is what the model computes."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from tests.conftest import randomize, tiny_config
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from hf_gpt import inspection
+from hf_gpt.errors import InputError
+from hf_gpt.plots import attention_figure
+from hf_gpt.tokenizer import train_tokenizer
+
+
+TEXT = "This movie is a good film"
+PAIR = {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(iter([["This movie is a good film that I watched twice"]]), 300, 64)
+
+
+def build(auto, tokenizer, architecture="modern", **overrides):
+    torch.manual_seed(0)
+    return randomize(auto.from_config(tiny_config(architecture, vocab_size=len(tokenizer), pad_token_id=1, **overrides)))
+
+
+@torch.no_grad()
+def test_losses_are_those_of_the_model_and_guesses_its_distribution(architecture, tokenizer):
+    model = build(AutoModelForCausalLM, tokenizer, architecture)
+    reading = inspection.read_text(model, tokenizer, TEXT)
+    ids = tokenizer(TEXT, return_tensors="pt")["input_ids"]
+    loss = model(ids, labels=ids).loss.item()
+    assert reading.perplexity == pytest.approx(math.exp(loss), rel=1e-4)
+    assert "".join(reading.pieces) == TEXT
+    assert len(reading.guesses) == len(reading.pieces) + 1 == len(reading.losses) + 1
+    probabilities = model(ids).logits[0, -1].softmax(-1)
+    assert reading.guesses[-1][0][1] == pytest.approx(probabilities.max().item(), rel=1e-4)
+    assert reading.guesses[-1][0][0] == inspection.shown(tokenizer, int(probabilities.argmax()))
+
+
+def test_attention_maps_are_causal_probabilities_and_the_model_is_left_as_it_was(architecture, tokenizer):
+    model = build(AutoModelForCausalLM, tokenizer, architecture)
+    before = model.config._attn_implementation
+    pieces, weights = inspection.attention_maps(model, tokenizer, TEXT)
+    assert before == model.config._attn_implementation != "eager"
+    assert weights.shape == (2, 4, len(pieces), len(pieces))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+    assert weights.triu(1).abs().max() == 0
+    figure = attention_figure([*pieces[:-1], "$x_1$ 电"], weights, 1, 2, len(pieces) - 1)
+    figure.canvas.draw()
+
+
+def test_a_stream_grows_into_what_generate_writes(tokenizer):
+    model = build(AutoModelForCausalLM, tokenizer, eos_token_id=None)
+    parts = list(inspection.stream_text(model, tokenizer, "This movie", 20, 0.0, 1.0, 50, 0))
+    inputs = tokenizer("This movie", return_tensors="pt")
+    whole = model.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=20, do_sample=False)
+    assert parts[-1] == tokenizer.decode(whole[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert all(later.startswith(earlier) for earlier, later in pairwise(parts))
+
+
+def test_a_closed_stream_ends_the_generation(tokenizer, monkeypatch):
+    model = build(AutoModelForCausalLM, tokenizer, eos_token_id=None, max_position_embeddings=2048)
+    calls = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda *args, **kwargs: calls.append(1) or forward(*args, **kwargs))
+    stream = inspection.stream_text(model, tokenizer, "This movie", 2000, 1.0, 1.0, 0, 0)
+    next(stream)
+    stream.close()
+    assert len(calls) < 1000
+
+
+def test_a_generation_that_fails_says_so_and_nobody_waits(tokenizer, monkeypatch):
+    model = build(AutoModelForCausalLM, tokenizer)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model, "forward", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(inspection.stream_text(model, tokenizer, "This", 5, 0.0, 1.0, 0, 0))
+
+
+def test_classes_have_the_probabilities_of_the_text_as_tasks_encode_it(tokenizer):
+    model = build(AutoModelForSequenceClassification, tokenizer, **PAIR)
+    end = tokenizer.eos_token_id
+    ids = torch.tensor([[end, *tokenizer(TEXT)["input_ids"], end, *tokenizer("twice")["input_ids"], end]])
+    with torch.no_grad():
+        expected = model(ids).logits[0].softmax(-1).tolist()
+    assert inspection.classify(model, tokenizer, TEXT, "twice") == pytest.approx(dict(zip(("bad", "good"), expected)))
+    number = build(AutoModelForSequenceClassification, tokenizer, num_labels=1, problem_type="regression")
+    assert isinstance(inspection.classify(number, tokenizer, TEXT), float)
+
+
+def test_what_cannot_be_read_is_named(tokenizer, tmp_path):
+    model = build(AutoModelForCausalLM, tokenizer)
+    with pytest.raises(InputError, match="is empty"):
+        inspection.read_text(model, tokenizer, "")
+    with pytest.raises(InputError, match="is more than the model's max_position_embeddings=64: shorten it"):
+        inspection.read_text(model, tokenizer, TEXT * 40)
+    with pytest.raises(InputError, match=r"max_new_tokens=64 are more than the model's max_position_embeddings=64"):
+        list(inspection.stream_text(model, tokenizer, TEXT, 64, 0.0, 1.0, 0, 0))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        inspection.load(str(tmp_path))
+    build(AutoModelForTokenClassification, tokenizer).save_pretrained(tmp_path / "tagger")
+    with pytest.raises(InputError, match="is a GPTForTokenClassification: a text can be given to a language model"):
+        inspection.load(str(tmp_path / "tagger"))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "alice/base"}')
+    with pytest.raises(InputError, match="is an adapter of 'alice/base'"):
+        inspection.load(str(tmp_path / "adapter"))
+    build(AutoModelForSequenceClassification, tokenizer, **PAIR).save_pretrained(tmp_path / "judge")
+    tokenizer.save_pretrained(tmp_path / "judge")
+    assert not inspection.is_language_model(inspection.load(str(tmp_path / "judge"))[0])
