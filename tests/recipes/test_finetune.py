@@ -158,7 +158,7 @@ def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_the_figures_are_those_of_the_rows_one_by_one(grouped, base, tmp_path):
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
     rows = write_rows(tmp_path, classification)
     test = [{"text": f"{sentence(number, 2 + number % 7)} {['bad', 'good'][number % 3 == 0]}"} for number in range(50)]
@@ -170,10 +170,13 @@ def test_the_figures_are_those_of_the_rows_one_by_one(grouped, base, tmp_path):
     record = run(parse_recipe(values))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    classify = pipeline("text-classification", model=model, tokenizer=tokenizer)
     end, found = tokenizer.eos_token_id, []
     for row in test:
-        ids = torch.tensor([[end, *tokenizer(row["text"])["input_ids"], end]])
+        ids = torch.tensor([[end, *tokenizer(row["text"], add_special_tokens=False)["input_ids"], end]])
         found.append(model.config.id2label[int(model(ids).logits.argmax())] == row["label"])
+        answer, wanted = classify(row["text"])[0], model(ids).logits.softmax(-1).max().item()
+        assert answer["score"] == pytest.approx(wanted, abs=1e-5), "a pipeline gives the model what training gave it"
     assert record["test"]["accuracy"] == pytest.approx(sum(found) / len(found))
     assert len(set(found)) == 2, "a figure of all or nothing would not show a wrong order"
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import ClassLabel, Dataset
+from tokenizers.processors import TemplateProcessing
 from transformers import DataCollatorWithPadding
 
 from ..errors import InputError
@@ -24,6 +25,7 @@ class TextClassification(Task):
     best_metric: ClassVar[str] = "accuracy"
 
     def learn(self, train: Dataset) -> None:
+        self.remember_boundaries()
         feature = train.features["label"]
         self.class_label = feature if isinstance(feature, ClassLabel) else None
         first = train[0]["label"]
@@ -39,6 +41,13 @@ class TextClassification(Task):
             "id2label": dict(enumerate(self.names)),
             "label2id": {name: index for index, name in enumerate(self.names)},
         }
+
+    def remember_boundaries(self) -> None:
+        """Has the tokenizer that is saved close each text as `fitted` does: a pipeline then gives the model what training gave it."""
+        end = str(self.tokenizer.eos_token)
+        self.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{end} $A {end}", pair=f"{end} $A {end} $B {end}", special_tokens=[(end, self.boundary())]
+        )
 
     def labels(self, rows: Dataset) -> list[str]:
         if self.class_label is not None:
