@@ -349,7 +349,8 @@ def print_plan(name: str, planned: dict, device: str) -> None:
             f"GiB of one device of {planned['device']['memory'] / 2**30:.0f}, {kept}: {given['rows']} x {given['length']:,} tokens, "
             f"{given['optimizer']} ({planned['memory_source']})"
         )
-        table = Table(title=title, title_justify="left")
+        console.print(title, highlight=False, soft_wrap=True)
+        table = Table()
         table.add_column("")
         for row in rows:
             table.add_column(row["strategy"], justify="right")
