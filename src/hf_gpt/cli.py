@@ -386,23 +386,25 @@ def print_plan(name: str, planned: dict, device: str) -> None:
     )
     lines.append("cost: give --price" if times["cost"] is None else f"cost: {times['cost']:,.2f} [extrapolated]")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    table = Table(
-        title=f"GiB of one device at {given['rows']} x {given['length']:,} tokens, {given['optimizer']}, of "
-        f"{planned['device']['memory'] / 2**30:.0f} [{planned['memory_source']}]".replace("[", "\\[")
-    )
-    rows = planned["strategies"]
-    table.add_column("")
-    for row in rows:
-        kept = "inputs of blocks kept" if row["checkpointing"] else "all kept"
-        table.add_column(f"{row['strategy']}, {kept}", justify="right")
-    for part in rows[0]["memory"]:
-        table.add_row(part, *(f"{row['memory'][part] / 2**30:,.3g}" for row in rows))
-    table.add_row("total", *(f"{row['total'] / 2**30:,.4g}" for row in rows))
-    table.add_row("fits", *("yes" if row["fits"] else "no" for row in rows))
-    table.add_row("largest batch", *(f"{row['largest_batch']:,}" for row in rows))
-    if rows[0]["communication_seconds"] is not None:
-        table.add_row("communication, s a step", *(f"{row['communication_seconds']:.2g}" for row in rows))
-    console.print(table)
+    for checkpointing, kept in ((False, "all activations kept"), (True, "checkpointing, inputs of blocks kept")):
+        rows = [row for row in planned["strategies"] if row["checkpointing"] == checkpointing]
+        title = (
+            f"GiB of one device of {planned['device']['memory'] / 2**30:.0f}, {kept}: {given['rows']} x {given['length']:,} tokens, "
+            f"{given['optimizer']} ({planned['memory_source']})"
+        )
+        console.print(title, highlight=False, soft_wrap=True)
+        table = Table()
+        table.add_column("")
+        for row in rows:
+            table.add_column(row["strategy"], justify="right")
+        for part in rows[0]["memory"]:
+            table.add_row(part, *(f"{row['memory'][part] / 2**30:,.3g}" for row in rows))
+        table.add_row("total", *(f"{row['total'] / 2**30:,.4g}" for row in rows))
+        table.add_row("fits", *("yes" if row["fits"] else "no" for row in rows))
+        table.add_row("largest batch", *(f"{row['largest_batch']:,}" for row in rows))
+        if rows[0]["communication_seconds"] is not None:
+            table.add_row("communication, s a step", *(f"{row['communication_seconds']:.2g}" for row in rows))
+        console.print(table)
     console.print(
         f"A plan fills 0.9 of a device. Whole logits would take {planned['whole_logits'] / 2**30:.3g} GiB. A step computes for "
         f"{times['compute_seconds_a_step']:.3g} s; communication is at the rate between devices of a node, and slower between nodes.",

@@ -221,10 +221,11 @@ def plot_plan(planned: dict[str, Any], path: Path) -> None:
     memory = planned["device"]["memory"] / 2**30
     axis.axhline(memory, color="black", linestyle="--", linewidth=1)
     axis.annotate(f"the device: {memory:.0f} GiB", (0.01, memory), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
-    if max(below) > 20 * memory:
-        # What fits would be too low to be seen beside what does not.
-        axis.set_yscale("log")
-        axis.set_ylim(bottom=min(below) / 10)
+    # What does not fit is cut off: beside it, what fits would be too low to be seen.
+    top = min(2.5 * memory, 1.1 * max(*below, memory))
+    axis.set_ylim(0, top)
+    for place, total in enumerate(below):
+        axis.annotate(f"{total:,.3g}", (place, min(total, 0.97 * top)), ha="center", va="bottom", fontsize=8)
     axis.set_ylabel("GiB of one device")
     axis.tick_params(axis="x", labelsize=7)
     axis.legend(fontsize=8)
@@ -245,7 +246,7 @@ def plot_scaling(record: dict[str, Any], path: Path) -> None:
     axis.plot(compute, [point["loss"] for point in points], "o", color="#1f4e79", label="trained here")
     steps = [compute[0] * (10 * compute[-1] / compute[0]) ** (i / 60) for i in range(61)]
     curve = [fit["floor"] + fit["scale"] * (step / fit["unit"]) ** -fit["exponent"] for step in steps]
-    inside = sum(step <= compute[-1] for step in steps)
+    inside = sum(step <= compute[-1] for step in steps) + 1
     axis.plot(steps[:inside], curve[:inside], color="#2e7d32", label="fit")
     axis.plot(steps[inside - 1 :], curve[inside - 1 :], color="#2e7d32", linestyle=":", label="extrapolated")
     for point in points:

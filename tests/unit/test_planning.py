@@ -100,12 +100,12 @@ def test_nanochat_is_counted_as_it_counts_itself():
 
 
 def test_llm_c_takes_the_time_it_says():
-    """GPT-2 124M, 10 billion tokens, 8 x A100 at up to 60 % MFU: about 90 minutes."""
+    """GPT-2 124M, 10 billion tokens, 8 x A100 at up to 60 % MFU: about 90 minutes, on a node of 14 dollars an hour."""
     planned = planning.plan(
         hf_gpt.preset("gpt2"), Workload(1024), planning.find_device("a100"), 8, tokens=10e9, mfu=0.6, price=14 / 8
     )
     assert planned["time"]["hours"] * 60 == pytest.approx(90, rel=0.1)
-    assert planned["time"]["cost"] == pytest.approx(20, rel=0.1)
+    assert planned["time"]["cost"] == pytest.approx(14 * 1.5, rel=0.1)
 
 
 def test_compute_optimal_tokens_are_those_of_the_table():
@@ -170,7 +170,7 @@ def test_a_plan_is_printed_and_drawn(tmp_path):
         assert figure in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu"]).stdout
-    assert "7,115,520 parameters" in printed or "parameters" in printed
+    assert "7,146,240 parameters" in printed
     assert "measured" in printed
 
 
