@@ -211,6 +211,11 @@ def save_model(trainer: Trainer) -> None:
         (Path(trainer.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
+def save_tokenizer(trainer: Trainer, folder: str | Path) -> None:
+    if trainer.processing_class is not None:
+        trainer.processing_class.save_pretrained(folder)
+
+
 def save_gathered(trainer: Trainer, model: PreTrainedModel | PeftModel) -> None:
     """What `Trainer.save_model` writes, from a model that FSDP has split and given a class of its own.
 
@@ -221,9 +226,9 @@ def save_gathered(trainer: Trainer, model: PreTrainedModel | PeftModel) -> None:
     state = trainer.accelerator.get_state_dict(trainer.model)
     if not trainer.is_world_process_zero():
         return
-    saved = model
+    saved: Any = model
     if isinstance(model, PreTrainedModel):
-        plain = next(base for base in type(model).__mro__ if not issubclass(base, FSDPModule))
+        plain: Any = next(base for base in type(model).__mro__ if not issubclass(base, FSDPModule))
         with torch.device("meta"):
             saved = plain(model.config)
         saved.generation_config = model.generation_config
@@ -231,7 +236,7 @@ def save_gathered(trainer: Trainer, model: PreTrainedModel | PeftModel) -> None:
         state = {name: tensor for name, tensor in state.items() if name not in saved.all_tied_weights_keys}
     folder = trainer.args.output_dir or "."
     saved.save_pretrained(folder, state_dict=state)
-    trainer.processing_class.save_pretrained(folder)
+    save_tokenizer(trainer, folder)
 
 
 def save_joined(trainer: Trainer, model: PreTrainedModel) -> None:
@@ -244,7 +249,7 @@ def save_joined(trainer: Trainer, model: PreTrainedModel) -> None:
     trainer.save_model(str(parts), _internal_call=True)
     if trainer.is_world_process_zero():
         type(model).from_pretrained(parts).save_pretrained(folder)
-        trainer.processing_class.save_pretrained(folder)
+        save_tokenizer(trainer, folder)
         shutil.rmtree(parts)
 
 

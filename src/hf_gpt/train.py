@@ -297,9 +297,10 @@ class StreamTrainer(Trainer):
     """`Trainer` for a stream that shares itself out: accelerate would have one process read and tokenise for all."""
 
     def get_train_dataloader(self) -> StreamLoader:
-        arguments = self.args
+        arguments, stream = self.args, self.train_dataset
+        assert isinstance(stream, PackedStream)
         return StreamLoader(
-            self.train_dataset,
+            stream,
             batch_size=self._train_batch_size,
             collate_fn=collate_stream,
             # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it goes on.
