@@ -306,6 +306,12 @@ def save_model(trainer: GuardedTrainer) -> None:
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
+def save_tokenizer(trainer: GuardedTrainer, folder: Path) -> None:
+    tokenizer: Any = trainer.processing_class
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
 def save_gathered(trainer: GuardedTrainer, model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """What `Trainer.save_model` writes, from a model that FSDP has split and given a class of its own.
 
@@ -325,8 +331,7 @@ def save_gathered(trainer: GuardedTrainer, model: PreTrainedModel | PeftModel, f
         # Gathered, a tied matrix is two tensors, and would be written as two.
         state = {name: tensor for name, tensor in state.items() if name not in saved.all_tied_weights_keys}
     saved.save_pretrained(folder, state_dict=state)
-    tokenizer: Any = trainer.processing_class
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(trainer, folder)
 
 
 def save_joined(trainer: GuardedTrainer, model: PreTrainedModel, folder: Path) -> None:
@@ -338,8 +343,7 @@ def save_joined(trainer: GuardedTrainer, model: PreTrainedModel, folder: Path) -
     trainer.save_model(str(parts), _internal_call=True)
     if trainer.is_world_process_zero():
         type(model).from_pretrained(parts).save_pretrained(folder)
-        tokenizer: Any = trainer.processing_class
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(trainer, folder)
         shutil.rmtree(parts)
 
 

@@ -309,9 +309,10 @@ class StreamTrainer(GuardedTrainer):
     train_dataset: PackedStream
 
     def get_train_dataloader(self) -> StreamLoader:
-        arguments = self.args
+        arguments, stream = self.args, self.train_dataset
+        assert isinstance(stream, PackedStream)
         return StreamLoader(
-            self.train_dataset,
+            stream,
             batch_size=self._train_batch_size,
             collate_fn=collate_stream,
             # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it goes on.

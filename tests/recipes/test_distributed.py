@@ -3,9 +3,8 @@
 import json
 
 import pytest
-import yaml
 from benchmarks import distributed
-from benchmarks.distributed import VARIANTS, Variant, beyond, command, differences, execute, recipe_values, run_variant
+from benchmarks.distributed import VARIANTS, beyond, differences, recipe_values, run_variant
 from tests.conftest import ROOT
 
 from hf_gpt.arguments import parse_recipe
@@ -47,14 +46,6 @@ def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
     assert any(folder.glob("checkpoint-*/pytorch_model_fsdp_0")) == (VARIANTS[name].config == "fsdp2")
     assert record["tokens_seen"] == alone[1]["tokens_seen"]
     assert record["samples"] == alone[1]["samples"]
-
-
-def test_a_split_run_refuses_what_it_cannot_do_before_it_begins(text, tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(recipe_values(text, tmp_path / "never", STEPS, lora={"r": 4})))
-    told = execute(command(Variant("tensor-parallel", 2), recipe), code=1)
-    assert "tensor parallelism trains whole models" in told
-    assert not (tmp_path / "never").exists()
 
 
 def test_the_record_is_of_every_variant_within_its_tolerance():
