@@ -15,7 +15,7 @@ from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs
 from benchmarks.tiny import recipe_values, write_corpus
 from transformers import Trainer
 
-from hf_gpt import checkpoints, data, train
+from hf_gpt import checkpoints, data, objectives
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.errors import InputError
 from hf_gpt.train import run
@@ -312,7 +312,7 @@ def test_a_worker_that_dies(corpus, tmp_path, monkeypatch):
     def dies(rows):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(train, "collate", dies)
+    monkeypatch.setattr(objectives, "collate", dies)
     with pytest.raises(InputError, match=r"a worker that reads data died \(DataLoader worker .*no checkpoint yet"):
         run(parse_recipe(values_of(corpus, tmp_path / "run", dataloader_num_workers=1)))
 

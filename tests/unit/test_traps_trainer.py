@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from hf_gpt import runs
+from hf_gpt.guards import GuardedTrainer
 from hf_gpt.tokenizer import train_tokenizer
 
 
@@ -125,7 +126,7 @@ def test_what_a_recipe_saves_decodes_with_a_cache_although_trainer_turned_it_off
     model = AutoModelForCausalLM.from_config(config)
     # The config is not copied: what Trainer sets in it is set in the caller's own.
     assert model.config is config
-    trainer = Trainer(
+    trainer = GuardedTrainer(
         model=model, args=TrainingArguments(str(tmp_path), **ONE_STEP), train_dataset=token_rows(), processing_class=tokenizer
     )
     trainer.train()
