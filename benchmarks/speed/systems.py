@@ -9,6 +9,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, default_data_collator, set_seed
 
 from hf_gpt.arguments import load_recipe
+from hf_gpt.runs import prepare_launch
 from hf_gpt.train import LanguageData, build_model, build_trainer
 
 from .clock import Clock
@@ -144,7 +145,7 @@ def train_ours(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     set_seed(run.seed)
     model = build_model(recipe, corpus.tokenizer)
     blocks = {"train": Blocks(corpus.train), "validation": Dataset.from_dict({"input_ids": corpus.validation})}
-    trainer = build_trainer(recipe, model, corpus.tokenizer, LanguageData(blocks, {}, {}))
+    trainer = build_trainer(recipe, prepare_launch(recipe), model, corpus.tokenizer, LanguageData(blocks, {}, {}))
     trainer.add_callback(clock.callback())
     trainer.train()
     return trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
