@@ -17,6 +17,7 @@ from .packages import sha256_of
 # In each checkpoint: the SHA-256 of every other file of it. No file that is loaded has this name.
 HASHES_FILE = "sha256.json"
 # Where a checkpoint or a finished model is written before it gets its place; a push leaves out names with an underscore in front.
+DAMAGED = "damaged-"
 STAGING_FOLDER = "_writing"
 
 
@@ -76,13 +77,16 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def last_whole(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint of a run folder, and a line for each newer one, which is removed."""
+    """The newest whole checkpoint of a run folder, and a line for each newer one, which is set aside under another name: somebody may
+    know better what it is worth."""
     lines: list[str] = []
     while (name := get_last_checkpoint(str(folder))) is not None:
         if (wrong := damage(Path(name))) is None:
             return Path(name), lines
-        shutil.rmtree(name)
-        lines.append(f"{name} {wrong}, and is removed.")
+        aside = Path(name).with_name(f"{DAMAGED}{Path(name).name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        Path(name).rename(aside)
+        lines.append(f"{name} {wrong}, and is set aside as {aside.name}.")
     return None, lines
 
 

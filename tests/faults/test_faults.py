@@ -133,6 +133,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(harm, tmp_path
     assert str(newest) in lines[0]
     assert told in lines[0]
     assert not newest.exists()
+    assert (tmp_path / "damaged-checkpoint-20").exists(), "what was written is not lost"
 
 
 def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(corpus, finished, tmp_path, capsys):
