@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,17 @@ def is_equal(one: Any, other: Any) -> bool:
     return bool(equal.all()) if hasattr(equal, "all") else bool(equal)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A process that is forked has no other threads, and waits for them forever if it counts on some."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def kill_runs(kills: int, seed: int, kills_of_a_run: int = 3) -> dict[str, Any]:
     """Kills runs `kills_of_a_run` times each, lets the command end, and compares with the run that nobody disturbed.
 
@@ -179,9 +191,8 @@ def kill_runs(kills: int, seed: int, kills_of_a_run: int = 3) -> dict[str, Any]:
         SystemExit: a restarted command fails, or ends with other bits.
     """
     random_moments = random.Random(seed)
-    torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as temporary:
+    with one_thread(), tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_corpus(folder / "corpus.jsonl")
 

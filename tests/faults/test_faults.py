@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs, state_of
+from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs, one_thread, state_of
 from benchmarks.tiny import recipe_values, write_corpus
 from transformers import Trainer
 
@@ -19,6 +19,13 @@ from hf_gpt import checkpoints, data, objectives
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.errors import InputError
 from hf_gpt.train import run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks_alone():
+    """As it was afterwards: a sum over other numbers of threads has other last bits."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
