@@ -339,7 +339,7 @@ def measure(
         config={key: value for key, value in task.config.items() if key == "num_labels"},
         recipe=public_values(recipe),
         base=Path(str(recipe.model.model_name_or_path)).name,
-        base_sha256=base_hash(str(recipe.model.model_name_or_path)),
+        base_sha256=None if recipe.task.random_weights else base_hash(str(recipe.model.model_name_or_path)),
         random_weights=recipe.task.random_weights,
         adapter=adapter_kind(recipe),
         parameters=sum(parameter.numel() for parameter in parameters),
