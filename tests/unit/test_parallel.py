@@ -38,8 +38,8 @@ def test_every_entry_of_a_plan_is_a_module_and_every_matrix_of_a_block_has_an_en
     assert wanted <= covered
 
     base = dict(model.base_model.named_children())
-    assert set(model.config.base_model_pp_plan) <= set(base)
-    assert set(type(model)._pp_plan or {}) <= {*dict(model.named_children()), *model.config.base_model_pp_plan}
+    assert set(model.config.base_model_pp_plan or {}) <= set(base)
+    assert set(type(model)._pp_plan or {}) <= {*dict(model.named_children()), *(model.config.base_model_pp_plan or {})}
     classes = {type(module).__name__ for module in modules.values()}
     assert model._no_split_modules
     assert set(model._no_split_modules) <= classes

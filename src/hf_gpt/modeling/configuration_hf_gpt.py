@@ -176,6 +176,8 @@ class GPTConfig(PreTrainedConfig):
                 )
             # The base class fills in rotary defaults for every config that has the field.
             self.rope_parameters = None
+            # A later stage of a pipeline is given hidden states for embeddings, and would add the positions to them again.
+            self.base_model_pp_plan = None
         # The strict dataclass calls it too, but wraps what it raises in an exception that is not a `ValueError`.
         self.validate_architecture()
 
