@@ -67,6 +67,7 @@ engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what
 serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
 	$(BIN)/python -m pip install --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m pytest tests/meta/test_docs.py -k serving
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2

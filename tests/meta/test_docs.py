@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -65,6 +66,28 @@ def test_the_blocks_of_a_page_run(page, blocks, checks):
     names: dict = {"__name__": page}
     for block in found:
         exec(compile(block, f"docs/{page}.md", "exec"), names)
+
+
+def test_the_exports_of_serving_run(place):
+    """The first block of the page, whose two folders the commands below it serve."""
+    block = re.search(r"```bash\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[1]
+    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert [command[:2] for command in commands] == [["hf-gpt", "export"]] * 2
+    for command in commands:
+        subprocess.run([sys.executable, "-m", "hf_gpt", *command[1:]], check=True, cwd=place)
+    assert (place / "native" / "model.safetensors").is_file()
+    assert (place / "gguf" / "model.gguf").is_file()
+
+
+def test_the_onnx_block_of_serving_runs(place):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="`make serving` installs it")
+    (block,) = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    subprocess.run([sys.executable, "-c", block], check=True, cwd=place)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(place / "onnx" / "model.onnx"))
+    assert {item.name for item in session.get_inputs()} <= {"input_ids", "attention_mask"}
 
 
 def test_both_languages_show_the_same_blocks_and_commands():
