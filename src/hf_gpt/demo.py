@@ -223,7 +223,7 @@ def writing_tab(models: list[Model]) -> None:
             for index, model in enumerate(models)
         ]
     started = [
-        on([start.click, prompt.submit], partial(write, model), [prompt, *settings], output)
+        on([start.click, prompt.submit], partial(write, model), [prompt, *settings], output, api_name="write")
         for model, output in zip(models, outputs)
     ]
     stop.click(None, cancels=started)
@@ -236,7 +236,7 @@ def classifying_tab(models: list[Model]) -> None:
     with gr.Row():
         outputs = [gr.Label(label=model.name, elem_id=f"classes-{index}") for index, model in enumerate(models)]
     for model, output in zip(models, outputs):
-        on([start.click, text.submit], partial(classify, model), [text, second], output)
+        on([start.click, text.submit], partial(classify, model), [text, second], output, api_name="classify")
 
 
 def looking_tab(models: list[Model]) -> None:
@@ -249,8 +249,8 @@ def looking_tab(models: list[Model]) -> None:
         map_of = [column.layer, column.head]
         shown = [column.summary, column.guesses, column.picture]
         outputs = [column.text, column.chosen, column.pieces, *shown]
-        on([start.click, text.submit], partial(look, column.model), [text, *map_of], outputs)
-        on([column.pieces.select], clicked(column.model), [column.text, *map_of], [column.chosen, *shown])
+        on([start.click, text.submit], partial(look, column.model), [text, *map_of], outputs, api_name="look")
+        on([column.pieces.select], clicked(column.model), [column.text, *map_of], [column.chosen, *shown], api_name="choose")
         again = [column.layer.release, column.head.release, column.layer.input, column.head.input]
         on(
             again,
@@ -258,6 +258,7 @@ def looking_tab(models: list[Model]) -> None:
             [column.text, column.chosen, *map_of],
             column.picture,
             trigger_mode="always_last",
+            api_name="draw",
         )
 
 

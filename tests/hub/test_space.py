@@ -1,9 +1,13 @@
 """The page as a Space: one commit beside the model, which runs with what its requirements name and nothing else."""
 
+import json
 import re
+import socket
 import subprocess
 import sys
+import urllib.request
 
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import ROOT
@@ -68,3 +72,49 @@ print(hf_gpt.demo.__file__)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.strip().startswith(str(tmp_path))
     assert yaml.safe_load((tmp_path / "README.md").read_text().split("---")[1])["tags"] == ["hf-gpt"]
+
+
+def test_the_app_of_a_space_answers(hub, folder, told, environment, tmp_path):
+    """As the container of a Space runs it: its own files, the model by its name from the Hub, a request over HTTP."""
+    pytest.importorskip("gradio", reason="`make test-browser` installs it")
+    code, printed = told("push", folder, "--space")
+    assert code == 0, printed
+    place = tmp_path / "space"
+    for path, content in hub.files(NAME).items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_bytes(content)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A test listens on loopback only, at a port that nobody else has.
+    app = (place / "app.py").read_text().replace('"0.0.0.0"', '"127.0.0.1"').replace("7860", str(port))
+    (place / "app.py").write_text(app)
+    own = {key: value for key, value in environment.items() if key != "PYTHONPATH"}
+    with (tmp_path / "errors.txt").open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=place, env=own, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    try:
+        told_line = process.stdout.readline()
+        assert f"alice/small at http://127.0.0.1:{port}" in told_line, (tmp_path / "errors.txt").read_text()[-2000:]
+        assert "alice/small" in ask(f"http://127.0.0.1:{port}/")
+        written = write(f"http://127.0.0.1:{port}/gradio_api", ["The", 4, 0.0, 1.0, 0, 0])
+    finally:
+        process.terminate()
+        process.communicate()
+    assert written.startswith("The")
+    assert len(written) > len("The")
+
+
+def ask(address: str, content: dict | None = None) -> str:
+    data = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return answer.read().decode()
+
+
+def write(address: str, values: list) -> str:
+    """What the page's first button has written at the end; the answer is a stream of events."""
+    event = json.loads(ask(f"{address}/call/write", {"data": values}))["event_id"]
+    data = re.findall(r"^event: complete\ndata: (.*)$", ask(f"{address}/call/write/{event}"), flags=re.MULTILINE)
+    return json.loads(data[0])[0]
