@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data distributed stream quality style figure readme lock wheel clean
+.PHONY: help bench bench-long bench-smoke quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data distributed stream quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,18 @@ conformance: $(READY)  ## transformers' own model tests over every architecture 
 engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what other tools make of our models
 	$(BIN)/python -m pip install --quiet lm-eval==0.4.13 torchao==0.18.0
 	$(BIN)/python -m pytest tests/engines
+
+bench: $(READY)  ## Speed beside other ways to train, step time, memory, generation; writes benchmarks/RESULTS.md; hours on a quiet machine
+	$(BIN)/python -m benchmarks.speed
+	for question in step_time loss_memory generation startup; do $(BIN)/python -m benchmarks.$$question || exit 1; done
+	$(BIN)/python -m benchmarks.results
+
+bench-long: $(READY)  ## The first two rows of the speed table again, with an hour for the peer
+	$(BIN)/python -m benchmarks.speed --long
+	$(BIN)/python -m benchmarks.results
+
+bench-smoke: $(READY)  ## Every benchmark with next to nothing to do: that they run, not how fast
+	for question in speed step_time loss_memory generation startup; do $(BIN)/python -m benchmarks.$$question --smoke || exit 1; done
 
 serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
 	$(BIN)/python -m pip install --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'

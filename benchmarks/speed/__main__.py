@@ -1,7 +1,8 @@
 """Wall time to the same validation loss: our recipe beside what people use today.
 
 python -m benchmarks.speed              everything that has no record yet: tuning, then the timed runs, seed by seed
-python -m benchmarks.speed --smoke      the same with a few steps, into a temporary folder
+python -m benchmarks.speed --long       one seed against the first two peers with an hour each, at the learning rates found before
+python -m benchmarks.speed --smoke      everything with two steps, not compiled, into a temporary folder
 
 Each run is a process of its own. The runs of a seed follow each other, so that the machine is the same for all of them. Writes
 `benchmarks/records/speed/*.json`; `python -m benchmarks.results` makes the tables of them.
@@ -9,37 +10,37 @@ Each run is a process of its own. The runs of a seed follow each other, so that 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hf_gpt.records import code_state, make_record, write_json
 
 from .clock import Clock
 from .corpus import BLOCK, Blocks, load_corpus
+from .ratios import PEERS, ratios, read_runs, summary, wall_seconds
 from .systems import SYSTEMS, Run
 
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "benchmarks" / "records" / "speed"
+LONG_RECORDS = ROOT / "benchmarks" / "records" / "speed-long"
 CORPUS = ROOT / "runs" / "bench" / "corpus"
-PEERS = ("stock", "expert", "nanogpt")
-# How long a peer trains, and our shares of that time: each is a run of its own, with a schedule of its own.
-BUDGET_SECONDS = 720.0
+BUDGET_SECONDS, LONG_BUDGET_SECONDS = 720.0, 3600.0
 SHARES = (1 / 12, 1 / 6, 1 / 4, 1 / 3)
 TUNING_SHARE = 1 / 6
-SCORES = 20
+SCORES = 8
 
 
 def train(system: str, run: Run, name: str, folder: Path) -> None:
     """One run in this process, and its record."""
     code_state()
     corpus = load_corpus(CORPUS)
-    scored = {max(1, run.steps * part // SCORES) for part in range(SCORES // 4, SCORES + 1)} | {run.steps}
+    scored = {max(1, run.steps * part // run.scores) for part in range(1, run.scores + 1)}
     clock = Clock(Blocks(corpus.validation), scored, bf16=system != "stock")
     model = SYSTEMS[system].train(run, corpus, clock)
     content = {
@@ -65,7 +66,7 @@ def started(system: str, run: Run, name: str, folder: Path) -> dict[str, Any]:
     path = folder / f"{name}.json"
     if not path.is_file():
         print(f"{name}: {run}", flush=True)
-        values = [str(run.steps), str(run.learning_rate), str(run.seed)]
+        values = [str(run.steps), str(run.learning_rate), str(run.seed), str(run.scores)]
         subprocess.run([sys.executable, "-m", "benchmarks.speed", "--one", system, name, str(folder), *values], check=True)
     found = json.loads(path.read_text(encoding="utf-8"))
     print(f"{name}: loss {found['loss']:.3f} after {found['tokens']:,} tokens and {found['seconds']:.0f} s", flush=True)
@@ -76,46 +77,89 @@ def steps_in(seconds: float, step_seconds: float) -> int:
     return max(2, round(seconds / step_seconds))
 
 
-def measure(folder: Path, budget: float, seeds: list[int], calibration_steps: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rates, step_seconds = {}, {}
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Args:
+        folder: Where the records of the timed runs go.
+        budget: Seconds of steps of a peer's run.
+        shares: Parts of the budget that ours runs for: each is a run of its own, with a schedule of its own.
+        peers: Names of the systems that ours is timed against.
+        seeds: One run of everything for each.
+        scores: How often a run is scored, evenly over its length.
+    """
+
+    folder: Path
+    budget: float
+    shares: tuple[float, ...]
+    peers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    scores: int
+
+
+def tune(folder: Path, budget: float, calibration_steps: int, tries: int) -> dict[str, tuple[float, float]]:
+    """Seconds of a step and the best learning rate of each system, from runs of a sixth of its longest timed run."""
+    found = {}
     for system, described in SYSTEMS.items():
-        middle = described.learning_rates[1]
-        step_seconds[system] = started(system, Run(calibration_steps, middle, 0), f"calibration-{system}", folder)[
-            "median_step_seconds"
-        ]
-        # Ours is tuned over the length that it will run for, too: a quarter of the peers' time.
+        calibration = Run(calibration_steps, described.learning_rates[1], seed=100, scores=1)
+        step_seconds = started(system, calibration, f"calibration-{system}", folder)["median_step_seconds"]
         whole = budget * (SHARES[-1] if system == "ours" else 1)
-        steps = steps_in(whole * TUNING_SHARE, step_seconds[system])
+        steps = steps_in(whole * TUNING_SHARE, step_seconds)
         tried = {
-            rate: started(system, Run(steps, rate, 100), f"tuning-{system}-{rate:g}", folder)["loss"]
-            for rate in described.learning_rates
+            rate: started(system, Run(steps, rate, seed=100, scores=1), f"tuning-{system}-{rate:g}", folder)["loss"]
+            for rate in described.learning_rates[:tries]
         }
-        rates[system] = min(tried, key=tried.__getitem__)
-    for seed in seeds:
-        for share in SHARES:
-            run = Run(steps_in(budget * share, step_seconds["ours"]), rates["ours"], seed)
-            started("ours", run, f"ours-{round(1 / share)}-seed-{seed}", folder)
-        for system in PEERS:
-            run = Run(steps_in(budget, step_seconds[system]), rates[system], seed)
-            started(system, run, f"{system}-seed-{seed}", folder)
+        found[system] = step_seconds, min(tried, key=tried.__getitem__)
+    return found
+
+
+def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
+    """The timed runs; those of a seed follow each other."""
+    for seed in plan.seeds:
+        step_seconds, rate = tuned["ours"]
+        for share in plan.shares:
+            run = Run(steps_in(plan.budget * share, step_seconds), rate, seed, plan.scores)
+            started("ours", run, f"ours-{round(1 / share)}-seed-{seed}", plan.folder)
+        for system in plan.peers:
+            step_seconds, rate = tuned[system]
+            run = Run(steps_in(plan.budget, step_seconds), rate, seed, plan.scores)
+            started(system, run, f"{system}-seed-{seed}", plan.folder)
+    found = ratios(read_runs(plan.folder), wall_seconds)
+    for peer in plan.peers:
+        print(f"{peer}: {summary(found, peer)}", flush=True)
+
+
+def smoke() -> None:
+    """Everything with two steps and without compiling: what it asserts is that it runs and that ratios come out."""
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tuned = tune(folder, 0.0, 2, 1)
+        measure(Plan(folder, 0.0, SHARES[:1], PEERS, (0,), 1), tuned)
+        assert {ratio.peer for ratio in ratios(read_runs(folder), wall_seconds)} == set(PEERS)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--one", nargs=6, metavar=("SYSTEM", "NAME", "FOLDER", "STEPS", "RATE", "SEED"))
+    parser.add_argument("--one", nargs=7, metavar=("SYSTEM", "NAME", "FOLDER", "STEPS", "RATE", "SEED", "SCORES"))
     options = parser.parse_args()
     if options.one is not None:
-        system, name, folder, steps, rate, seed = options.one
-        train(system, Run(int(steps), float(rate), int(seed)), name, Path(folder))
+        system, name, folder, steps, rate, seed, scores = options.one
+        train(system, Run(int(steps), float(rate), int(seed), int(scores)), name, Path(folder))
     elif options.smoke:
-        with tempfile.TemporaryDirectory() as folder:
-            measure(Path(folder), 2.0, [0], 3)
+        smoke()
     else:
-        print(f"{torch.get_num_threads()} threads", flush=True)
-        measure(RECORDS, BUDGET_SECONDS, options.seeds, 30)
+        RECORDS.mkdir(parents=True, exist_ok=True)
+        LONG_RECORDS.mkdir(parents=True, exist_ok=True)
+        tuned = tune(RECORDS, BUDGET_SECONDS, 30, 4)
+        if options.long:
+            measure(Plan(LONG_RECORDS, LONG_BUDGET_SECONDS, SHARES, ("stock", "expert"), (0,), SCORES), tuned)
+        else:
+            measure(Plan(RECORDS, BUDGET_SECONDS, SHARES, PEERS, tuple(options.seeds), SCORES), tuned)
 
 
 if __name__ == "__main__":

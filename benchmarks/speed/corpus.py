@@ -10,12 +10,13 @@ from torch.utils.data import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_gpt.arguments import load_recipe
+from hf_gpt.runs import prepare_launch
 from hf_gpt.train import build_blocks, build_tokenizer, open_source
 
 
 BLOCK = 256
 VOCABULARY = 8192
-VALIDATION_BLOCKS = 256
+VALIDATION_BLOCKS = 128
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def load_corpus(folder: Path) -> Corpus:
         recipe = load_recipe("pretrain/speed", [f"output_dir={folder / 'run'}"])
         rows, source = open_source(recipe)
         tokenizer, texts = build_tokenizer(recipe, rows)
-        blocks = build_blocks(recipe, source, rows, texts, tokenizer).blocks
+        blocks = build_blocks(recipe, prepare_launch(recipe), source, rows, texts, tokenizer).blocks
         for file, name in zip(files, ("train", "validation")):
             tokens = np.asarray(blocks[name].with_format("numpy")["input_ids"][:], dtype=np.uint16)
             with file.with_suffix(".tmp").open("wb") as target:

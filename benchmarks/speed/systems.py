@@ -25,11 +25,13 @@ class Run:
         steps: Optimizer steps; the schedule ends with the last one.
         learning_rate: The one that is tuned.
         seed: Of the initial weights and of the order of the blocks.
+        scores: How often the model is scored, the last time after the last step.
     """
 
     steps: int
     learning_rate: float
     seed: int
+    scores: int
 
 
 Train = Callable[[Run, Corpus, Clock], nn.Module]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import faults, finetune, lineage_page, readme, serving
+from benchmarks import faults, finetune, lineage_page, readme, results, serving
 from tests.conftest import ROOT
 
 import hf_gpt
@@ -114,7 +114,11 @@ def test_commands_and_links_exist(path):
 
 @pytest.mark.parametrize("file", DOCUMENTS)
 def test_the_figures_of_readme_come_from_records(file):
-    assert (ROOT / file).read_text(encoding="utf-8") == readme.filled(file)
+    assert (ROOT / file).read_text(encoding="utf-8") == readme.filled(file) == results.filled(file)
+
+
+def test_the_results_are_what_the_records_say():
+    assert results.PAGE.read_text(encoding="utf-8") == results.page()
 
 
 @pytest.mark.parametrize(
