@@ -5,6 +5,7 @@
 """
 
 import ast
+import copy
 import inspect
 import json
 import re
@@ -121,8 +122,8 @@ def test_two_stages_of_a_pipeline_are_the_whole_model(architecture):
         assert config.base_model_pp_plan is None
         return
     whole = randomize(AutoModel.from_config(config))
-    first, second = (randomize(AutoModel.from_config(config)) for _ in range(2))
-    first, second = stage(first, True, False, [0]), stage(second, False, True, [1])
+    first = stage(copy.deepcopy(whole), True, False, [0])
+    second = stage(copy.deepcopy(whole), False, True, [1])
     ids, positions = torch.arange(2, 8)[None], torch.arange(6)[None]
     with torch.no_grad():
         expected = whole(ids, position_ids=positions, use_cache=False)[0]
