@@ -50,7 +50,7 @@ test-matrix:  ## Unit, parity and generation tests on the oldest and the newest 
 	done
 
 finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews model; writes benchmarks/records/finetune and docs/finetuning.md
-	[ -f runs/reviews/record.json ] || $(BIN)/hf-gpt train pretrain/reviews
+	for base in quickstart reviews; do [ -f runs/$$base/record.json ] || $(BIN)/hf-gpt train pretrain/$$base || exit 1; done
 	$(BIN)/python -m benchmarks.finetune
 
 lineage: $(READY)  ## From n-grams to a modern GPT, at most 90 minutes on two cores; writes benchmarks/records/lineage and docs/lineage.md

@@ -37,7 +37,8 @@ TASKS = (
 )
 NEW_WEIGHTS = ("imdb", "rotten-tomatoes", "pairs", "multiple-choice", "question-answering", "part-of-speech", "summarization")
 LORA_RANKS = (2, 8, 32)
-FEW_SHOT = {"rotten-tomatoes": (0, 4), "question-answering": (0, 1)}
+# The pretrained model that is prompted, and with how many examples.
+FEW_SHOT = {"rotten-tomatoes": ("reviews", (0, 4)), "question-answering": ("quickstart", (0, 1))}
 # The figure that a row of the table shows, and the digits it has.
 FIGURES = {
     "text-classification": ("accuracy", 3),
@@ -89,13 +90,12 @@ def score_baselines(name: str) -> None:
 
 
 def prompt(name: str) -> None:
+    base, counts = FEW_SHOT[name]
     scores = {}
-    for shots in FEW_SHOT[name]:
-        found = few_shot("runs/reviews", f"finetune/{name}", shots, limit=200)
+    for shots in counts:
+        found = few_shot(f"runs/{base}", f"finetune/{name}", shots, limit=200)
         scores[str(shots)] = {"figures": found.figures, "rows": found.rows, "shortened": found.shortened}
-    write_json(
-        RECORDS / f"{name}-few-shot.json", make_record("few-shot", recipe=f"finetune/{name}", base="reviews", scores=scores)
-    )
+    write_json(RECORDS / f"{name}-few-shot.json", make_record("few-shot", recipe=f"finetune/{name}", base=base, scores=scores))
 
 
 def read(name: str) -> dict | None:
@@ -139,14 +139,14 @@ def table() -> str:
         "",
         "By prompting alone, no weight changed:",
         "",
-        "| recipe | examples | rows | figures |",
-        "|---|---:|---:|---|",
+        "| recipe | base | examples | rows | figures |",
+        "|---|---|---:|---:|---|",
     ]
     for name in FEW_SHOT:
         record = read(f"{name}-few-shot")
         for shots, found in (record["scores"] if record else {}).items():
             figures = ", ".join(f"{key} {value:.3g}" for key, value in found["figures"].items())
-            lines.append(f"| `finetune/{name}` | {shots} | {found['rows']} | {figures} |")
+            lines.append(f"| `finetune/{name}` | `pretrain/{record['base']}` | {shots} | {found['rows']} | {figures} |")
     return "\n".join(lines)
 
 
