@@ -1,58 +1,122 @@
-"""Makes `transformers` know `model_type: "hf_gpt"`; importing `hf_gpt` runs it once."""
+"""Makes `transformers` know `model_type: "hf_gpt"` and `"hf_gpt_nnlm"`; importing `hf_gpt` runs it once.
 
-from typing import Any
+The auto classes of transformers import torch. So that importing `hf_gpt` does not, the names of our classes are entered into their
+tables when these are imported, as the names of transformers' own models stand there; the classes follow when our modules are.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 
 import transformers
-from transformers import AutoConfig
-from transformers.models.auto import modeling_auto
 from transformers.utils import is_peft_available
 
-from .modeling import modeling_hf_gpt
-from .modeling.configuration_hf_gpt import AUTO_MAP, GPTConfig
-from .modeling.configuration_nnlm_hf_gpt import NNLMConfig
-from .modeling.modeling_nnlm_hf_gpt import NNLMForCausalLM
 
-
-# transformers looks the task of a class up by its name in these dictionaries, among others to shift the labels of label
-# smoothing; registering a class with its auto class does not enter the name.
-NAMES_BY_AUTO_CLASS: dict[str, Any] = {
-    "AutoModel": modeling_auto.MODEL_MAPPING_NAMES,
-    "AutoModelForCausalLM": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    "AutoModelForMaskedLM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    "AutoModelForSequenceClassification": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-    "AutoModelForTokenClassification": modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
-    "AutoModelForQuestionAnswering": modeling_auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
-    "AutoModelForMultipleChoice": modeling_auto.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES,
+CONFIG_AUTO, MODELING_AUTO = "transformers.models.auto.configuration_auto", "transformers.models.auto.modeling_auto"
+CONFIG_NAMES = {"hf_gpt": "GPTConfig", "hf_gpt_nnlm": "NNLMConfig"}
+# transformers looks the task of a class up by its name in these tables, too, among others to shift the labels of label smoothing.
+TABLES = {
+    "AutoModel": "MODEL_MAPPING_NAMES",
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "AutoModelForMultipleChoice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
 }
-
+MODEL_NAMES = {
+    "hf_gpt": {
+        "AutoModel": "GPTModel",
+        **{name: name.replace("AutoModel", "GPT") for name in TABLES if name != "AutoModel"},
+    },
+    "hf_gpt_nnlm": {"AutoModelForCausalLM": "NNLMForCausalLM"},
+}
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+class AfterImport(MetaPathFinder):
+    """Calls something with a module as soon as it has been imported.
+
+    Args:
+        actions: What is called, by the module's full name.
+    """
+
+    def __init__(self, actions: dict[str, Callable[[ModuleType], None]]):
+        self.actions = actions
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        action = self.actions.get(fullname)
+        spec = PathFinder.find_spec(fullname, path, target) if action is not None else None
+        if action is not None and spec is not None and spec.loader is not None:
+            _run_after(spec.loader, action)
+        return spec
+
+
+def _run_after(loader: Loader, action: Callable[[ModuleType], None]) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        action(module)
+
+    # A loader serves one module; with one of another class, `inspect` and `pickle` would miss what it else knows.
+    vars(loader)["exec_module"] = exec_module
+
+
 def register() -> None:
-    """Registers the config and every model class with `transformers`' auto classes, and their code with checkpoints."""
-    AutoConfig.register(GPTConfig.model_type, GPTConfig, exist_ok=True)
-    GPTConfig.register_for_auto_class()
-    for auto_name, names in NAMES_BY_AUTO_CLASS.items():
-        model_class = getattr(modeling_hf_gpt, AUTO_MAP[auto_name].split(".")[1])
-        getattr(transformers, auto_name).register(GPTConfig, model_class, exist_ok=True)
+    """Registers configs and models, now if transformers' tables are in memory, else when they or our modules are imported."""
+    actions: dict[str, Callable[[ModuleType], None]] = {
+        CONFIG_AUTO: enter_config_names,
+        MODELING_AUTO: enter_model_names,
+        "hf_gpt.modeling.configuration_hf_gpt": partial(register_config, model_type="hf_gpt"),
+        "hf_gpt.modeling.configuration_nnlm_hf_gpt": partial(register_config, model_type="hf_gpt_nnlm"),
+        "hf_gpt.modeling.modeling_hf_gpt": partial(register_models, model_type="hf_gpt"),
+        "hf_gpt.modeling.modeling_nnlm_hf_gpt": partial(register_models, model_type="hf_gpt_nnlm"),
+    }
+    sys.meta_path.insert(0, AfterImport(actions))
+    for model_type in CONFIG_NAMES:
+        # Where transformers looks for the classes of a model type.
+        sys.modules[f"transformers.models.{model_type}"] = sys.modules["hf_gpt"]
+    if CONFIG_AUTO in sys.modules:
+        # These tables were made without our names, and take classes only.
+        import_module("hf_gpt.modeling.modeling_hf_gpt")
+        import_module("hf_gpt.modeling.modeling_nnlm_hf_gpt")
+
+
+def enter_config_names(configuration_auto: ModuleType) -> None:
+    configuration_auto.CONFIG_MAPPING_NAMES.update(CONFIG_NAMES)
+
+
+def enter_model_names(modeling_auto: ModuleType) -> None:
+    for model_type, names in MODEL_NAMES.items():
+        for auto_name, class_name in names.items():
+            getattr(modeling_auto, TABLES[auto_name])[model_type] = class_name
+
+
+def register_config(configuration: ModuleType, model_type: str) -> None:
+    """Makes the config known by its class, and its code part of a checkpoint."""
+    config_class = getattr(configuration, CONFIG_NAMES[model_type])
+    transformers.AutoConfig.register(model_type, config_class, exist_ok=True)
+    config_class.register_for_auto_class()
+
+
+def register_models(modeling: ModuleType, model_type: str) -> None:
+    """Makes every class of a modeling module known, and its code part of a checkpoint."""
+    config_class = getattr(modeling, CONFIG_NAMES[model_type])
+    for auto_name, class_name in MODEL_NAMES[model_type].items():
+        model_class = getattr(modeling, class_name)
+        getattr(transformers, auto_name).register(config_class, model_class, exist_ok=True)
         model_class.register_for_auto_class(auto_name)
-        names[GPTConfig.model_type] = model_class.__name__
         # `transformers serve` and `transformers chat` read the class off the transformers module.
-        setattr(transformers, model_class.__name__, model_class)
-    register_neural_ngrams()
+        setattr(transformers, class_name, model_class)
+    enter_model_names(import_module(MODELING_AUTO))
     if is_peft_available():
         register_lora_targets()
-
-
-def register_neural_ngrams() -> None:
-    """The neural n-gram model, with the one head that it has."""
-    AutoConfig.register(NNLMConfig.model_type, NNLMConfig, exist_ok=True)
-    NNLMConfig.register_for_auto_class()
-    transformers.AutoModelForCausalLM.register(NNLMConfig, NNLMForCausalLM, exist_ok=True)
-    NNLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
-    modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[NNLMConfig.model_type] = NNLMForCausalLM.__name__
-    setattr(transformers, NNLMForCausalLM.__name__, NNLMForCausalLM)
 
 
 def register_lora_targets() -> None:
@@ -62,7 +126,7 @@ def register_lora_targets() -> None:
     """
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
-    TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[GPTConfig.model_type] = list(LORA_TARGETS)
+    TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING["hf_gpt"] = list(LORA_TARGETS)
 
 
 __all__ = ["register"]

@@ -1,0 +1,67 @@
+"""`import hf_gpt` is light, and the auto classes know the family whatever was imported before it or is imported after it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hf_gpt.modeling.configuration_hf_gpt import AUTO_MAP
+from hf_gpt.registration import CONFIG_NAMES, MODEL_NAMES
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_neither_the_import_nor_the_help_loads_torch():
+    heavy = "print([name for name in ('torch', 'peft', 'datasets') if name in sys.modules])"
+    assert run(f"import sys, hf_gpt; {heavy}") == "[]"
+    assert run(f"import sys; from hf_gpt.cli import app; {heavy}") == "[]"
+
+
+# What a program may do before it needs a model. The second to last goes through the auto classes in the middle of an import.
+BEFORE = [
+    "import hf_gpt; from transformers import AutoModelForCausalLM, AutoConfig",
+    "from transformers import AutoModelForCausalLM; import hf_gpt; from transformers import AutoConfig",
+    "from transformers import AutoConfig; import hf_gpt; from transformers import AutoModelForCausalLM",
+    "import hf_gpt; from transformers.models.auto import modeling_auto; from transformers import AutoModelForCausalLM, AutoConfig",
+    "import hf_gpt; from transformers import LlamaForCausalLM, AutoModelForCausalLM, AutoConfig",
+    "import hf_gpt; import transformers.modeling_layers; from transformers import AutoModelForCausalLM, AutoConfig",
+    "import hf_gpt; from transformers import pipeline, Trainer, AutoModelForCausalLM, AutoConfig",
+]
+SIZES = {
+    "hf_gpt": "hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=30",
+    "hf_gpt_nnlm": "vocab_size=30, hidden_size=8",
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_model_is_made_by_its_type_alone(before):
+    for model_type, sizes in SIZES.items():
+        code = f"{before}; model = AutoModelForCausalLM.from_config(AutoConfig.for_model({model_type!r}, {sizes}))"
+        assert run(f"{code}; print(type(model).__module__, len(type(model).__mro__) > 3)").startswith("hf_gpt.modeling.")
+
+
+@pytest.mark.parametrize("module", ["hf_gpt", "hf_gpt.modeling.modeling_hf_gpt"])
+def test_what_is_saved_carries_its_code_however_the_class_was_reached(module, tmp_path):
+    code = (
+        f"from {module} import GPTForCausalLM, GPTConfig; config = GPTConfig({SIZES['hf_gpt']}); "
+        f"GPTForCausalLM(config).save_pretrained({str(tmp_path)!r})"
+    )
+    run(code)
+    assert {"modeling_hf_gpt.py", "configuration_hf_gpt.py"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_config_saved_alone_carries_its_code(tmp_path):
+    run(f"from hf_gpt.modeling.configuration_hf_gpt import GPTConfig; GPTConfig().save_pretrained({str(tmp_path)!r})")
+    assert (tmp_path / "configuration_hf_gpt.py").is_file()
+
+
+def test_the_names_are_those_of_the_config():
+    named = {auto_name: f"modeling_hf_gpt.{class_name}" for auto_name, class_name in MODEL_NAMES["hf_gpt"].items()}
+    assert {"AutoConfig": f"configuration_hf_gpt.{CONFIG_NAMES['hf_gpt']}", **named} == AUTO_MAP
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert run("import hf_gpt; print(all(getattr(hf_gpt, name) for name in hf_gpt.__all__))") == "True"
+    assert run("import hf_gpt; print(hasattr(hf_gpt, 'GPTLMHeadModel'), 'preset' in dir(hf_gpt))") == "False True"
