@@ -98,11 +98,11 @@ class Plan:
     scores: int
 
 
-def tune(folder: Path, budget: float, calibration_steps: int, tries: int) -> dict[str, tuple[float, float]]:
+def tune(folder: Path, budget: float, calibration_steps: int, tries: int | None = None) -> dict[str, tuple[float, float]]:
     """Seconds of a step and the best learning rate of each system, from runs of a sixth of its longest timed run."""
     found = {}
     for system, described in SYSTEMS.items():
-        calibration = Run(calibration_steps, described.learning_rates[1], seed=100, scores=1)
+        calibration = Run(calibration_steps, described.learning_rates[2], seed=100, scores=1)
         step_seconds = started(system, calibration, f"calibration-{system}", folder)["median_step_seconds"]
         whole = budget * (SHARES[-1] if system == "ours" else 1)
         steps = steps_in(whole * TUNING_SHARE, step_seconds)
@@ -155,7 +155,7 @@ def main() -> None:
     else:
         RECORDS.mkdir(parents=True, exist_ok=True)
         LONG_RECORDS.mkdir(parents=True, exist_ok=True)
-        tuned = tune(RECORDS, BUDGET_SECONDS, 30, 4)
+        tuned = tune(RECORDS, BUDGET_SECONDS, 30)
         if options.long:
             measure(Plan(LONG_RECORDS, LONG_BUDGET_SECONDS, SHARES, ("stock", "expert"), (0,), SCORES), tuned)
         else:

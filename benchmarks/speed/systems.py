@@ -45,7 +45,7 @@ class System:
         title: What it is called in the tables.
         setup: Its settings, for the record.
         batch: Blocks a step.
-        learning_rates: The grid, of one size for every system.
+        learning_rates: The grid; a peer has no fewer tries than ours.
         train: Trains and returns the model; the clock stops with the last step.
     """
 
@@ -169,21 +169,21 @@ SYSTEMS = {
         "`GPT2LMHeadModel` and `Trainer` as `run_clm.py` sets them up",
         "float32, not compiled, dropout 0.1, AdamW, batch 8, linear decay",
         8,
-        (5e-4, 1e-3, 2e-3, 4e-3),
+        (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
         train_stock,
     ),
     "expert": System(
         "the same, tuned: bfloat16, compiled, schedule, batch",
         "bfloat16, compiled, no dropout, AdamW with betas 0.9 and 0.95, weight decay 0.1, clipping, batch 8, warm-up and cosine",
         8,
-        (1e-3, 2e-3, 4e-3, 8e-3),
+        (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
         train_expert,
     ),
     "nanogpt": System(
         "nanoGPT's model and loop, bfloat16, compiled",
         "bfloat16, compiled, no bias or dropout, AdamW, betas 0.9 and 0.95, weight decay 0.1, clipping, batch 12, warm-up and cosine",
         12,
-        (6e-4, 1.2e-3, 2.4e-3, 4.8e-3),
+        (3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3),
         train_nanogpt_loop,
     ),
 }
