@@ -29,8 +29,8 @@ COLORS = {"ours": "#1f4e79", "stock": "#b5651d", "expert": "#c9a227", "nanogpt":
 WORDS = {
     "README.md": {
         "head": "| wall time to the same validation loss | its loss | its minutes | ours takes | with no time for compiling |",
-        "foot": "Two cores of an {processor}, {parameters:.1f}M parameters, the same reviews, {seeds}; learning rates tuned over "
-        "four values each. How, and every other figure: [benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+        "foot": "Two cores of an {processor}, {parameters:.1f}M parameters, the same reviews, {seeds}; learning rates tuned on all "
+        "sides. How, and every other figure: [benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
         "seed": "one seed",
         "seeds": "{count} seeds",
         "less": "{ratio} less",
@@ -40,7 +40,7 @@ WORDS = {
     },
     "README_zh.md": {
         "head": "| 达到相同验证损失的时间 | 对方的损失 | 对方的分钟数 | 我们所需 | 不计编译 |",
-        "foot": "{processor} 的两个核，{parameters:.1f}M 参数，同样的影评，{seeds}；各方学习率都在四个值中调过。方法与其他数字见 "
+        "foot": "{processor} 的两个核，{parameters:.1f}M 参数，同样的影评，{seeds}；各方学习率都调过。方法与其他数字见 "
         "[benchmarks/RESULTS.md](benchmarks/RESULTS.md)。",
         "seed": "一个种子",
         "seeds": "{count} 个种子",
@@ -96,8 +96,8 @@ def speed_section() -> list[str]:
         " blocks of texts that no system trained on, at the end of the run. A peer runs for twelve minutes of steps; ours for a "
         "twelfth, a sixth, a quarter and a third of that, each with a whole schedule, and the time to the peer's loss is read "
         "between two of them (on a logarithmic scale of time). The clock stands still while a model is scored. Each side's learning"
-        " rate is the best of four, tried over a sixth of its longest run with a seed of its own. Compiling is in the wall time; "
-        "the last column leaves it out on both sides.",
+        " rate is the best of those in the table below, tried over a sixth of its longest run with a seed of its own. Compiling is "
+        "in the wall time, with the compiler's cache warm from tuning; the last column leaves it out on both sides.",
         "",
         "![Validation loss against seconds](speed.png)",
         "",

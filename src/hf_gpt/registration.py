@@ -83,7 +83,8 @@ def register() -> None:
         # Where transformers looks for the classes of a model type.
         sys.modules[f"transformers.models.{model_type}"] = sys.modules["hf_gpt"]
     if CONFIG_AUTO in sys.modules:
-        # These tables were made without our names, and take classes only.
+        enter_config_names(sys.modules[CONFIG_AUTO])
+        # The tables of models were made without our names, and take classes only.
         import_module("hf_gpt.modeling.modeling_hf_gpt")
         import_module("hf_gpt.modeling.modeling_nnlm_hf_gpt")
 
@@ -99,10 +100,8 @@ def enter_model_names(modeling_auto: ModuleType) -> None:
 
 
 def register_config(configuration: ModuleType, model_type: str) -> None:
-    """Makes the config known by its class, and its code part of a checkpoint."""
-    config_class = getattr(configuration, CONFIG_NAMES[model_type])
-    transformers.AutoConfig.register(model_type, config_class, exist_ok=True)
-    config_class.register_for_auto_class()
+    """Makes the config's code part of a checkpoint."""
+    getattr(configuration, CONFIG_NAMES[model_type]).register_for_auto_class()
 
 
 def register_models(modeling: ModuleType, model_type: str) -> None:
@@ -112,8 +111,10 @@ def register_models(modeling: ModuleType, model_type: str) -> None:
         model_class = getattr(modeling, class_name)
         getattr(transformers, auto_name).register(config_class, model_class, exist_ok=True)
         model_class.register_for_auto_class(auto_name)
-        # `transformers serve` and `transformers chat` read the class off the transformers module.
-        setattr(transformers, class_name, model_class)
+        # `transformers serve` and `transformers chat` read the class off the transformers module, which transformers makes anew
+        # when its code for processors is imported: who imported it before that has the first one.
+        for module in (transformers, sys.modules["transformers"]):
+            setattr(module, class_name, model_class)
     enter_model_names(import_module(MODELING_AUTO))
     if is_peft_available():
         register_lora_targets()
