@@ -88,16 +88,19 @@ def speed_section() -> list[str]:
     if not runs:
         return []
     wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
+    cold = (read("speed/calibration-ours") or runs[0])["compile_seconds"]
     lines = [
         "## Wall time to the same loss",
         "",
-        f"`python -m benchmarks.speed`: {len(runs)} timed runs, one after the other on a machine that did nothing else, the seed's "
-        "runs of all systems in turn. Film reviews, 7.5M tokens to train on, vocabulary 8,192, context 256; the loss is that of 128"
-        " blocks of texts that no system trained on, at the end of the run. A peer runs for twelve minutes of steps; ours for a "
-        "twelfth, a sixth, a quarter and a third of that, each with a whole schedule, and the time to the peer's loss is read "
-        "between two of them (on a logarithmic scale of time). The clock stands still while a model is scored. Each side's learning"
-        " rate is the best of those in the table below, tried over a sixth of its longest run with a seed of its own. Compiling is "
-        "in the wall time, with the compiler's cache warm from tuning; the last column leaves it out on both sides.",
+        f"`python -m benchmarks.speed`: {len(runs)} timed runs, one after the other, the runs of a seed in turn. Film reviews, 7.5M "
+        "tokens to train on, vocabulary 8,192, context 256; the loss is that of 128 blocks of texts that no system trained on, at the "
+        "end of the run. A peer runs for twelve minutes of steps as calibrated; ours for a twelfth, a sixth, a quarter and a third of "
+        "that, each with a whole schedule. The time to the peer's loss is read between two of them, on a logarithmic scale of time; ≥ "
+        "says that the shortest was there already. The clock stands still while a model is scored.",
+        "",
+        "Each side's learning rate is the best of those in the table below, tried over a sixth of its longest run with a seed of its "
+        "own; our other rates are scaled with it. Compiling is in the wall time, with the compiler's cache warm from tuning; in the "
+        f"first run of all it took ours {cold:.0f} s. The last column leaves it out on both sides.",
         "",
         "![Validation loss against seconds](speed.png)",
         "",
@@ -132,15 +135,17 @@ def speed_section() -> list[str]:
 def draw_speed() -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for run in read_runs(RECORDS / "speed"):
+    runs = read_runs(RECORDS / "speed")
+    for run in runs:
         seconds, losses = zip(*((row["seconds"], row["loss"]) for row in run["history"]))
         axes.plot(seconds, losses, color=COLORS[run["system"]], linewidth=1, marker="o", markersize=2.5)
         axes.plot(seconds[-1], losses[-1], "o", color=COLORS[run["system"]], markersize=6)
     for system, color in COLORS.items():
-        axes.plot([], [], color=color, label=TITLES[system].replace("`", ""))
+        if any(run["system"] == system for run in runs):
+            axes.plot([], [], color=color, label=TITLES[system].replace("`", ""))
     axes.set(xscale="log", xlabel="seconds of training, compiling included", ylabel="validation loss, nats a token")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     temporary = PICTURE.with_suffix(".tmp.png")
     figure.savefig(temporary, dpi=130)
     temporary.replace(PICTURE)
