@@ -65,3 +65,8 @@ def test_the_names_are_those_of_the_config():
 def test_every_public_name_is_there_and_no_other():
     assert run("import hf_gpt; print(all(getattr(hf_gpt, name) for name in hf_gpt.__all__))") == "True"
     assert run("import hf_gpt; print(hasattr(hf_gpt, 'GPTLMHeadModel'), 'preset' in dir(hf_gpt))") == "False True"
+
+
+def test_a_config_reached_directly_leads_to_its_model():
+    code = "from hf_gpt.modeling.configuration_hf_gpt import GPTConfig; from transformers import AutoModel; "
+    assert run(f"{code}print(type(AutoModel.from_config(GPTConfig({SIZES['hf_gpt']}))).__name__)") == "GPTModel"
