@@ -63,8 +63,15 @@ def peak_memory() -> dict[str, int]:
     return peak
 
 
+# As git's pathspecs.
+WRITTEN_BY_RUNS = (":(top,exclude)benchmarks/records", ":(top,exclude)docs")
+
+
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that `folder` lies in and whether it has uncommitted changes; `None` outside of one."""
+    """Commit of the checkout that `folder` lies in and whether it has uncommitted changes; `None` outside of one.
+
+    Records and the pages made of them do not count: a series of runs writes both between its first run and its last.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -74,7 +81,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return result.stdout.strip() if result.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    return None if commit is None else {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
+    return None if commit is None else {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", ":/", *WRITTEN_BY_RUNS))}
 
 
 @cache
