@@ -12,6 +12,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from transformers import AutoModelForCausalLM
 from hf_gpt import export_checkpoint
 from hf_gpt.inspection import load
 from hf_gpt.records import folder_hash, make_record, write_json
+from hf_gpt.tasks.chat_template import add_chat_template
 
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +34,8 @@ PAGE = ROOT / "docs" / "serving.md"
 START, END = "<!-- table: start -->", "<!-- table: end -->"
 PROMPT = "This movie is one of the best films I have ever seen"
 NEW_TOKENS = 24
+# What the command `transformers` runs, without hf_gpt in the process.
+ALONE = "from transformers.cli.transformers import main; main()"
 # `transformers serve` looks a class up on its own module, where importing hf_gpt puts ours; it has no plugins.
 OWN_SERVE = "import hf_gpt; from transformers.cli.transformers import main; main()"
 
@@ -99,19 +104,26 @@ def llama_cpp(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def serve(command: list[str], reference: Reference, served: Path) -> dict[str, Any]:
-    """Starts an OpenAI-compatible server and asks it for a greedy continuation."""
+@contextmanager
+def server(command: list[str], served: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """An OpenAI-compatible server at a free port of loopback, while it is needed: its address and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = [*command, "serve", str(served), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     process = subprocess.Popen(arguments)
     try:
-        asked = {"model": str(served), "prompt": PROMPT, "max_tokens": NEW_TOKENS, "temperature": 0.0}
-        text = ask(f"http://127.0.0.1:{port}/v1/completions", asked, process)["choices"][0]["text"]
+        yield f"http://127.0.0.1:{port}", process
     finally:
         process.terminate()
         process.wait()
+
+
+def serve(command: list[str], reference: Reference, served: Path) -> dict[str, Any]:
+    """Starts a server and asks it for a greedy continuation."""
+    with server(command, served) as (address, process):
+        asked = {"model": str(served), "prompt": PROMPT, "max_tokens": NEW_TOKENS, "temperature": 0.0}
+        text = ask(f"{address}/v1/completions", asked, process)["choices"][0]["text"]
     return {"version": metadata.version("transformers"), "greedy_text_equal": text.strip() == reference.text.strip()}
 
 
@@ -132,9 +144,42 @@ def ask(address: str, content: dict[str, Any], process: subprocess.Popen) -> dic
 
 
 def served_export(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
-    # What the command `transformers` runs, without hf_gpt in the process.
-    alone = "from transformers.cli.transformers import main; main()"
-    return serve([sys.executable, "-c", alone], reference, folder / "native")
+    return serve([sys.executable, "-c", ALONE], reference, folder / "native")
+
+
+def chat(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
+    """`transformers chat` against `transformers serve` of an export with a chat template; what the words are worth is not asked."""
+    model, tokenizer = load(str(run))
+    add_chat_template(tokenizer)
+    model.resize_token_embeddings(len(tokenizer))
+    tokenizer.save_pretrained(folder / "template")
+    served = folder / "chat"
+    export_checkpoint(model, served, tokenizer=folder / "template")
+    messages = [{"role": "user", "content": PROMPT}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)[
+        "input_ids"
+    ]
+    with torch.inference_mode():
+        written = model.generate(ids, max_new_tokens=NEW_TOKENS, do_sample=False)
+    text = tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+    with server([sys.executable, "-c", ALONE], served) as (address, process):
+        # The first answer tells that the server is up.
+        ask(f"{address}/v1/chat/completions", {"model": str(served), "messages": messages, "max_tokens": 1}, process)
+        command = [
+            sys.executable,
+            "-c",
+            ALONE,
+            "chat",
+            str(served),
+            address,
+            f"max_new_tokens={NEW_TOKENS}",
+            "do_sample=False",
+        ]
+        typed = f"{PROMPT}\n!exit\n"
+        shown = subprocess.run(command, input=typed, capture_output=True, text=True, check=True, cwd=folder).stdout
+    # The terminal breaks lines where it likes.
+    equal = "".join(text.split()) in "".join(shown.split())
+    return {"version": metadata.version("transformers"), "greedy_text_equal": equal}
 
 
 def served_own(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
@@ -146,6 +191,7 @@ ENGINES = {
     "transformers, its own class": ("`AutoModelForCausalLM.from_pretrained('native')`", native_transformers),
     "`transformers serve`, an export": ("`transformers serve native`", served_export),
     "`transformers serve`, our own folder": (f'`python -c "{OWN_SERVE}" serve runs/quickstart`', served_own),
+    "`transformers chat`": ("`transformers chat native http://localhost:8000`, to a server that is up", chat),
     "llama.cpp (`llama-cpp-python`)": ("`llama-cli -m gguf/model.gguf -p 'This movie is'`", llama_cpp),
     "onnxruntime": ("see [ONNX](#onnx)", onnx_runtime),
 }
