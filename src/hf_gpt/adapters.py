@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
@@ -65,21 +66,29 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
     """A trained adapter, to be trained further.
 
     Raises:
-        InputError: no adapter there, or one that was made for another base.
+        InputError: no adapter there, files of it that cannot be read, or one that was made for another base.
     """
     path = Path(folder) / "adapter_config.json"
     if not path.is_file():
         raise InputError(f"adapter={folder!r} has no adapter_config.json: give the folder of a run with lora.")
-    trained_on = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"adapter={folder!r}: its adapter_config.json is not JSON ({error}): copy it again.") from error
+    trained_on = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(trained_on, str):
+        raise InputError(f"adapter={folder!r}: its adapter_config.json names no base_model_name_or_path: copy it again.")
     if Path(trained_on).name != Path(base).name:
         raise InputError(
             f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."
         )
     try:
         return PeftModel.from_pretrained(model, folder, is_trainable=True)
-    except (RuntimeError, ValueError) as error:
+    except SafetensorError as error:
+        raise InputError(f"adapter={folder!r}: its weights cannot be read ({error}): copy them again.") from error
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
-            f"adapter={folder!r} does not fit model_name_or_path={base!r}: {str(error).splitlines()[-1]}"
+            f"adapter={folder!r} does not fit model_name_or_path={base!r}: {(str(error).splitlines() or [type(error).__name__])[-1]}"
         ) from error
 
 

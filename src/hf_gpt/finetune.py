@@ -19,7 +19,7 @@ from . import data as text_data
 from .arguments import Recipe, public_values
 from .cards import write_card
 from .errors import InputError, did_you_mean
-from .guards import SKIPPED, GuardedTrainer
+from .guards import GuardedTrainer, skipped_steps
 from .modeling.configuration_hf_gpt import GPTConfig
 from .parallel import check_model
 from .plots import plot_task
@@ -348,7 +348,7 @@ def measure(
         data={**data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
-        skipped_steps=sum(SKIPPED in row for row in trainer.state.log_history),
+        skipped_steps=skipped_steps(trainer.state.log_history),
         epochs=trainer.state.epoch,
         training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,

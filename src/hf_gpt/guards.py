@@ -5,15 +5,19 @@ import pickle
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate.data_loader import DataLoaderAdapter
+from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch.distributed import DistError
 from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
@@ -40,18 +44,42 @@ def batch_hash(inputs: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def skipped_steps(history: list[dict[str, Any]]) -> int:
+    """How many steps were left out: in one of them, more than one batch may have been at fault."""
+    return len({row["step"] for row in history if SKIPPED in row})
+
+
 class GuardedTrainer(Trainer):
     """The stock trainer; or, named before another trainer among the bases of a class, that one.
 
+    Several processes agree once in each step of the optimizer: on a batch that one of them must not learn from, and on an end that one
+    of them was told of. None goes on alone to a place where it would wait for the others.
+
     Attributes:
         on_nan: What happens when a loss is not a number: `stop`, or `skip` the step and count it in the log.
+        is_told_to_stop: Whether this process was; set from outside.
+        has_to_stop: Whether any process was, as of the last step.
     """
 
     on_nan: Literal["stop", "skip"] = "stop"
+    is_told_to_stop = False
+    has_to_stop = False
     _staging: Path | None = None
     _batch: dict[str, Any] = {}
-    _is_spoilt = False
     _finite_loss: torch.Tensor | None = None
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
+        self._spoilt: list[tuple[str, float]] = []
+
+    # -------------------------------------------------------------------------------------------------- the loaders
+
+    def get_train_dataloader(self) -> DataLoader:
+        return outlive_sigterm(super().get_train_dataloader())
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        return outlive_sigterm(super().get_eval_dataloader(eval_dataset))
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
@@ -111,49 +139,63 @@ class GuardedTrainer(Trainer):
                 self.state.best_model_checkpoint = str(best)
 
     def check_weights(self) -> None:
-        """Raises `InputError` when a weight is not finite: such a model is never saved as a good one."""
+        """Raises `InputError` in every process when a weight of one is not finite: such a model is never saved as a good one."""
         model: Any = self.model
-        for name, parameter in model.named_parameters():
-            own = parameter.to_local() if isinstance(parameter, DTensor) else parameter
-            if parameter.requires_grad and not torch.isfinite(own).all():
-                raise InputError(f"step {self.state.global_step}: weight {name} is not finite. {self._mend()}")
+        names = [
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+            and not torch.isfinite(parameter.to_local() if isinstance(parameter, DTensor) else parameter).all()
+        ]
+        if self._any([bool(names)])[0]:
+            # A process may have another part of the matrices, all of it finite.
+            first = gather_object(names)[0]
+            raise InputError(f"step {self.state.global_step}: weight {first} is not finite. {self._mend()}")
 
     # --------------------------------------------------------------------------------------------------- the loss
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """The step, whose loss is looked at once, as `Trainer` does by default to hide what is not finite from the log."""
+        """The step, whose loss is looked at once, as `Trainer` does by default to hide what is not finite from the log.
+
+        Raises:
+            InputError: in every process, when the loss of one is not finite and `on_nan` is `stop`.
+        """
         self._batch = inputs
         loss = super().training_step(model, inputs, num_items_in_batch)
         if torch.isfinite(loss):
             self._finite_loss = loss.detach()
-        elif self.on_nan == "stop":
-            raise InputError(f"{self._place()} the loss is {loss.item()}. {self._mend()}")
         else:
-            self._is_spoilt = True
-            self._count_skipped(loss.item())
+            self._spoilt.append((batch_hash(inputs), loss.item()))
             loss = torch.zeros_like(loss) if self._finite_loss is None else self._finite_loss
-        if self.accelerator.sync_gradients and self._is_spoilt_anywhere():
-            self._is_spoilt = False
-            if self.accelerator.scaler is None:
-                # Without gradients no optimizer touches a weight or its state; a scaler leaves the step out by itself.
-                model.zero_grad(set_to_none=True)
+        if self.accelerator.sync_gradients:
+            is_spoilt, self.has_to_stop = self._any([bool(self._spoilt), self.is_told_to_stop])
+            if is_spoilt:
+                self._leave_out(gather_object(self._spoilt))
+                self._spoilt = []
+                if self.accelerator.scaler is None:
+                    # Without gradients no optimizer touches a weight or its state; a scaler leaves the step out by itself.
+                    model.zero_grad(set_to_none=True)
         return loss
 
-    def _is_spoilt_anywhere(self) -> bool:
-        if self.on_nan == "stop" or self.args.world_size == 1:
-            return self._is_spoilt
-        told = torch.tensor(float(self._is_spoilt), device=self.args.device)
-        return bool(self.accelerator.reduce(told, reduction="sum").item())
+    def _any(self, flags: list[bool]) -> list[bool]:
+        """Of each flag, whether it is set in any process."""
+        if self.args.world_size == 1:
+            return flags
+        told = torch.tensor(flags, dtype=torch.float32, device=self.args.device)
+        return [value > 0 for value in self.accelerator.reduce(told, reduction="sum").tolist()]
 
-    def _count_skipped(self, loss: float) -> None:
-        row: dict[str, Any] = {
-            "step": self.state.global_step + 1,
-            SKIPPED: batch_hash(self._batch),
-            "reason": f"the loss was {loss}",
-        }
-        self.state.log_history.append(row)
-        count = sum(SKIPPED in entry for entry in self.state.log_history)
-        print(f"{self._place()} the loss is {loss}: the step is skipped, number {count} of this run.", flush=True)
+    def _leave_out(self, spoilt: list[tuple[str, float]]) -> None:
+        step = self.state.global_step + 1
+        digest, loss = spoilt[0]
+        place = f"step {step}, batch of SHA-256 {digest}: the loss is {loss}"
+        if self.on_nan == "stop":
+            raise InputError(f"{place}. {self._mend()}")
+        for other, value in spoilt:
+            row: dict[str, Any] = {"step": step, SKIPPED: other, "reason": f"the loss was {value}"}
+            self.state.log_history.append(row)
+        count = skipped_steps(self.state.log_history)
+        if self.is_world_process_zero():
+            print(f"{place}: the step is skipped, number {count} of this run.", flush=True)
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
         for name in ("loss", "eval_loss"):
@@ -191,12 +233,16 @@ class StopsInTime(TrainerCallback):
     """On SIGTERM, as a scheduler sends it before it takes a machine away, the run writes a checkpoint after the step and ends.
 
     transformers' own `enable_jit_checkpoint` waits three seconds first and saves before the step that it is in has changed the
-    weights, when the random numbers of that step are drawn already: what goes on from there is another run. A second SIGTERM ends the
-    process at once. Several processes agree where `Trainer` waits for the devices anyway, with a row of the log.
+    weights, when the random numbers of that step are drawn already: what goes on from there is another run.
+
+    A second SIGTERM changes nothing: a launcher passes on the one that its whole group has got already.
+
+    Args:
+        trainer: What is told to stop, and knows when all its processes agree.
     """
 
-    def __init__(self) -> None:
-        self.was_told = False
+    def __init__(self, trainer: GuardedTrainer) -> None:
+        self.trainer = trainer
         self.has_stopped = False
         self.before: Any = None
 
@@ -205,23 +251,30 @@ class StopsInTime(TrainerCallback):
             self.before = signal.signal(signal.SIGTERM, self._told)
 
     def _told(self, number: int, frame: Any) -> None:
-        self.was_told = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.trainer.is_told_to_stop = True
 
     def on_step_end(self, args, state, control, **kwargs):
-        is_time = self.was_told
-        if args.world_size > 1:
-            if not control.should_log:
-                return
-            told = torch.tensor(float(self.was_told), device=args.device)
-            torch.distributed.all_reduce(told)
-            is_time = bool(told.item())
+        # A single process need not wait for the step after the one in which it was told.
+        is_time = self.trainer.has_to_stop or (args.world_size == 1 and self.trainer.is_told_to_stop)
         if is_time and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = self.has_stopped = True
 
     def on_train_end(self, args, state, control, **kwargs):
         if self.before is not None:
             signal.signal(signal.SIGTERM, self.before)
+
+
+def outlive_sigterm(loader: DataLoader) -> DataLoader:
+    """The loader, whose workers end with their process and not by a SIGTERM to its group, which would take the run's last step."""
+    base: Any = loader.base_dataloader if isinstance(loader, DataLoaderAdapter) else loader
+    base.worker_init_fn = partial(_ignore_sigterm, base.worker_init_fn)
+    return loader
+
+
+def _ignore_sigterm(prepare: Callable[[int], None] | None, worker: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if prepare is not None:
+        prepare(worker)
 
 
 # ------------------------------------------------------------------------------------------------- causes by name
@@ -268,4 +321,4 @@ def lost_process(error: BaseException, folder: Path) -> str:
     )
 
 
-__all__ = ["SKIPPED", "GuardedTrainer", "StopsInTime", "batch_hash", "named_causes"]
+__all__ = ["GuardedTrainer", "StopsInTime", "batch_hash", "named_causes", "outlive_sigterm", "skipped_steps"]

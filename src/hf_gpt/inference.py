@@ -25,7 +25,7 @@ def load_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     tokenizer = load_tokenizer(name)
     try:
         model = AutoModelForCausalLM.from_pretrained(name)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
     if getattr(model.config, "is_causal", True) is False:
         raise InputError(

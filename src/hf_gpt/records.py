@@ -81,7 +81,11 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return result.stdout.strip() if result.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    return None if commit is None else {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", ":/", *WRITTEN_BY_RUNS))}
+    return (
+        None
+        if commit is None
+        else {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", ":/", *WRITTEN_BY_RUNS))}
+    )
 
 
 @cache

@@ -120,12 +120,22 @@ def check_same_data(folder: Path, data: dict[str, Any]) -> None:
     before = json.loads(path.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(data))
     if before != now:
-        files = {file["name"]: file["sha256"] for file in before.get("files", [])}
-        changed = [file["name"] for file in now.get("files", []) if files.get(file["name"]) != file["sha256"]]
+        changed = sorted(name for name, digest in _files(now) - _files(before))
         what = f"{changed[0]} is not the file that it was" if changed else f"it was {before}, and is {now}"
         raise InputError(
             f"dataset: the data have changed since the run in {folder} began: {what}. Put it back, or start anew elsewhere."
         )
+
+
+def _files(described: Any) -> set[tuple[str, str]]:
+    """Name and SHA-256 of each file in a description of data: its own, its held-out splits', its mixture's."""
+    if isinstance(described, list):
+        return {file for part in described for file in _files(part)}
+    if not isinstance(described, dict):
+        return set()
+    if "sha256" in described and "name" in described:
+        return {(described["name"], described["sha256"])}
+    return {file for part in described.values() for file in _files(part)}
 
 
 def wait_for_all(recipe: Recipe) -> None:
@@ -161,7 +171,7 @@ def prepare_launch(recipe: Recipe) -> Launch:
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; newer ones that are cut off or damaged are named and removed."""
+    """The newest checkpoint that is whole; newer ones that are cut off or damaged are named and set aside."""
     checkpoint, lines = last_whole(folder)
     for line in lines:
         notice(line)
@@ -262,7 +272,7 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         InputError: with the cause, where the run was ended from outside or has diverged.
         SystemExit: on SIGTERM, after a checkpoint was written.
     """
-    stop = StopsInTime()
+    stop = StopsInTime(trainer)
     trainer.add_callback(stop)
     trainer.on_nan = recipe.run.on_nan
     with named_causes(recipe.output_dir):

@@ -123,6 +123,37 @@ def local_files(source: TextSource) -> list[Path]:
     return found
 
 
+@dataclass(frozen=True)
+class FileState:
+    """What tells that a file was written to or replaced, without reading it."""
+
+    size: int
+    modified_ns: int
+    inode: int
+
+
+def file_states(source: TextSource) -> dict[Path, FileState]:
+    """The state of each local file that a source reads, the parts of a mixture included."""
+    if source.mixture:
+        return {path: state for part, _ in source.mixture for path, state in file_states(part).items()}
+    return {path: _file_state(path) for path in (local_files(source) if source.path in FILE_FORMATS else [])}
+
+
+def check_unchanged(states: dict[Path, FileState]) -> None:
+    """Raises `InputError` for a file that is not as it was, and `FileNotFoundError` for one that is gone."""
+    for path, state in states.items():
+        if _file_state(path) != state:
+            raise InputError(
+                f"dataset: {path} has changed while the run reads it. Put it back as it was and give the same command again, or start "
+                "anew elsewhere."
+            )
+
+
+def _file_state(path: Path) -> FileState:
+    found = path.stat()
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
 def check_utf8(path: Path) -> None:
     """Raises `InputError` with the offset of the first byte that is not UTF-8, or if the file is empty."""
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -261,6 +292,9 @@ def fingerprint(source: TextSource, rows) -> dict[str, Any]:
         described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
     else:
         described |= {"name": source.name, "revision": source.revision}
+    for name, held_out in (("validation", source.validation), ("test", source.test)):
+        if held_out is not None:
+            described[name] = fingerprint(text_source(held_out), None)
     if isinstance(rows, Dataset):
         described["rows"] = len(rows)
     return described

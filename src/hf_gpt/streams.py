@@ -4,6 +4,7 @@ Each data loader worker of each process is a reader with its own share of the te
 each batch carries them, so that whoever has used a batch knows how to get the next one.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import PreTrainedTokenizerBase
 
 from .errors import InputError
+from .sources import FileState, check_unchanged
 
 
 # Texts that are put into another order at a time: more mix better, and are what is read again when a run goes on.
@@ -23,6 +25,8 @@ WINDOW_TEXTS = 4096
 # Texts that are tokenised at a time, the most whose tokens are in memory.
 TOKENIZER_TEXTS = 256
 STATE = "stream_state"
+# Asking for thousands of files takes longer than a batch where they lie on another machine.
+CHECK_SECONDS = 1.0
 
 
 class PackedStream(IterableDataset):
@@ -54,6 +58,8 @@ class PackedStream(IterableDataset):
         self.process, self.processes = process, processes
         self.states: dict[int, dict[str, Any]] = {}
         self.first_worker = 0
+        # What `sources.file_states` said when the run began.
+        self.files: dict[Path, FileState] = {}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         info = get_worker_info()
@@ -108,12 +114,20 @@ def collate_stream(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class StreamLoader(DataLoader):
-    """A data loader of a `PackedStream` that knows what it has given out."""
+    """A data loader of a `PackedStream` that knows what it has given out.
+
+    Raises:
+        InputError: when it is read, a file that has changed since the run began: what was trained on can no longer be told.
+    """
 
     dataset: PackedStream
 
     def __iter__(self):
+        checked = 0.0
         for batch in super().__iter__():
+            if time.monotonic() > checked + CHECK_SECONDS:
+                check_unchanged(self.dataset.files)
+                checked = time.monotonic()
             state = batch.pop(STATE)
             self.dataset.states[state["worker"]] = state
             self.dataset.first_worker = (state["worker"] + 1) % state["workers"]

@@ -5,7 +5,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from .baselines import NgramModel
 from .cards import write_card
 from .errors import InputError, did_you_mean
 from .evaluation import LanguageModelScore, score
-from .guards import SKIPPED, GuardedTrainer
+from .guards import GuardedTrainer, outlive_sigterm, skipped_steps
 from .modeling.configuration_hf_gpt import GPTConfig
 from .objectives import OBJECTIVES, Objective, check_objective, write_samples
 from .parallel import Launch, check_model, split_matrices
@@ -50,7 +50,7 @@ from .runs import (
     wait_for_all,
     with_adapter,
 )
-from .sources import TextSource, fingerprint, load_rows, text_source
+from .sources import TextSource, file_states, fingerprint, load_rows, text_source
 from .streams import PackedStream, StreamLoader, collate_stream, load_state, save_state
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
 
@@ -182,6 +182,7 @@ def build_blocks(
         if isinstance(split, IterableDataset):
             process, processes = launch.reader(recipe.training.process_index)
             blocks[name] = PackedStream(split, tokenizer, recipe.data.block_size, recipe.training.seed, process, processes)
+            blocks[name].files = file_states(source)
             continue
         documents = text_data.tokenize(split, tokenizer, workers(recipe, len(split)))
         tokens, size = text_data.token_count(documents), text_data.byte_count(split)
@@ -311,7 +312,7 @@ class StreamTrainer(GuardedTrainer):
     def get_train_dataloader(self) -> StreamLoader:
         arguments, stream = self.args, self.train_dataset
         assert isinstance(stream, PackedStream)
-        return StreamLoader(
+        loader = StreamLoader(
             stream,
             batch_size=self._train_batch_size,
             collate_fn=collate_stream,
@@ -321,6 +322,7 @@ class StreamTrainer(GuardedTrainer):
             prefetch_factor=arguments.dataloader_prefetch_factor,
             pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
         )
+        return cast(StreamLoader, outlive_sigterm(loader))
 
     def write_more(self, folder: Path) -> None:
         save_state(self.train_dataset, folder)
@@ -383,7 +385,7 @@ def measure(
         data=language_data.description,
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
-        skipped_steps=sum(SKIPPED in row for row in trainer.state.log_history),
+        skipped_steps=skipped_steps(trainer.state.log_history),
         tokens_seen=last["tokens"],
         training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -87,14 +88,26 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits():
     assert len(kill_runs(kills=2, seed=3, kills_of_a_run=2)["kills"]) >= 1
 
 
-def test_sigterm_saves_and_ends_and_the_run_goes_on_to_the_same_bits(corpus, finished, tmp_path):
-    values, log = values_of(corpus, tmp_path / "run", save_steps=1000, max_steps=STEPS), tmp_path / "log"
-    child, phase = in_child(values, log)
-    wait_for(phase, "stepping", 5)
+def once(child):
     os.kill(child, signal.SIGTERM)
+
+
+def to_the_group_and_again(child):
+    """As a scheduler and a launcher do, which each pass it on: the workers that read data get it too."""
+    os.killpg(child, signal.SIGTERM)
+    time.sleep(0.01)
+    os.killpg(child, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("tell", "workers"), [(once, 0), (to_the_group_and_again, 1)])
+def test_sigterm_saves_and_ends_and_the_run_goes_on_to_the_same_bits(tell, workers, corpus, finished, tmp_path):
+    values = values_of(corpus, tmp_path / "run", save_steps=1000, dataloader_num_workers=workers)
+    child, phase = in_child(values, tmp_path / "log")
+    wait_for(phase, "stepping", 5)
+    tell(child)
     end_of(child)
-    assert "Stopped by SIGTERM after step" in log.read_text()
-    assert "SystemExit: 143" in log.read_text()
+    assert "Stopped by SIGTERM after step" in (tmp_path / "log").read_text()
+    assert "SystemExit: 143" in (tmp_path / "log").read_text()
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
     assert checkpoints.damage(saved) is None
     assert 5 <= int(saved.name.split("-")[1]) < STEPS
@@ -325,14 +338,39 @@ def test_a_worker_that_dies(corpus, tmp_path, monkeypatch):
         run(parse_recipe(values_of(corpus, tmp_path / "run", dataloader_num_workers=1)))
 
 
-def test_a_rank_that_dies_ends_the_other_with_the_cause(corpus, tmp_path):
+def test_a_stream_whose_file_changes(corpus, finished, tmp_path, monkeypatch):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_bytes(corpus.read_bytes())
+    dataset = {"path": "json", "files": str(mine), "text_column": "body", "streaming": True}
+    values = values_of(mine, tmp_path / "run", dataset=dataset, tokenizer=str(finished))
+    training_step = Trainer.training_step
+
+    def step(self, *arguments, **named):
+        if self.state.global_step == 3:
+            mine.write_bytes(corpus.read_bytes() + b"\n")
+        return training_step(self, *arguments, **named)
+
+    monkeypatch.setattr(Trainer, "training_step", step)
+    with pytest.raises(InputError, match=r"mine\.jsonl has changed while the run reads it"):
+        run(parse_recipe({**values, "max_steps": 100_000, "save_steps": 100_000, "logging_steps": 100_000}))
+
+
+# --------------------------------------------------------------------------------------------------- several processes
+
+
+def two_ranks(values, tmp_path, before=lambda: None):
+    """A run of two processes, each with its log."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    values = values_of(corpus, tmp_path / "run", max_steps=100_000, ddp_backend="gloo", ddp_timeout=30)
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     logs = [tmp_path / "rank-0", tmp_path / "rank-1"]
-    ranks = [in_child(values, log, RANK=str(i), LOCAL_RANK=str(i), **common) for i, log in enumerate(logs)]
+    values = {**values, "ddp_backend": "gloo", "ddp_timeout": 30}
+    return [in_child(values, log, before, RANK=str(i), LOCAL_RANK=str(i), **common) for i, log in enumerate(logs)], logs
+
+
+def test_a_rank_that_dies_ends_the_other_with_the_cause(corpus, tmp_path):
+    ranks, logs = two_ranks(values_of(corpus, tmp_path / "run", max_steps=100_000), tmp_path)
     wait_for(ranks[1][1], "stepping", 12)
     os.killpg(ranks[1][0], signal.SIGKILL)
     os.waitpid(ranks[1][0], 0)
@@ -340,3 +378,41 @@ def test_a_rank_that_dies_ends_the_other_with_the_cause(corpus, tmp_path):
     told = logs[0].read_text()
     assert "InputError: another process of this run ended or does not answer" in told
     assert "checkpoint-10" in told
+
+
+def test_sigterm_to_one_rank_ends_both_after_the_same_step(corpus, tmp_path):
+    """Long before the next row of the log: a launcher kills after half a minute."""
+    long = {"max_steps": 100_000, "save_steps": 100_000, "logging_steps": 100_000}
+    ranks, logs = two_ranks(values_of(corpus, tmp_path / "run", **long), tmp_path)
+    wait_for(ranks[1][1], "stepping", 5)
+    os.kill(ranks[1][0], signal.SIGTERM)
+    for child, _ in ranks:
+        end_of(child, seconds=30)
+    (saved,) = (tmp_path / "run").glob("checkpoint-*")
+    assert checkpoints.damage(saved) is None
+    step = saved.name.split("-")[1]
+    assert all(f"Stopped by SIGTERM after step {step}" in log.read_text() for log in logs)
+
+
+def spoil_of_rank(rank):
+    def before():
+        if os.environ["RANK"] == str(rank):
+            spoil(pytest.MonkeyPatch(), 13, float("nan"))
+
+    return before
+
+
+def test_a_loss_that_is_no_number_in_one_rank_stops_both_and_may_be_skipped(corpus, tmp_path):
+    values = values_of(corpus, tmp_path / "run", max_steps=20)
+    ranks, logs = two_ranks(values, tmp_path, spoil_of_rank(1))
+    for child, _ in ranks:
+        end_of(child, seconds=60)
+    told = [re.findall(r"InputError: step 13, batch of SHA-256 ([0-9a-f]{64}): the loss is nan", log.read_text()) for log in logs]
+    assert told[0] == told[1]
+    assert len(told[0]) == 1
+    ranks, logs = two_ranks({**values, "on_nan": "skip"}, tmp_path, spoil_of_rank(1))
+    for child, _ in ranks:
+        end_of(child, seconds=60)
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert (record["steps"], record["skipped_steps"]) == (20, 1)
+    assert f"step 13, batch of SHA-256 {told[0][0]}: the loss is nan: the step is skipped" in logs[0].read_text()

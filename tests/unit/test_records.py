@@ -7,7 +7,8 @@ from hf_gpt.records import git_state
 
 def test_what_runs_write_does_not_make_the_code_of_the_next_run_dirty(tmp_path):
     def git(*arguments: str) -> None:
-        subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True, capture_output=True)
+        names = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", tmp_path, *names, *arguments], check=True, capture_output=True)
 
     for name in ("src/model.py", "docs/page.md", "benchmarks/records/old.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
