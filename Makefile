@@ -84,11 +84,13 @@ serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
 	$(BIN)/python -m benchmarks.smollm2
 
-faults: $(READY)  ## kill -9 at 30 random moments; writes benchmarks/records/faults.json and docs/reliability.md
+faults: $(READY)  ## kill -9 at 30 random moments, then every other fault; writes benchmarks/records and docs/reliability.md
+	$(BIN)/python -m benchmarks.fault_cases faults
 	$(BIN)/python -m benchmarks.faults
 
-fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are broken at random; takes long
-	HF_GPT_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/faults/test_fuzz.py --timeout 0
+fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are broken at random; writes benchmarks/records/fuzz.json
+	$(BIN)/python -m benchmarks.fault_cases fuzz
+	$(BIN)/python -m benchmarks.faults --table
 
 soak: $(READY)  ## An hour of training and 10,000 calls of generate; writes benchmarks/records/soak.json and docs/soak.png
 	$(BIN)/python -m benchmarks.soak

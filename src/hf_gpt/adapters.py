@@ -1,6 +1,5 @@
 """Adapters by `peft`: low-rank updates of a frozen model (Hu et al. 2021), on a base in 4 bits too (Dettmers et al. 2023)."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
 from .errors import InputError, did_you_mean
+from .inspection import adapter_base
 
 
 # peft knows these four kinds of head; the others keep their own new weights by name.
@@ -68,16 +68,9 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
     Raises:
         InputError: no adapter there, files of it that cannot be read, or one that was made for another base.
     """
-    path = Path(folder) / "adapter_config.json"
-    if not path.is_file():
+    trained_on = adapter_base(folder)
+    if trained_on is None:
         raise InputError(f"adapter={folder!r} has no adapter_config.json: give the folder of a run with lora.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"adapter={folder!r}: its adapter_config.json is not JSON ({error}): copy it again.") from error
-    trained_on = config.get("base_model_name_or_path") if isinstance(config, dict) else None
-    if not isinstance(trained_on, str):
-        raise InputError(f"adapter={folder!r}: its adapter_config.json names no base_model_name_or_path: copy it again.")
     if Path(trained_on).name != Path(base).name:
         raise InputError(
             f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."

@@ -60,14 +60,32 @@ class Reading:
         return math.exp(sum(known) / len(known)) if known else None
 
 
+def adapter_base(folder: str) -> str | None:
+    """What an adapter's config says that it was trained on; `None` where there is no adapter.
+
+    Raises:
+        InputError: the config cannot be read.
+    """
+    path = Path(folder) / "adapter_config.json"
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}): copy it again.") from error
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(base, str):
+        raise InputError(f"{path} names no base_model_name_or_path: copy it again.")
+    return base
+
+
 def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     """A language model or a classifier, as its config says, with its tokenizer.
 
     Raises:
         InputError: there is none by that name, or it has another head.
     """
-    if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
-        base = json.loads((Path(name) / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not (Path(name) / "config.json").is_file() and (base := adapter_base(name)) is not None:
         raise InputError(
             f"model={name!r} is an adapter of {base!r}: load it with peft, merge it (`merge_and_unload()`) and save the whole."
         )
@@ -84,7 +102,7 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
         model = heads[0].from_pretrained(name)
     except InputError:
         raise
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
     return model.eval(), tokenizer
 

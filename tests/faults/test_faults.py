@@ -316,6 +316,21 @@ def test_data_that_change_or_vanish_between_two_parts_of_a_run(corpus, tmp_path,
     assert run(parse_recipe(values))["steps"] == 20
 
 
+def test_a_held_out_file_that_changes_is_named(corpus, tmp_path):
+    from hf_gpt.runs import DATA_FILE, check_same_data
+    from hf_gpt.sources import fingerprint, text_source
+
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_text('{"body": "a"}\n')
+    part = {"path": "json", "files": str(held_out), "text_column": "body"}
+    source = text_source({**part, "files": str(corpus), "test": part})
+    (tmp_path / DATA_FILE).write_text(json.dumps(fingerprint(source, None)))
+    check_same_data(tmp_path, fingerprint(source, None))
+    held_out.write_text('{"body": "b"}\n')
+    with pytest.raises(InputError, match=r"held-out\.jsonl is not the file that it was"):
+        check_same_data(tmp_path, fingerprint(source, None))
+
+
 def test_a_stream_whose_file_vanishes(corpus, finished, tmp_path, monkeypatch):
     mine = tmp_path / "mine.jsonl"
     mine.write_bytes(corpus.read_bytes())
@@ -407,7 +422,9 @@ def test_a_loss_that_is_no_number_in_one_rank_stops_both_and_may_be_skipped(corp
     ranks, logs = two_ranks(values, tmp_path, spoil_of_rank(1))
     for child, _ in ranks:
         end_of(child, seconds=60)
-    told = [re.findall(r"InputError: step 13, batch of SHA-256 ([0-9a-f]{64}): the loss is nan", log.read_text()) for log in logs]
+    told = [
+        re.findall(r"InputError: step 13, batch of SHA-256 ([0-9a-f]{64}): the loss is nan", log.read_text()) for log in logs
+    ]
     assert told[0] == told[1]
     assert len(told[0]) == 1
     ranks, logs = two_ranks({**values, "on_nan": "skip"}, tmp_path, spoil_of_rank(1))

@@ -1,12 +1,15 @@
 """Input that was broken at random: a config builds a model that works or is refused before a weight is made, and so with files.
 
-`make fuzz` gives each test 10,000 examples; the suite a few dozens, always the same ones.
+`make fuzz` makes 10,000 configs and a thousand of each other kind, from the seed in its record; the suite a few dozens, always the
+same ones.
 """
 
 import contextlib
 import json
 import os
+import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,25 +22,47 @@ from hypothesis import strategies as st
 from torch import nn
 
 import hf_gpt
+from hf_gpt.adapters import add_adapter, load_adapter, lora_config
 from hf_gpt.arguments import load_recipe
 from hf_gpt.data import split_rows, text_hash, tokenize
 from hf_gpt.errors import InputError
 from hf_gpt.inference import load_model
 from hf_gpt.records import read_record
+from hf_gpt.sources import load_rows, text_source
 from hf_gpt.tokenizer import train_tokenizer
 
 
-EXAMPLES = int(os.environ.get("HF_GPT_FUZZ_EXAMPLES", "0"))
+IS_LONG = "HF_GPT_FUZZ_LONG" in os.environ
 
 
-def fuzzed(few):
+def fuzzed(few, many=1000):
     return settings(
-        max_examples=EXAMPLES or few,
+        max_examples=many if IS_LONG else few,
         deadline=None,
-        derandomize=not EXAMPLES,
+        derandomize=not IS_LONG,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
+
+
+@pytest.fixture
+def outcomes(record_property):
+    """How many examples were used and how many refused, for the record of `make fuzz`."""
+    counts = Counter()
+    yield counts
+    assert counts["used"]
+    for name, count in counts.items():
+        record_property(name, count)
+
+
+@contextlib.contextmanager
+def used_or_refused(outcomes):
+    try:
+        yield
+    except InputError:
+        outcomes["refused"] += 1
+    else:
+        outcomes["used"] += 1
 
 
 # --------------------------------------------------------------------------------------------------------- configs
@@ -94,15 +119,17 @@ def configs(draw):
     return {**REASONABLE, **{name: draw(FIELDS[name]) for name in names}}
 
 
-@fuzzed(60)
+@fuzzed(60, 10_000)
 @given(values=configs())
-def test_a_config_works_or_is_refused_before_a_weight_is_made(values):
+def test_a_config_works_or_is_refused_before_a_weight_is_made(values, outcomes):
     try:
         config = hf_gpt.GPTConfig(**values)
     except (ValueError, StrictDataclassError) as error:
         message = str(error.__cause__ or error)
         assert any(name in message for name in FIELDS), message
+        outcomes["refused"] += 1
         return
+    outcomes["used"] += 1
     torch.manual_seed(0)
     model = hf_gpt.GPTForCausalLM(config)
     ids = torch.randint(config.vocab_size, (2, min(6, config.max_position_embeddings)))
@@ -140,23 +167,23 @@ def no_weights(request, monkeypatch):
 
 @fuzzed(60)
 @given(key=st.sampled_from([*RECIPE, "on_nan", "task", "seed", "save_strategy", "bf16"]) | st.text(max_size=10), value=VALUES)
-def test_a_recipe_with_a_value_of_any_kind_is_read_or_refused(key, value):
+def test_a_recipe_with_a_value_of_any_kind_is_read_or_refused(key, value, outcomes):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.yaml"
         path.write_text(yaml.safe_dump({**RECIPE, key: value}), encoding="utf-8")
-        with contextlib.suppress(InputError):
+        with used_or_refused(outcomes):
             load_recipe(str(path))
 
 
 @fuzzed(60)
 @given(place=st.integers(0, 2000), cut=st.integers(0, 12), put=st.binary(max_size=8))
-def test_a_recipe_whose_bytes_are_broken_is_read_or_refused(place, cut, put):
+def test_a_recipe_whose_bytes_are_broken_is_read_or_refused(place, cut, put, outcomes):
     content = yaml.safe_dump(RECIPE).encode()
     place %= len(content)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.yaml"
         path.write_bytes(content[:place] + put + content[place + cut :])
-        with contextlib.suppress(InputError):
+        with used_or_refused(outcomes):
             load_recipe(str(path))
 
 
@@ -172,7 +199,8 @@ def tokenizer():
 
 @fuzzed(60)
 @given(text=ANY_TEXT)
-def test_any_text_comes_back_from_its_tokens(text, tokenizer):
+def test_any_text_comes_back_from_its_tokens(text, tokenizer, outcomes):
+    outcomes["used"] += 1
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     assert all(0 <= token < len(tokenizer) for token in ids)
     if "<|" not in text:
@@ -181,21 +209,29 @@ def test_any_text_comes_back_from_its_tokens(text, tokenizer):
 
 @fuzzed(20)
 @given(text=st.text(max_size=30))
-def test_any_text_has_a_hash_and_so_a_split(text):
+def test_any_text_has_a_hash_and_so_a_split(text, outcomes):
     """Lone surrogates, too, as a JSON file may hold them."""
+    outcomes["used"] += 1
     assert 0 <= text_hash(text) < 2**63
 
 
-def test_a_line_of_megabytes_and_nul(tokenizer):
-    """Ten of them in `make fuzz`, one in the suite."""
-    import datasets
+def lines_of_json(path, lines):
+    path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines), encoding="utf-8")
+    return load_rows(text_source({"path": "json", "files": str(path)}))
 
-    rows = datasets.Dataset.from_dict(
-        {"text": ["word " * (2_000_000 if EXAMPLES else 200_000), "\0\0 nul", *(f"line {i}" for i in range(50))]}
-    )
-    splits = split_rows(rows, "text", 0.2, 0.2)
-    assert sum(len(split) for split in splits.values()) == 52
-    assert len(tokenize(splits["train"], tokenizer)) == len(splits["train"])
+
+def test_a_line_of_megabytes_and_nul(tokenizer, tmp_path):
+    """Ten of them in `make fuzz`, one in the suite."""
+    lines = ["word " * (2_000_000 if IS_LONG else 200_000), "\0\0 nul", *(f"line {i}" for i in range(50))]
+    splits = split_rows(lines_of_json(tmp_path / "lines.jsonl", lines), "text", 0.2, 0.2)
+    assert sum(len(split) for split in splits.values()) == len(lines)
+    for split in splits.values():
+        assert len(tokenize(split, tokenizer)) == len(split)
+
+
+def test_a_lone_surrogate_in_a_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"surrogate pair in string is invalid. in row 1"):
+        lines_of_json(tmp_path / "lines.jsonl", ["whole", "half \ud800"])
 
 
 # ----------------------------------------------------------------------------------------------------------- files
@@ -216,23 +252,47 @@ def model_folder(tmp_path_factory, tokenizer):
     cut=st.integers(0, 40) | st.just(10**9),
     put=st.binary(max_size=10),
 )
-def test_a_model_whose_files_are_broken_is_loaded_or_refused(name, place, cut, put, model_folder, tmp_path_factory):
-    import shutil
-
+def test_a_model_whose_files_are_broken_is_loaded_or_refused(name, place, cut, put, model_folder, outcomes):
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         shutil.copytree(model_folder, folder)
         content = (folder / name).read_bytes()
         place %= len(content)
         (folder / name).write_bytes(content[:place] + put + content[place + cut :])
-        with contextlib.suppress(InputError):
+        with used_or_refused(outcomes):
             load_model(str(folder))
+
+
+@pytest.fixture(scope="module")
+def adapter_folder(tmp_path_factory, model_folder):
+    folder = tmp_path_factory.mktemp("models") / "adapter"
+    config = lora_config("AutoModelForCausalLM", {"r": 2}, has_new_tokens=False, is_tied=True)
+    add_adapter(hf_gpt.GPTForCausalLM.from_pretrained(model_folder), config).save_pretrained(folder)
+    return folder
+
+
+@fuzzed(30)
+@given(
+    name=st.sampled_from(["adapter_model.safetensors", "adapter_config.json"]),
+    place=st.integers(0, 2000),
+    cut=st.integers(0, 40) | st.just(10**9),
+    put=st.binary(max_size=10),
+)
+def test_an_adapter_whose_files_are_broken_is_loaded_or_refused(name, place, cut, put, model_folder, adapter_folder, outcomes):
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "adapter"
+        shutil.copytree(adapter_folder, folder)
+        content = (folder / name).read_bytes()
+        place %= len(content)
+        (folder / name).write_bytes(content[:place] + put + content[place + cut :])
+        with used_or_refused(outcomes):
+            load_adapter(hf_gpt.GPTForCausalLM.from_pretrained(model_folder), str(folder), str(model_folder))
 
 
 @fuzzed(40)
 @given(content=st.binary(max_size=40) | VALUES.map(lambda value: json.dumps(value).encode()))
-def test_a_record_of_any_bytes_is_read_or_refused(content):
+def test_a_record_of_any_bytes_is_read_or_refused(content, outcomes):
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "record.json").write_bytes(content)
-        with contextlib.suppress(InputError):
+        with used_or_refused(outcomes):
             assert isinstance(read_record(Path(folder)), dict)

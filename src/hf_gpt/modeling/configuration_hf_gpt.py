@@ -200,12 +200,13 @@ class GPTConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value} must be at least 0 and less than 1.")
-        if self.auxiliary_lm_weight < 0:
-            raise ValueError(f"auxiliary_lm_weight={self.auxiliary_lm_weight} must not be negative.")
-        if self.norm_eps <= 0:
-            raise ValueError(f"norm_eps={self.norm_eps} must be positive.")
-        if self.initializer_range < 0:
-            raise ValueError(f"initializer_range={self.initializer_range} must not be negative.")
+        # Comparisons that a NaN fails, too.
+        for name in ("auxiliary_lm_weight", "initializer_range"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name}={value} must be at least 0, and finite.")
+        if not 0 < self.norm_eps < float("inf"):
+            raise ValueError(f"norm_eps={self.norm_eps} must be positive and finite.")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads={self.num_attention_heads} is not a multiple of "

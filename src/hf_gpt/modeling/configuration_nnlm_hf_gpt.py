@@ -46,6 +46,9 @@ class NNLMConfig(PreTrainedConfig):
         for name in ("vocab_size", "context_size", "embedding_size", "hidden_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be a whole number of at least 1.")
+        # A comparison that a NaN fails, too.
+        if not 0 <= self.initializer_range < float("inf"):
+            raise ValueError(f"initializer_range={self.initializer_range} must be at least 0, and finite.")
 
 
 __all__ = ["NNLMConfig"]
