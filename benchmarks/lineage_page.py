@@ -54,7 +54,7 @@ WORDS = {
         "labels": "labels",
         "pretrained": "pretrained",
         "random": "new weights",
-        "baseline": "TF-IDF + logistic regression",
+        "baseline": "TF-IDF of words and pairs + logistic regression",
         "all labels": "all",
         "curves": "Validation loss of each model against tokens and against time",
         "label curves": "Accuracy by number of labels, pretrained and from new weights",
@@ -87,7 +87,7 @@ WORDS = {
         "labels": "标注数",
         "pretrained": "预训练",
         "random": "随机权重",
-        "baseline": "TF-IDF + 逻辑回归",
+        "baseline": "词与词对的 TF-IDF + 逻辑回归",
         "all labels": "全部",
         "curves": "各模型的验证损失，按词元数和按时间",
         "label curves": "准确率随标注数的变化：预训练与随机权重",
@@ -229,9 +229,14 @@ def accuracies(labels: int | None, start: str) -> list[float]:
 
 
 def baseline_accuracies(labels: int | None) -> list[float]:
-    """The same of TF-IDF with logistic regression on the same labels, from the records of the pretrained runs."""
+    """The same of the stronger classical model, chosen on validation, on the same labels, from the records of the pretrained runs."""
     records = read_all([label_name(labels, "pretrained", seed) for seed in SEEDS.get(labels or 0, (0,))])
-    rows = [row for record in records.values() for row in record["baselines"] if row["name"].startswith("TF-IDF")]
+    rows = [
+        row
+        for record in records.values()
+        for row in record["baselines"]
+        if row["name"].startswith("TF-IDF with pairs of words")
+    ]
     return [row["accuracy"] for row in rows]
 
 

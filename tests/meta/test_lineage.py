@@ -69,7 +69,10 @@ def made_up(name):
         "history": [row],
         "samples": [{"prompt": "This", "text": "This is\none"}],
         "data": {"splits": {"train": 8000}},
-        "baselines": [{"name": "TF-IDF + logistic regression (C=3)", "accuracy": 0.7}],
+        "baselines": [
+            {"name": "TF-IDF + logistic regression, scikit-learn's defaults", "accuracy": 0.6},
+            {"name": "TF-IDF with pairs of words + logistic regression (C=3)", "accuracy": 0.7},
+        ],
     }
 
 
