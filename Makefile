@@ -78,6 +78,7 @@ bench-smoke: $(READY)  ## Every benchmark with next to nothing to do: that they 
 
 serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
 	$(BIN)/python -m pip install --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
+	[ -f runs/quickstart/record.json ] || $(BIN)/hf-gpt train pretrain/quickstart
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m pytest tests/meta/test_docs.py -k serving
 

@@ -1,6 +1,6 @@
 """Runs a trained model in engines that are not ours and compares their logits: benchmarks/records/serving.json, docs/serving.md.
 
-python -m benchmarks.serving [RUN]     runs/reviews by default
+python -m benchmarks.serving [RUN]     runs/quickstart by default
 python -m benchmarks.serving --table   the table alone, from the record
 """
 
@@ -175,7 +175,8 @@ def chat(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
             f"max_new_tokens={NEW_TOKENS}",
             "do_sample=False",
         ]
-        typed = f"{PROMPT}\n!exit\n"
+        # An answer that is cut off is followed by the question whether it shall go on; without it, `n` is one more message.
+        typed = f"{PROMPT}\nn\n!exit\n"
         shown = subprocess.run(command, input=typed, capture_output=True, text=True, check=True, cwd=folder).stdout
     # The terminal breaks lines where it likes.
     equal = "".join(text.split()) in "".join(shown.split())
@@ -223,7 +224,7 @@ def filled(text: str, record: dict[str, Any]) -> str:
 
 def main() -> None:
     if sys.argv[1:] != ["--table"]:
-        run = Path(sys.argv[1] if sys.argv[1:] else "runs/reviews")
+        run = Path(sys.argv[1] if sys.argv[1:] else "runs/quickstart")
         reference = Reference(run)
         with tempfile.TemporaryDirectory() as temporary:
             engines = {}

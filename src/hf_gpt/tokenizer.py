@@ -71,8 +71,11 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """
     try:
         return AutoTokenizer.from_pretrained(name_or_path)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:
+        # What tokenizers raises of a broken file has no type of its own: it is an `Exception` and nothing more.
+        if not isinstance(error, (OSError, ValueError, TypeError, KeyError)) and type(error) is not Exception:
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         kind = "folder" if Path(name_or_path).is_dir() else "name"
         raise InputError(f"tokenizer={name_or_path!r}: no tokenizer can be loaded from that {kind}: {reason}") from error
 
