@@ -4,7 +4,7 @@ python -m benchmarks.lineage [NAME ...]     the runs, all by default; one that h
 python -m benchmarks.lineage --list         their names
 python -m benchmarks.lineage --table        tables and pictures alone, from the records that are there
 
-A run that was interrupted goes on where it was. All of it is meant for two cores and less than 90 minutes.
+A run that was interrupted goes on where it was. All of it is meant for two cores and about an hour and a half.
 """
 
 import math

@@ -59,6 +59,7 @@ WORDS = {
         "curves": "Validation loss of each model against tokens and against time",
         "label curves": "Accuracy by number of labels, pretrained and from new weights",
         "threads": "Threads: {threads}; processor: {processor}; one run each, seed 0.",
+        "whole": "The {runs} runs of networks took {minutes:.0f} minutes in sum, on two cores that other work shared.",
         "none": "No record yet; `make lineage` writes it.",
     },
     "zh": {
@@ -92,6 +93,7 @@ WORDS = {
         "curves": "各模型的验证损失，按词元数和按时间",
         "label curves": "准确率随标注数的变化：预训练与随机权重",
         "threads": "线程数：{threads}；处理器：{processor}；各一次运行，种子 0。",
+        "whole": "{runs} 次网络训练合计用了 {minutes:.0f} 分钟，两个核心，同时还有别的工作。",
         "none": "尚无记录；`make lineage` 会写出。",
     },
 }
@@ -119,6 +121,16 @@ def table(headings: list[str], rows: list[list[str]], left: int = 1) -> list[str
 
 
 # ---------------------------------------------------------------------------------------------------------- sections
+
+
+def whole(words: dict[str, str]) -> list[str]:
+    """How long all of it took."""
+    seconds = [
+        record["total_seconds"]
+        for path in sorted(RECORDS.glob("*.json"))
+        if "total_seconds" in (record := read(path.stem) or {})
+    ]
+    return [words["whole"].format(runs=len(seconds), minutes=sum(seconds) / 60)] if seconds else [words["none"]]
 
 
 def ngrams(words: dict[str, str]) -> list[str]:
@@ -261,6 +273,7 @@ def spread(values: list[float]) -> str:
 
 
 SECTIONS: dict[str, Callable[[dict[str, str]], list[str]]] = {
+    "whole": whole,
     "ngrams": ngrams,
     "generations": generations,
     "equal-time": equal_time,

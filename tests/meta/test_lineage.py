@@ -63,6 +63,7 @@ def made_up(name):
         "parameters": 5_300_000,
         "tokens_seen": 1_228_800,
         "training_seconds": 300,
+        "total_seconds": 360,
         "test": {"loss": 5.25, "bits_per_byte": 1.875, "accuracy": 0.755},
         "peak_memory": {"host_bytes": 2**30},
         "device": {"threads": 2, "processor": "a processor"},
@@ -114,6 +115,7 @@ def test_with_all_records_the_page_shows_them_and_the_pictures(pages):
         assert "| 16 | 0.755 (0.755–0.755) | 0.755 (0.755–0.755) | 0.700 (0.700–0.700) |" in text
         assert "**1.875**" in text
         assert "25.0%" in text
+        assert f"{6 * (len(lineage.PARTS) - 1)} " in text.split("<!-- whole:begin -->")[1].split("<!-- whole:end -->")[0]
         assert "| Kneser-Ney 1-gram |  | 1.00M | 4.500 | **1.700** |" in text
     assert "No record yet" not in (pages / "lineage.md").read_text()
     assert {path.name for path in pages.glob("*.png")} == {"lineage-generations.png", "lineage-labels.png"}
