@@ -10,7 +10,7 @@ TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-long bench-smoke quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak data distributed stream quality style figure readme lock wheel clean
+.PHONY: help bench bench-long bench-smoke quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -53,7 +53,7 @@ finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews mod
 	for base in quickstart reviews; do [ -f runs/$$base/record.json ] || $(BIN)/hf-gpt train pretrain/$$base || exit 1; done
 	$(BIN)/python -m benchmarks.finetune
 
-lineage: $(READY)  ## From n-grams to a modern GPT, at most 90 minutes on two cores; writes benchmarks/records/lineage and docs/lineage.md
+lineage: $(READY)  ## From n-grams to a modern GPT, about an hour and a half on two cores; writes benchmarks/records/lineage and docs/lineage.md
 	$(BIN)/python -m benchmarks.lineage
 
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
@@ -92,6 +92,10 @@ faults: $(READY)  ## kill -9 at 30 random moments, then every other fault; write
 fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are broken at random; writes benchmarks/records/fuzz.json
 	$(BIN)/python -m benchmarks.fault_cases fuzz
 	$(BIN)/python -m benchmarks.faults --table
+
+audit: $(READY)  ## Known weaknesses of the locked dependencies, asked of PyPI: needs the network
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 soak: $(READY)  ## An hour of training and 10,000 calls of generate; writes benchmarks/records/soak.json and docs/soak.png
 	$(BIN)/python -m benchmarks.soak

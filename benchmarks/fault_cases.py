@@ -48,7 +48,17 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "report.xml"
-        command = [sys.executable, "-m", "pytest", *tests, f"--junitxml={report}", f"--hypothesis-seed={SEED}", "--timeout=0"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *tests,
+            f"--junitxml={report}",
+            "-o",
+            "junit_family=xunit1",
+            f"--hypothesis-seed={SEED}",
+            "--timeout=0",
+        ]
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **more})
         rows = rows_of(report)
     write_json(FILES[kind], make_record(f"{kind}-cases", seed=SEED, seconds=time.monotonic() - started, cases=rows))

@@ -29,6 +29,7 @@ import datasets
 import torch
 from transformers import Trainer
 
+from benchmarks.fault_cases import FILES
 from benchmarks.tiny import recipe_values, write_corpus
 from hf_gpt import data, train
 from hf_gpt.arguments import parse_recipe
@@ -230,14 +231,23 @@ def kill_runs(kills: int, seed: int, kills_of_a_run: int = 3) -> dict[str, Any]:
 
 
 def table() -> str:
-    """The table of docs/reliability.md."""
+    """The tables of docs/reliability.md."""
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     lines = ["| fault | times tried | what was lost |", "|---|---:|---|"]
     phases = sorted({row["phase"] for row in record["kills"]})
     for phase in phases:
         times = sum(row["phase"] == phase for row in record["kills"])
         lines.append(f"| `kill -9` while {phase} | {times} | nothing: the last bit is equal |")
-    lines.append(f"| in all | {len(record['kills'])} | nothing |")
+    lines.append(f"| `kill -9`, in all | {len(record['kills'])} | nothing |")
+    lines += ["", "| every other fault, by the test that makes it happen | forms tried | as it says |", "|---|---:|---:|"]
+    for row in json.loads(FILES["faults"].read_text(encoding="utf-8"))["cases"]:
+        lines.append(f"| {row['fault']} | {row['times']} | {row['times']} |")
+    lines += ["", "| broken at random (`make fuzz`) | times tried | used | refused with our message | anything else |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for row in json.loads(FILES["fuzz"].read_text(encoding="utf-8"))["cases"]:
+        used, refused = row["outcomes"].get("used", 0), row["outcomes"].get("refused", 0)
+        if used + refused:
+            lines.append(f"| {row['fault']} | {used + refused:,} | {used:,} | {refused:,} | 0 |")
     soak = json.loads(SOAK.read_text(encoding="utf-8"))
     lines += ["", "| soak (`make soak`) | how long | resident memory, MiB | grown by, MiB |", "|---|---:|---:|---:|"]
     for part, long in (
