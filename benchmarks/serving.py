@@ -179,7 +179,7 @@ def chat(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
         typed = f"{PROMPT}\nn\n!exit\n"
         shown = subprocess.run(command, input=typed, capture_output=True, text=True, check=True, cwd=folder).stdout
     # The terminal breaks lines where it likes.
-    equal = "".join(text.split()) in "".join(shown.split())
+    equal = bool(text.strip()) and "".join(text.split()) in "".join(shown.split())
     return {"version": metadata.version("transformers"), "greedy_text_equal": equal}
 
 
