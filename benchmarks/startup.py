@@ -17,6 +17,7 @@ COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
     "import transformers": [sys.executable, "-c", "import transformers"],
     "import hf_gpt": [sys.executable, "-c", "import hf_gpt"],
+    "import hf_gpt, transformers": [sys.executable, "-c", "import hf_gpt, transformers"],
     "hf-gpt --help": [sys.executable, "-m", "hf_gpt", "--help"],
 }
 
@@ -35,7 +36,7 @@ def main() -> None:
     content = {
         "seconds": seconds,
         "best": best,
-        "added_seconds": best["import hf_gpt"] - best["import transformers"],
+        "added_seconds": best["import hf_gpt, transformers"] - best["import transformers"],
         "loads_torch": has_torch,
     }
     print(best, "torch loaded:", has_torch)

@@ -1,7 +1,8 @@
 """Makes `transformers` know `model_type: "hf_gpt"` and `"hf_gpt_nnlm"`; importing `hf_gpt` runs it once.
 
-The auto classes of transformers import torch. So that importing `hf_gpt` does not, the names of our classes are entered into their
-tables when these are imported, as the names of transformers' own models stand there; the classes follow when our modules are.
+transformers is half a second of importing, and its auto classes import torch. So that importing `hf_gpt` does neither, the names of our
+classes are entered into their tables when these are imported, as the names of transformers' own models stand there; the classes follow
+when our modules are.
 """
 
 import sys
@@ -10,10 +11,8 @@ from functools import partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from types import ModuleType
-
-import transformers
-from transformers.utils import is_peft_available
 
 
 CONFIG_AUTO, MODELING_AUTO = "transformers.models.auto.configuration_auto", "transformers.models.auto.modeling_auto"
@@ -36,6 +35,8 @@ MODEL_NAMES = {
     "hf_gpt_nnlm": {"AutoModelForCausalLM": "NNLMForCausalLM"},
 }
 
+# The transformers module as it was imported first: transformers makes another when its code for processors is imported.
+_FIRST: list[ModuleType] = []
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -71,6 +72,7 @@ def _run_after(loader: Loader, action: Callable[[ModuleType], None]) -> None:
 def register() -> None:
     """Registers configs and models, now if transformers' tables are in memory, else when they or our modules are imported."""
     actions: dict[str, Callable[[ModuleType], None]] = {
+        "transformers": remember,
         CONFIG_AUTO: enter_config_names,
         MODELING_AUTO: enter_model_names,
         "hf_gpt.modeling.configuration_hf_gpt": partial(register_config, model_type="hf_gpt"),
@@ -82,11 +84,18 @@ def register() -> None:
     for model_type in CONFIG_NAMES:
         # Where transformers looks for the classes of a model type.
         sys.modules[f"transformers.models.{model_type}"] = sys.modules["hf_gpt"]
+    if "transformers" in sys.modules:
+        remember(sys.modules["transformers"])
     if CONFIG_AUTO in sys.modules:
         enter_config_names(sys.modules[CONFIG_AUTO])
         # The tables of models were made without our names, and take classes only.
         import_module("hf_gpt.modeling.modeling_hf_gpt")
         import_module("hf_gpt.modeling.modeling_nnlm_hf_gpt")
+
+
+def remember(_: ModuleType) -> None:
+    # What is imported puts a lazy module in its own place.
+    _FIRST.append(sys.modules["transformers"])
 
 
 def enter_config_names(configuration_auto: ModuleType) -> None:
@@ -109,14 +118,13 @@ def register_models(modeling: ModuleType, model_type: str) -> None:
     config_class = getattr(modeling, CONFIG_NAMES[model_type])
     for auto_name, class_name in MODEL_NAMES[model_type].items():
         model_class = getattr(modeling, class_name)
-        getattr(transformers, auto_name).register(config_class, model_class, exist_ok=True)
+        getattr(import_module("transformers"), auto_name).register(config_class, model_class, exist_ok=True)
         model_class.register_for_auto_class(auto_name)
-        # `transformers serve` and `transformers chat` read the class off the transformers module, which transformers makes anew
-        # when its code for processors is imported: who imported it before that has the first one.
-        for module in (transformers, sys.modules["transformers"]):
+        # `transformers serve` and `transformers chat` read the class off the transformers module that they imported.
+        for module in (*_FIRST, sys.modules["transformers"]):
             setattr(module, class_name, model_class)
     enter_model_names(import_module(MODELING_AUTO))
-    if is_peft_available():
+    if find_spec("peft") is not None:
         register_lora_targets()
 
 

@@ -13,8 +13,8 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_neither_the_import_nor_the_help_loads_torch():
-    heavy = "print([name for name in ('torch', 'peft', 'datasets') if name in sys.modules])"
+def test_neither_the_import_nor_the_help_loads_transformers_or_torch():
+    heavy = "print([name for name in ('torch', 'transformers', 'peft', 'datasets') if name in sys.modules])"
     assert run(f"import sys, hf_gpt; {heavy}") == "[]"
     assert run(f"import sys; from hf_gpt.cli import app; {heavy}") == "[]"
 
