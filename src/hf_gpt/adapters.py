@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
+from .adapter_config import adapter_base
 from .errors import InputError, did_you_mean
-from .inspection import adapter_base
 
 
 # peft knows these four kinds of head; the others keep their own new weights by name.

@@ -1,6 +1,5 @@
 """What a finished model makes of a text, in plain values: how it goes on, what was expected at each token, where it looks."""
 
-import json
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from .adapter_config import adapter_base
 from .errors import InputError
 from .tokenizer import load_tokenizer
 
@@ -58,25 +58,6 @@ class Reading:
         """exp of the mean loss; `None` for a single token."""
         known = [loss for loss in self.losses if loss is not None]
         return math.exp(sum(known) / len(known)) if known else None
-
-
-def adapter_base(folder: str) -> str | None:
-    """What an adapter's config says that it was trained on; `None` where there is no adapter.
-
-    Raises:
-        InputError: the config cannot be read.
-    """
-    path = Path(folder) / "adapter_config.json"
-    if not path.is_file():
-        return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}): copy it again.") from error
-    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
-    if not isinstance(base, str):
-        raise InputError(f"{path} names no base_model_name_or_path: copy it again.")
-    return base
 
 
 def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:

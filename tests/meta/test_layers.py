@@ -14,6 +14,7 @@ PACKAGE = ROOT / "src" / "hf_gpt"
 # Level of each module; a module imports from lower levels, and within L0 and L1 from its own.
 LEVELS = {
     "modeling": 0,
+    "adapter_config": 1,
     "conll": 1,
     "errors": 1,
     "packages": 1,
