@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from .errors import InputError
-from .sources import TextSource, load_rows, text_source
+from .sources import TextSource, held_out, load_rows
 
 
 SPLITS = ("train", "validation", "test")
@@ -134,12 +134,9 @@ def task_splits(
     shares = {"validation": validation, "test": test}
     splits: dict[str, Dataset] = {}
     for name in shares:
-        value = getattr(source, name)
-        if value is None:
-            continue
-        inherited = {"path": source.path, "columns": source.columns, "text_column": source.text_column}
-        held_out = text_source({**inherited, **(value if isinstance(value, dict) else {"path": value})})
-        splits[name], shares[name] = task_rows(held_out, columns), 0.0
+        part = held_out(source, name)
+        if part is not None:
+            splits[name], shares[name] = task_rows(part, columns), 0.0
     rows = task_rows(source, columns)
     column = next(name for name in group if name in rows.column_names)
     keys = rows.map(

@@ -84,6 +84,15 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
     return TextSource(**given)
 
 
+def held_out(source: TextSource, name: str) -> TextSource | None:
+    """What a source says of its `validation` or `test`, which is read as the source is where it says nothing else."""
+    value = {"validation": source.validation, "test": source.test}[name]
+    if value is None:
+        return None
+    inherited = {"path": source.path, "columns": source.columns, "text_column": source.text_column}
+    return text_source({**inherited, **(value if isinstance(value, dict) else {"path": value})})
+
+
 def _mixture(given: dict[str, Any]) -> TextSource:
     others = sorted(set(given) - {"mixture", "streaming"})
     if others:
@@ -292,9 +301,10 @@ def fingerprint(source: TextSource, rows) -> dict[str, Any]:
         described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
     else:
         described |= {"name": source.name, "revision": source.revision}
-    for name, held_out in (("validation", source.validation), ("test", source.test)):
-        if held_out is not None:
-            described[name] = fingerprint(text_source(held_out), None)
+    for name in ("validation", "test"):
+        part = held_out(source, name)
+        if part is not None:
+            described[name] = fingerprint(part, None)
     if isinstance(rows, Dataset):
         described["rows"] = len(rows)
     return described

@@ -322,8 +322,7 @@ def test_a_held_out_file_that_changes_is_named(corpus, tmp_path):
 
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_text('{"body": "a"}\n')
-    part = {"path": "json", "files": str(held_out), "text_column": "body"}
-    source = text_source({**part, "files": str(corpus), "test": part})
+    source = text_source({"path": "json", "files": str(corpus), "text_column": "body", "test": {"files": str(held_out)}})
     (tmp_path / DATA_FILE).write_text(json.dumps(fingerprint(source, None)))
     check_same_data(tmp_path, fingerprint(source, None))
     held_out.write_text('{"body": "b"}\n')
