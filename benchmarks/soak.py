@@ -126,7 +126,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
     ):
         places, sizes = zip(*record[part]["samples"])
         axes.plot([place / scale for place in places], [size / 2**20 for size in sizes], color="#1f4e79")
-        axes.set_ylim(bottom=0)
+        # From zero, so that growth is seen as the share of the whole that it is.
+        axes.set_ylim(0, 1.2 * max(sizes) / 2**20)
         axes.set_xlabel(label)
         axes.set_ylabel("resident memory, MiB")
         axes.grid(alpha=0.3)
