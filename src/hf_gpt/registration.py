@@ -11,7 +11,6 @@ from functools import partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -124,7 +123,9 @@ def register_models(modeling: ModuleType, model_type: str) -> None:
         for module in (*_FIRST, sys.modules["transformers"]):
             setattr(module, class_name, model_class)
     enter_model_names(import_module(MODELING_AUTO))
-    if find_spec("peft") is not None:
+    from transformers.utils import is_peft_available
+
+    if is_peft_available():
         register_lora_targets()
 
 
