@@ -64,9 +64,11 @@ engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what
 	$(BIN)/python -m pip install --quiet lm-eval==0.4.13 torchao==0.18.0
 	$(BIN)/python -m pytest tests/engines
 
+QUESTIONS := tokenisation step_time loss_memory generation startup gpu
+
 bench: $(READY)  ## Speed beside other ways to train, step time, memory, generation; writes benchmarks/RESULTS.md; hours on a quiet machine
-	$(BIN)/python -m benchmarks.speed
-	for question in step_time loss_memory generation startup; do $(BIN)/python -m benchmarks.$$question || exit 1; done
+	$(BIN)/python -m pip install --quiet torchao==0.18.0 llama-cpp-python==0.3.36
+	for question in speed ablations $(QUESTIONS); do $(BIN)/python -m benchmarks.$$question || exit 1; done
 	$(BIN)/python -m benchmarks.results
 
 bench-long: $(READY)  ## The first two rows of the speed table again, with an hour for the peer
@@ -74,7 +76,7 @@ bench-long: $(READY)  ## The first two rows of the speed table again, with an ho
 	$(BIN)/python -m benchmarks.results
 
 bench-smoke: $(READY)  ## Every benchmark with next to nothing to do: that they run, not how fast
-	for question in speed step_time loss_memory generation startup; do $(BIN)/python -m benchmarks.$$question --smoke || exit 1; done
+	for question in speed ablations $(QUESTIONS); do $(BIN)/python -m benchmarks.$$question --smoke || exit 1; done
 
 serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
 	$(BIN)/python -m pip install --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'

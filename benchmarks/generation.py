@@ -1,22 +1,31 @@
-"""Tokens a second of `generate`: ours beside transformers' GPT-2, greedy, 128 new tokens.
+"""Tokens a second of greedy generation: ours beside transformers' GPT-2, nanoGPT's loop and llama.cpp, 128 new tokens.
 
 python -m benchmarks.generation [--smoke]      writes benchmarks/records/generation.json
 
-The bound is what memory allows: every token of a batch reads all weights and the cache once, at the bandwidth that a copy of a large
+The bound is what memory allows: every step reads all weights that it multiplies with once, at the bandwidth that reading a large
 tensor reaches on the same machine in the same minute.
 """
 
+import copy
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import CompileConfig
+from transformers.generation import BaseStreamer
 
+import hf_gpt
 from hf_gpt.records import make_record, write_json
 
 from .pairs import alternate, ratio
+from .speed.nanogpt import NanoGPT
 from .step_time import SIZES, models
 
 
@@ -24,56 +33,173 @@ RECORD = Path(__file__).parent / "records" / "generation.json"
 PROMPT = 16
 
 
-def generate(model: Any, ids: torch.Tensor, new_tokens: int, **options: Any) -> Callable[[], torch.Tensor]:
-    def run() -> torch.Tensor:
-        return model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            do_sample=False,
-            **options,
-        )
+class Stopwatch(BaseStreamer):
+    """The moment of each token, the prompt's first."""
 
-    return run
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def put(self, value: Any) -> None:
+        self.moments.append(time.perf_counter())
+
+    def end(self) -> None:
+        pass
+
+    @property
+    def seconds_to_first(self) -> float:
+        return self.moments[1] - self.moments[0]
+
+    @property
+    def seconds_after(self) -> float:
+        return self.moments[-1] - self.moments[1]
+
+
+# Takes a watch, tells it of the prompt and of each token, and returns the new ids, `(batch, new tokens)`.
+Writer = Callable[[Stopwatch], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is generated from.
+
+    Args:
+        size: A key of `SIZES`.
+        dtype: Of the weights and of the arithmetic.
+        batch: Rows at a time.
+        new_tokens: Of each row.
+    """
+
+    size: str
+    dtype: torch.dtype
+    batch: int
+    new_tokens: int
+
+
+def by_generate(model: Any, ids: torch.Tensor, new_tokens: int, **options: Any) -> Writer:
+    def write(watch: Stopwatch) -> torch.Tensor:
+        lengths = {"max_new_tokens": new_tokens, "min_new_tokens": new_tokens}
+        mask = torch.ones_like(ids)
+        return model.generate(ids, attention_mask=mask, do_sample=False, streamer=watch, **lengths, **options)[:, PROMPT:]
+
+    return write
+
+
+def compiled() -> dict[str, Any]:
+    """What `generate` is told for a cache of one size and a compiled step; on a CPU transformers compiles only if it is made to."""
+    config = CompileConfig(mode="default", fullgraph=True)
+    config._compile_all_devices = True
+    return {"cache_implementation": "static", "compile_config": config}
+
+
+def by_nanogpt(ids: torch.Tensor, case: Case) -> Writer:
+    """nanoGPT's `generate`: no cache, the whole text through the model for each token."""
+    model = NanoGPT().to(case.dtype).eval()
+
+    @torch.no_grad()
+    def write(watch: Stopwatch) -> torch.Tensor:
+        text = ids
+        watch.put(text)
+        for _ in range(case.new_tokens):
+            text = torch.cat((text, model(text)[:, -1].argmax(-1, keepdim=True)), dim=1)
+            watch.put(text)
+        return text[:, PROMPT:]
+
+    return write
+
+
+def by_llama_cpp(model: Any, ids: torch.Tensor, case: Case, folder: Path) -> Writer:
+    import llama_cpp
+
+    hf_gpt.export_checkpoint(model, folder, "gguf")
+    llama = llama_cpp.Llama(str(folder / "model.gguf"), n_ctx=256, n_threads=torch.get_num_threads(), verbose=False)
+
+    def write(watch: Stopwatch) -> torch.Tensor:
+        llama.reset()
+        watch.put(ids)
+        written: list[int] = []
+        for token in llama.generate(ids[0].tolist(), top_k=1, temp=0.0, repeat_penalty=1.0):
+            watch.put(token)
+            written.append(token)
+            if len(written) == case.new_tokens:
+                break
+        return torch.tensor([written])
+
+    return write
+
+
+def in_int8(model: Any) -> Any:
+    """A copy whose matrices are kept in int8, a scale a row, through torchao."""
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    smaller = copy.deepcopy(model)
+    quantize_(smaller, Int8WeightOnlyConfig())
+    return smaller
+
+
+@contextmanager
+def writers(case: Case, peers: bool) -> Iterator[tuple[dict[str, Writer], int]]:
+    """Whatever can write in a case, by name, and the bytes of the weights that a step reads."""
+    torch.manual_seed(0)
+    pair = {name: model.to(case.dtype).eval() for name, model in models(*SIZES[case.size], fused_loss=False).items()}
+    for model in pair.values():
+        model.config.use_cache = model.generation_config.use_cache = True
+        model.generation_config.pad_token_id = 0
+    ours = pair["ours"]
+    ids = torch.randint(1, SIZES[case.size][3], (case.batch, PROMPT))
+    found = {name: by_generate(model, ids, case.new_tokens) for name, model in pair.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        if peers:
+            for name, model in pair.items():
+                found[f"{name}, compiled"] = by_generate(model, ids, case.new_tokens, **compiled())
+            if case.dtype == torch.bfloat16:
+                found["ours, int8, compiled"] = by_generate(in_int8(ours), ids, case.new_tokens, **compiled())
+            if case.size == "15M":
+                found["nanoGPT"] = by_nanogpt(ids, case)
+            if case.batch == 1:
+                found["llama.cpp"] = by_llama_cpp(ours, ids, case, Path(folder))
+        positions = ours.model.embed_positions.weight.nbytes
+        yield found, sum(parameter.nbytes for parameter in ours.parameters()) - positions
 
 
 def bandwidth() -> float:
     """Bytes a second that a matrix-vector product cannot pass: reading 1 GiB once, the best of five."""
     tensor = torch.ones(2**28)
-    best = min(_seconds(tensor.sum) for _ in range(5))
-    return tensor.nbytes / best
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        tensor.sum()
+        return time.perf_counter() - begun
+
+    return tensor.nbytes / min(seconds() for _ in range(5))
 
 
-def _seconds(task: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    task()
-    return time.perf_counter() - begun
+def measure(case: Case, rounds: int, peers: bool) -> dict[str, Any]:
+    with writers(case, peers) as (found, weight_bytes):
+        watches: dict[str, list[Stopwatch]] = {name: [] for name in found}
+        texts: dict[str, torch.Tensor] = {}
 
+        def run(name: str) -> Callable[[], None]:
+            def task() -> None:
+                watches[name].append(Stopwatch())
+                texts[name] = found[name](watches[name][-1])
 
-def measure(size: str, dtype: torch.dtype, batch: int, new_tokens: int, rounds: int) -> dict[str, Any]:
-    torch.manual_seed(0)
-    pair = {name: model.to(dtype).eval() for name, model in models(*SIZES[size], fused_loss=False).items()}
-    for model in pair.values():
-        model.config.use_cache = model.generation_config.use_cache = True
-        model.generation_config.pad_token_id = 0
-    ids = torch.randint(1, SIZES[size][3], (batch, PROMPT))
-    tasks = {name: generate(model, ids, new_tokens) for name, model in pair.items()}
-    first = {name: generate(model, ids, 1) for name, model in pair.items()}
-    to_first = alternate(first, rounds)
-    seconds = alternate(tasks, rounds)
-    weight_bytes = sum(parameter.nbytes for parameter in pair["ours"].parameters())
-    steady = {name: batch * (new_tokens - 1) / (min(found) - min(to_first[name])) for name, found in seconds.items()}
+            return task
+
+        seconds = alternate({name: run(name) for name in found}, rounds)
+    watches = {name: kept[-rounds:] for name, kept in watches.items()}
+    after = {name: [watch.seconds_after for watch in kept] for name, kept in watches.items()}
+    tokens = case.batch * (case.new_tokens - 1)
     return {
-        "size": size,
-        "dtype": str(dtype).removeprefix("torch."),
-        "batch": batch,
-        "new_tokens": new_tokens,
+        "size": case.size,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "batch": case.batch,
+        "new_tokens": case.new_tokens,
         "seconds": seconds,
-        "seconds_to_first_token": to_first,
-        "tokens_per_second": steady,
-        "bound_tokens_per_second": batch * bandwidth() / weight_bytes,
-        "ratio": ratio(seconds["stock"], seconds["ours"]),
+        "seconds_to_first_token": {name: min(watch.seconds_to_first for watch in kept) for name, kept in watches.items()},
+        "tokens_per_second": {name: tokens / min(kept) for name, kept in after.items()},
+        "same_text": {name: bool((texts[name] == texts["ours"]).all()) for name in found if name.startswith("ours")},
+        "bound_tokens_per_second": case.batch * bandwidth() / weight_bytes,
+        "ratio": {name: ratio(seconds["stock"], kept) for name, kept in seconds.items() if name != "stock"},
     }
 
 
@@ -85,12 +211,16 @@ def main(smoke: bool) -> None:
     for size in sizes:
         for dtype in dtypes:
             for batch in batches:
-                found.append(measure(size, dtype, batch, 8 if smoke else 128, 2 if smoke else 7))
-                row = found[-1]
-                speeds = {name: round(speed, 1) for name, speed in row["tokens_per_second"].items()}
-                print(size, row["dtype"], batch, speeds, round(row["bound_tokens_per_second"]), row["ratio"], flush=True)
+                row = measure(Case(size, dtype, batch, 8 if smoke else 128), 2 if smoke else 5, peers=not smoke)
+                found.append(row)
+                print(size, row["dtype"], batch, f"bound {row['bound_tokens_per_second']:.0f}", row["same_text"])
+                for name, speed in row["tokens_per_second"].items():
+                    print(
+                        f"  {name}: {speed:.1f} tokens/s, first after {row['seconds_to_first_token'][name]:.3f} s", flush=True
+                    )
     if not smoke:
-        write_json(RECORD, make_record("generation", rows=found))
+        peers = {name: metadata.version(name) for name in ("torchao", "llama-cpp-python")}
+        write_json(RECORD, make_record("generation", rows=found, peers=peers))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from .ablations import CHANGES
 from .speed.ratios import PEERS, ratios, read_runs, seconds_after_compiling, summary, wall_seconds
+from .speed.systems import SYSTEMS
 
 
 ROOT = Path(__file__).parents[1]
@@ -18,36 +20,34 @@ RECORDS = ROOT / "benchmarks" / "records"
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
 PICTURE = ROOT / "benchmarks" / "speed.png"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
-TITLES = {
-    "ours": "hf-gpt, `pretrain/speed`",
-    "stock": "`GPT2LMHeadModel` and `Trainer` as `run_clm.py` sets them up",
-    "expert": "the same as an expert tunes it",
-    "nanogpt": "nanoGPT's model and loop",
-}
 GOALS = {"stock": 6, "expert": 3, "nanogpt": 3}
 COLORS = {"ours": "#1f4e79", "stock": "#b5651d", "expert": "#c9a227", "nanogpt": "#2e7d32"}
 WORDS = {
     "README.md": {
         "head": "| wall time to the same validation loss | its loss | its minutes | ours takes | with no time for compiling |",
-        "foot": "Two cores of an {processor}, {parameters:.1f}M parameters, the same reviews, {seeds}; learning rates tuned on all "
+        "foot": "Two cores of an {processors}, {parameters:.1f}M parameters, the same reviews, {seeds}; learning rates tuned on all "
         "sides. How, and every other figure: [benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+        "or": " or an ",
         "seed": "one seed",
         "seeds": "{count} seeds",
         "less": "{ratio} less",
         "stock": "`run_clm.py` with GPT-2",
         "expert": "the same, tuned: bfloat16, compiled",
         "nanogpt": "nanoGPT, bfloat16, compiled",
+        "long": "{title}, an hour",
     },
     "README_zh.md": {
         "head": "| 达到相同验证损失的时间 | 对方的损失 | 对方的分钟数 | 我们所需 | 不计编译 |",
-        "foot": "{processor} 的两个核，{parameters:.1f}M 参数，同样的影评，{seeds}；各方学习率都调过。方法与其他数字见 "
+        "foot": "{processors} 的两个核，{parameters:.1f}M 参数，同样的影评，{seeds}；各方学习率都调过。方法与其他数字见 "
         "[benchmarks/RESULTS.md](benchmarks/RESULTS.md)。",
+        "or": "或 ",
         "seed": "一个种子",
         "seeds": "{count} 个种子",
         "less": "少 {ratio}",
         "stock": "`run_clm.py` 与 GPT-2",
         "expert": "同上，经调优：bfloat16、已编译",
         "nanogpt": "nanoGPT，bfloat16、已编译",
+        "long": "{title}，一小时",
     },
 }
 
@@ -57,38 +57,83 @@ def read(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def processor_of(run: dict[str, Any]) -> str:
+    return run["device"]["processor"].replace("(R)", "").removesuffix(" Processor")
+
+
 def median(runs: list[dict[str, Any]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
+
+
+def readme_rows(words: dict[str, str], runs: list[dict[str, Any]], title: str) -> list[str]:
+    """A row for each peer that has been timed; `title` has a place for its name."""
+    wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
+    rows = []
+    for peer in PEERS:
+        of_peer = [run for run in runs if run["system"] == peer]
+        if summary(wall, peer):
+            cells = [
+                title.format(title=words[peer]),
+                f"{median(of_peer, 'loss'):.3f}",
+                f"{median(of_peer, 'seconds') / 60:.1f}",
+            ]
+            cells += [words["less"].format(ratio=f"**{summary(wall, peer)}**"), summary(compiled, peer)]
+            rows.append(f"| {' | '.join(cells)} |")
+    return rows
 
 
 def readme_table(file: str) -> str:
     """The ratios, in the language of a README."""
     words, runs = WORDS[file], read_runs(RECORDS / "speed")
-    wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
-    rows = [words["head"], "|---|---:|---:|---:|---:|"]
-    for peer in PEERS:
-        of_peer = [run for run in runs if run["system"] == peer]
-        if of_peer:
-            cells = [words[peer], f"{median(of_peer, 'loss'):.3f}", f"{median(of_peer, 'seconds') / 60:.1f}"]
-            cells += [words["less"].format(ratio=f"**{summary(wall, peer)}**"), summary(compiled, peer)]
-            rows.append(f"| {' | '.join(cells)} |")
-    if not wall:
+    rows = readme_rows(words, runs, "{title}") + readme_rows(words, read_runs(RECORDS / "speed-long"), words["long"])
+    if not rows:
         return ""
     seeds = len({run["seed"] for run in runs})
     foot = words["foot"].format(
-        processor=runs[0]["device"]["processor"],
+        processors=words["or"].join(sorted({processor_of(run) for run in runs})),
         parameters=next(run["parameters"] for run in runs if run["system"] == "ours") / 1e6,
         seeds=words["seed"] if seeds == 1 else words["seeds"].format(count=seeds),
     )
-    return "\n".join([*rows, "", foot])
+    return "\n".join([words["head"], "|---|---:|---:|---:|---:|", *rows, "", foot])
+
+
+def ratio_rows(runs: list[dict[str, Any]]) -> list[str]:
+    wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
+    rows = ["| peer | goal | seconds, peer / ours | with no time for compiling |", "|---|---:|---:|---:|"]
+    rows += [
+        f"| {SYSTEMS[peer].title} | ≥ {GOALS[peer]}× | **{summary(wall, peer)}** | {summary(compiled, peer)} |"
+        for peer in PEERS
+        if summary(wall, peer)
+    ]
+    return rows
+
+
+def run_rows(runs: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        "| run | processor | parameters | learning rate | steps | tokens | seconds | of them compiling | loss |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for run in runs:
+        cells = [
+            f"`{run['name']}`",
+            processor_of(run),
+            f"{run['parameters']:,}",
+            f"{run['learning_rate']:g}",
+            f"{run['steps']}",
+        ]
+        cells += [f"{run['tokens']:,}", f"{run['seconds']:.0f}", f"{run['compile_seconds']:.0f}", f"{run['loss']:.3f}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
 
 
 def speed_section() -> list[str]:
     runs = read_runs(RECORDS / "speed")
     if not runs:
         return []
-    wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
-    cold = (read("speed/calibration-ours") or runs[0])["compile_seconds"]
+    calibrations = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((RECORDS / "speed").glob("calibration-ours-*.json"))
+    ]
+    cold = " and ".join(f"{run['compile_seconds']:.0f} s on the {processor_of(run)}" for run in calibrations)
     lines = [
         "## Wall time to the same loss",
         "",
@@ -100,36 +145,40 @@ def speed_section() -> list[str]:
         "",
         "Each side's learning rate is the best of those in the table below, tried over a sixth of its longest run with a seed of its "
         "own; our other rates are scaled with it. Compiling is in the wall time, with the compiler's cache warm from tuning; in the "
-        f"first run of all it took ours {cold:.0f} s. The last column leaves it out on both sides.",
+        f"first run of all it took ours {cold}. The last column leaves it out on both sides.",
         "",
         "![Validation loss against seconds](speed.png)",
         "",
-        "| peer | goal | seconds, peer / ours | with no time for compiling |",
-        "|---|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {TITLES[peer]} | ≥ {GOALS[peer]}× | **{summary(wall, peer)}** | {summary(compiled, peer)} |"
-        for peer in PEERS
-        if summary(wall, peer)
-    ]
-    lines += [
+        *ratio_rows(runs),
         "",
-        "| run | setup | parameters | learning rate | steps | tokens | seconds | of them compiling | loss |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| system | setup | learning rate: loss at the end of each try |",
+        "|---|---|---|",
     ]
-    for run in runs:
-        cells = [f"`{run['name']}`", run["setup"], f"{run['parameters']:,}", f"{run['learning_rate']:g}", f"{run['steps']}"]
-        cells += [f"{run['tokens']:,}", f"{run['seconds']:.0f}", f"{run['compile_seconds']:.0f}", f"{run['loss']:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Tuning, the loss at the end of each try:", "", "| system | learning rate: loss |", "|---|---|"]
-    for system, title in TITLES.items():
-        paths = (RECORDS / "speed").glob(f"tuning-{system}-*.json")
+    for name, system in SYSTEMS.items():
+        paths = (RECORDS / "speed").glob(f"tuning-{name}-*.json")
         tried = sorted(
             (record["learning_rate"], record["loss"])
             for record in (json.loads(path.read_text(encoding="utf-8")) for path in paths)
         )
-        lines.append(f"| {title} | {'; '.join(f'{rate:g}: {loss:.3f}' for rate, loss in tried)} |")
+        lines.append(f"| {system.title} | {system.setup} | {'; '.join(f'{rate:g}: {loss:.3f}' for rate, loss in tried)} |")
+    lines += ["", *run_rows(runs)]
     return [*lines, ""]
+
+
+def long_section() -> list[str]:
+    runs = read_runs(RECORDS / "speed-long")
+    if not runs:
+        return []
+    return [
+        "### With an hour for the peer",
+        "",
+        "`python -m benchmarks.speed --long`: one seed, the learning rates found above; ours for the same shares of the hour.",
+        "",
+        *ratio_rows(runs),
+        "",
+        *run_rows(runs),
+        "",
+    ]
 
 
 def draw_speed() -> None:
@@ -142,7 +191,7 @@ def draw_speed() -> None:
         axes.plot(seconds[-1], losses[-1], "o", color=COLORS[run["system"]], markersize=6)
     for system, color in COLORS.items():
         if any(run["system"] == system for run in runs):
-            axes.plot([], [], color=color, label=TITLES[system].replace("`", ""))
+            axes.plot([], [], color=color, label=SYSTEMS[system].title.replace("`", ""))
     axes.set(xscale="log", xlabel="seconds of training, compiling included", ylabel="validation loss, nats a token")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
@@ -203,24 +252,143 @@ def memory_section() -> list[str]:
     return lines
 
 
+WRITERS = ("stock", "ours", "stock, compiled", "ours, compiled", "ours, int8, compiled", "nanoGPT", "llama.cpp")
+
+
+def generation_rows(rows: list[dict[str, Any]], key: str, scale: float, last: tuple[str, str] | None) -> list[str]:
+    """A figure of every writer, in every case; `last` is the title and the key of one more column."""
+    titles = ["size", "precision", "batch", *WRITERS, *([last[0]] if last else [])]
+    lines = [f"| {' | '.join(titles)} |", f"|---|---|{'---:|' * (len(titles) - 2)}"]
+    for row in rows:
+        cells = [row["size"], row["dtype"], str(row["batch"])]
+        cells += [f"{scale * row[key][name]:.0f}" if name in row[key] else "" for name in WRITERS]
+        lines.append(f"| {' | '.join([*cells, *([f'{row[last[1]]:.0f}'] if last else [])])} |")
+    return lines
+
+
 def generation_section() -> list[str]:
     record = read("generation")
     if record is None:
         return []
+    rows = record["rows"]
+    compared = [name for name in WRITERS if name != "stock"]
     lines = [
         "## Generation",
         "",
-        "`python -m benchmarks.generation`: greedy, 16 tokens in, 128 out, the dynamic cache, in turns; tokens a second after the "
-        "first token. The bound is what reading all weights once a step allows. Goals: 1.4× stock; at 124M within 2× of the bound.",
+        "`python -m benchmarks.generation`: greedy, 16 tokens in, 128 out, in turns. Stock and ours are the same GPT-2 through "
+        "`generate`, with the dynamic cache, or compiled with the static one; nanoGPT's loop has no cache. Weights of one type "
+        "throughout, those of int8 with bfloat16 arithmetic. Tokens a second after the first token; the bound is what reading all "
+        "weights once a step allows:",
         "",
-        "| size | precision | batch | stock | ours | stock / ours, seconds | bound |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        *generation_rows(rows, "tokens_per_second", 1.0, ("bound", "bound_tokens_per_second")),
+        "",
+        "Milliseconds to the first token, the best of the rounds:",
+        "",
+        *generation_rows(rows, "seconds_to_first_token", 1000.0, None),
+        "",
+        "Seconds of stock by seconds of each, the whole call, median and quartiles of the rounds. Goals: ours 1.4, compiled 2 at "
+        "15M; at 124M within 2× of the bound and of llama.cpp:",
+        "",
+        f"| size | precision | batch | {' | '.join(compared)} | float32: the same text compiled |",
+        f"|---|---|---:|{'---:|' * len(compared)}---|",
     ]
-    for row in record["rows"]:
-        speed = row["tokens_per_second"]
-        cells = [row["size"], row["dtype"], str(row["batch"]), f"{speed['stock']:.0f}", f"{speed['ours']:.0f}"]
-        cells += [of_ratio(row["ratio"]), f"{row['bound_tokens_per_second']:.0f}"]
+    for row in rows:
+        cells = [row["size"], row["dtype"], str(row["batch"])]
+        cells += [of_ratio(row["ratio"][name]) if name in row["ratio"] else "" for name in compared]
+        same = ("yes" if row["same_text"]["ours, compiled"] else "no") if row["dtype"] == "float32" else ""
+        lines.append(f"| {' | '.join([*cells, same])} |")
+    return [*lines, ""]
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean and range over the seeds."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def ablation_section() -> list[str]:
+    found = {
+        name: [
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted((RECORDS / "ablations").glob(f"{name}-seed-*.json"))
+        ]
+        for name in CHANGES
+    }
+    if not found["recipe"]:
+        return []
+    base = {run["seed"]: run for run in found["recipe"]}
+    lines = [
+        "## What each part is worth",
+        "",
+        f"`python -m benchmarks.ablations`: the recipe for {found['recipe'][0]['steps']} steps, {found['recipe'][0]['tokens']:,} "
+        "tokens, with one thing changed; the runs of a seed follow each other. Loss as above, mean and range over the seeds; the "
+        "differences and the times are seed by seed. Learning rates are the recipe's, but for AdamW.",
+        "",
+        "| changed | seeds | parameters | loss | more than the recipe's | time beside the recipe's, without compiling |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, (title, _) in CHANGES.items():
+        runs = [run for run in found[name] if run["seed"] in base]
+        if not runs:
+            continue
+        more = [run["loss"] - base[run["seed"]]["loss"] for run in runs]
+        times = [run["seconds_after_compiling"] / base[run["seed"]]["seconds_after_compiling"] for run in runs]
+        cells = [title, str(len(runs)), f"{runs[0]['parameters']:,}", spread([run["loss"] for run in runs], 3)]
+        cells += ["", ""] if name == "recipe" else [spread(more, 3), f"{spread(times, 2)}×"]
         lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def data_section() -> list[str]:
+    record = read("tokenisation")
+    if record is None:
+        return []
+    waits = [run for run in read_runs(RECORDS / "speed") if run["system"] == "ours" and "median_wait_seconds" in run]
+    lines = [
+        "## Data",
+        "",
+        f"`python -m benchmarks.tokenisation`: {record['bytes'] / 1e6:.1f} MB of reviews, tokenised and packed at "
+        f"**{record['megabytes_per_second']:.1f} MB/s** a core (goal 1), and read from the cache in "
+        f"{record['seconds']['from the cache']:.1f} s.",
+    ]
+    if waits:
+        share = statistics.median(run["median_wait_seconds"] / run["median_step_seconds"] for run in waits)
+        lines += [
+            "",
+            f"Between two steps, `Trainer` and the loader take {share:.2%} of a step in the timed runs of ours above.",
+        ]
+    return [*lines, ""]
+
+
+def gpu_section() -> list[str]:
+    lines = ["## On a GPU", ""]
+    record = read("gpu")
+    if record is None:
+        return [*lines, "`python -m benchmarks.gpu` was not run: no GPU was at hand.", ""]
+    load, baseline = record["load"], record["rows"]["stock GPT-2"]["tokens_per_second"]
+    lines += [
+        f"`python -m benchmarks.gpu` on one {record['card']}: bfloat16, batch {load['batch']} × {load['length']}, through `Trainer`; "
+        f"MFU by 6 N + 12 L H Q T and a peak of {record['peak_flops'] / 1e12:.1f} TFLOPS. Goals: MFU 50 %, 1.5× stock.",
+        "",
+        "| | tokens a second | beside stock | MFU | peak memory, GB |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in record["rows"].items():
+        cells = [name, f"{row['tokens_per_second']:,.0f}", f"{row['tokens_per_second'] / baseline:.2f}×", f"{row['mfu']:.1%}"]
+        cells.append(f"{row['peak_bytes'] / 1e9:.1f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Operations that take most of a step's forward and backward:",
+        "",
+        "| | operation | calls | ms |",
+        "|---|---|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | `{spent['name']}` | {spent['calls']} | {1000 * spent['seconds']:.1f} |"
+        for name in ("gpt2, sdpa, compiled", "modern-124m, sdpa, compiled, Muon")
+        for spent in record["rows"][name]["profile"]
+    ]
     return [*lines, ""]
 
 
@@ -238,7 +406,17 @@ def startup_section() -> list[str]:
 
 
 def page() -> str:
-    sections = [speed_section(), step_section(), memory_section(), generation_section(), startup_section()]
+    sections = [
+        speed_section(),
+        long_section(),
+        ablation_section(),
+        data_section(),
+        step_section(),
+        memory_section(),
+        generation_section(),
+        startup_section(),
+        gpu_section(),
+    ]
     head = [
         "# Results",
         "",

@@ -2,7 +2,7 @@
 
 python -m benchmarks.speed              everything that has no record yet: tuning, then the timed runs, seed by seed
 python -m benchmarks.speed --long       one seed against the first two peers with an hour each, at the learning rates found before
-python -m benchmarks.speed --smoke      everything with two steps, not compiled, into a temporary folder
+python -m benchmarks.speed --smoke      everything with two steps on random ids, in one process, into a temporary folder
 
 Each run is a process of its own. The runs of a seed follow each other, so that the machine is the same for all of them. Writes
 `benchmarks/records/speed/*.json`; `python -m benchmarks.results` makes the tables of them.
@@ -10,18 +10,23 @@ Each run is a process of its own. The runs of a seed follow each other, so that 
 
 import argparse
 import json
-import os
+import re
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hf_gpt.records import code_state, make_record, write_json
+import torch
+
+from hf_gpt.records import code_state, device_description, make_record, write_json
 
 from .clock import Clock
-from .corpus import BLOCK, Blocks, load_corpus
+from .corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus
 from .ratios import PEERS, ratios, read_runs, summary, wall_seconds
 from .systems import SYSTEMS, Run
 
@@ -34,12 +39,13 @@ BUDGET_SECONDS, LONG_BUDGET_SECONDS = 720.0, 3600.0
 SHARES = (1 / 12, 1 / 6, 1 / 4, 1 / 3)
 TUNING_SHARE = 1 / 6
 SCORES = 8
+# Trains a system, and writes the record of that name into that folder.
+Start = Callable[[str, Run, str, Path], None]
 
 
-def train(system: str, run: Run, name: str, folder: Path) -> None:
+def train(system: str, run: Run, name: str, folder: Path, corpus: Corpus) -> None:
     """One run in this process, and its record."""
     code_state()
-    corpus = load_corpus(CORPUS)
     scored = {max(1, run.steps * part // run.scores) for part in range(1, run.scores + 1)}
     clock = Clock(Blocks(corpus.validation), scored, bf16=system != "stock")
     model = SYSTEMS[system].train(run, corpus, clock)
@@ -53,7 +59,8 @@ def train(system: str, run: Run, name: str, folder: Path) -> None:
         "tokens": run.steps * SYSTEMS[system].batch * BLOCK,
         "seconds": clock.seconds,
         "compile_seconds": clock.compile_seconds,
-        "median_step_seconds": sorted(clock.steps)[len(clock.steps) // 2],
+        "median_step_seconds": statistics.median(clock.steps),
+        "median_wait_seconds": statistics.median(clock.waits),
         "loss": clock.history[-1]["loss"],
         "history": clock.history,
         "corpus_sha256": corpus.sha256,
@@ -61,16 +68,26 @@ def train(system: str, run: Run, name: str, folder: Path) -> None:
     write_json(folder / f"{name}.json", make_record("speed", **content))
 
 
-def started(system: str, run: Run, name: str, folder: Path) -> dict[str, Any]:
+def in_a_process(system: str, run: Run, name: str, folder: Path) -> None:
+    """One run in a process of its own."""
+    values = [str(run.steps), str(run.learning_rate), str(run.seed), str(run.scores)]
+    subprocess.run([sys.executable, "-m", "benchmarks.speed", "--one", system, name, str(folder), *values], check=True)
+
+
+def started(system: str, run: Run, name: str, folder: Path, start: Start) -> dict[str, Any]:
     """The record of a run, made now if it is not there."""
     path = folder / f"{name}.json"
     if not path.is_file():
         print(f"{name}: {run}", flush=True)
-        values = [str(run.steps), str(run.learning_rate), str(run.seed), str(run.scores)]
-        subprocess.run([sys.executable, "-m", "benchmarks.speed", "--one", system, name, str(folder), *values], check=True)
+        start(system, run, name, folder)
     found = json.loads(path.read_text(encoding="utf-8"))
     print(f"{name}: loss {found['loss']:.3f} after {found['tokens']:,} tokens and {found['seconds']:.0f} s", flush=True)
     return found
+
+
+def processor() -> str:
+    """This machine's processor, as part of a file's name: how long a step takes is measured once for each."""
+    return re.sub("[^a-z0-9]+", "-", device_description()["processor"].lower()).strip("-")
 
 
 def steps_in(seconds: float, step_seconds: float) -> int:
@@ -88,6 +105,7 @@ class Plan:
         peers: Names of the systems that ours is timed against.
         seeds: One run of everything for each.
         scores: How often a run is scored, evenly over its length.
+        start: How a run is made.
     """
 
     folder: Path
@@ -96,18 +114,25 @@ class Plan:
     peers: tuple[str, ...]
     seeds: tuple[int, ...]
     scores: int
+    start: Start = in_a_process
 
 
-def tune(folder: Path, budget: float, calibration_steps: int, tries: int | None = None) -> dict[str, tuple[float, float]]:
-    """Seconds of a step and the best learning rate of each system, from runs of a sixth of its longest timed run."""
+def tune(
+    folder: Path, budget: float, calibration_steps: int, tries: int | None = None, start: Start = in_a_process
+) -> dict[str, tuple[float, float]]:
+    """Seconds of a step on this processor, and the best learning rate of each system.
+
+    A try is a sixth of the system's longest timed run, in steps of the processor that it was tuned on.
+    """
     found = {}
     for system, described in SYSTEMS.items():
         calibration = Run(calibration_steps, described.learning_rates[2], seed=100, scores=1)
-        step_seconds = started(system, calibration, f"calibration-{system}", folder)["median_step_seconds"]
+        name = f"calibration-{system}-{processor()}"
+        step_seconds = started(system, calibration, name, folder, start)["median_step_seconds"]
         whole = budget * (SHARES[-1] if system == "ours" else 1)
         steps = steps_in(whole * TUNING_SHARE, step_seconds)
         tried = {
-            rate: started(system, Run(steps, rate, seed=100, scores=1), f"tuning-{system}-{rate:g}", folder)["loss"]
+            rate: started(system, Run(steps, rate, seed=100, scores=1), f"tuning-{system}-{rate:g}", folder, start)["loss"]
             for rate in described.learning_rates[:tries]
         }
         found[system] = step_seconds, min(tried, key=tried.__getitem__)
@@ -120,11 +145,11 @@ def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
         step_seconds, rate = tuned["ours"]
         for share in plan.shares:
             run = Run(steps_in(plan.budget * share, step_seconds), rate, seed, plan.scores)
-            started("ours", run, f"ours-{round(1 / share)}-seed-{seed}", plan.folder)
+            started("ours", run, f"ours-{round(1 / share)}-seed-{seed}", plan.folder, plan.start)
         for system in plan.peers:
             step_seconds, rate = tuned[system]
             run = Run(steps_in(plan.budget, step_seconds), rate, seed, plan.scores)
-            started(system, run, f"{system}-seed-{seed}", plan.folder)
+            started(system, run, f"{system}-seed-{seed}", plan.folder, plan.start)
     found = ratios(read_runs(plan.folder), wall_seconds)
     for peer in plan.peers:
         print(f"{peer}: {summary(found, peer)}", flush=True)
@@ -132,11 +157,12 @@ def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
 
 def smoke() -> None:
     """Everything with two steps and without compiling: what it asserts is that it runs and that ratios come out."""
-    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    torch._dynamo.config.disable = True
+    start = partial(train, corpus=random_corpus())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tuned = tune(folder, 0.0, 2, 1)
-        measure(Plan(folder, 0.0, SHARES[:1], PEERS, (0,), 1), tuned)
+        tuned = tune(folder, 0.0, 2, 1, start)
+        measure(Plan(folder, 0.0, SHARES[:1], PEERS, (0,), 1, start), tuned)
         assert {ratio.peer for ratio in ratios(read_runs(folder), wall_seconds)} == set(PEERS)
 
 
@@ -149,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one is not None:
         system, name, folder, steps, rate, seed, scores = options.one
-        train(system, Run(int(steps), float(rate), int(seed), int(scores)), name, Path(folder))
+        train(system, Run(int(steps), float(rate), int(seed), int(scores)), name, Path(folder), load_corpus(CORPUS))
     elif options.smoke:
         smoke()
     else:

@@ -24,11 +24,16 @@ class Clock:
         self.validation, self.scored_steps, self.bf16 = validation, scored_steps, bf16
         self.seconds = 0.0
         self.steps: list[float] = []
+        self.waits: list[float] = []
         self.history: list[dict[str, float]] = []
         self._since = 0.0
 
     def start(self) -> None:
         self._since = time.perf_counter()
+
+    def has_batch(self) -> None:
+        """To be called when a step has its batch: what went by since the last one is the loader's, and is in `seconds` too."""
+        self.waits.append(time.perf_counter() - self._since)
 
     def step(self, number: int, model: Callable[[], nn.Module]) -> None:
         """To be called after each step; `model` gives the module that is not compiled, when it is to be scored."""
@@ -57,6 +62,9 @@ class _ClockCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.clock.start()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.clock.has_batch()
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self.clock.step(state.global_step, lambda: getattr(model, "_orig_mod", model))

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch.utils.data import Dataset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hf_gpt.arguments import load_recipe
 from hf_gpt.runs import prepare_launch
@@ -63,3 +65,11 @@ def load_corpus(folder: Path) -> Corpus:
         tokenizer.save_pretrained(folder / "tokenizer")
     train, validation = (np.load(file) for file in files)
     return Corpus(train, validation[:VALIDATION_BLOCKS], AutoTokenizer.from_pretrained(folder / "tokenizer"))
+
+
+def random_corpus() -> Corpus:
+    """A few blocks of random ids, for a run that measures nothing."""
+    words = Tokenizer(WordLevel({str(number): number for number in range(VOCABULARY)}, unk_token="0"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="0")
+    drawn = np.random.default_rng(0).integers(VOCABULARY, size=(72, BLOCK), dtype=np.uint16)
+    return Corpus(drawn[:64], drawn[64:], tokenizer)

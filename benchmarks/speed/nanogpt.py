@@ -6,6 +6,7 @@ tenth of the learning rate; random windows of the token stream; bfloat16 by auto
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,32 +17,39 @@ from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Corpus
 
 
-WIDTH, LAYERS, HEADS = 384, 6, 6
+@dataclass(frozen=True)
+class Size:
+    width: int = 384
+    layers: int = 6
+    heads: int = 6
+    vocabulary: int = VOCABULARY
+    block: int = BLOCK
 
 
 class Attention(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, size: Size) -> None:
         super().__init__()
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.projection = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.heads = size.heads
+        self.qkv = nn.Linear(size.width, 3 * size.width, bias=False)
+        self.projection = nn.Linear(size.width, size.width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, length, width = x.shape
         query, key, value = (
-            part.view(batch, length, HEADS, width // HEADS).transpose(1, 2) for part in self.qkv(x).split(width, dim=2)
+            part.view(batch, length, self.heads, -1).transpose(1, 2) for part in self.qkv(x).split(width, dim=2)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.projection(mixed.transpose(1, 2).contiguous().view(batch, length, width))
 
 
 class Block(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, size: Size) -> None:
         super().__init__()
-        self.norm_1 = nn.LayerNorm(WIDTH, bias=False)
-        self.attention = Attention()
-        self.norm_2 = nn.LayerNorm(WIDTH, bias=False)
-        self.up = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
-        self.projection = nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        self.norm_1 = nn.LayerNorm(size.width, bias=False)
+        self.attention = Attention(size)
+        self.norm_2 = nn.LayerNorm(size.width, bias=False)
+        self.up = nn.Linear(size.width, 4 * size.width, bias=False)
+        self.projection = nn.Linear(4 * size.width, size.width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.attention(self.norm_1(x))
@@ -49,26 +57,26 @@ class Block(nn.Module):
 
 
 class NanoGPT(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, size: Size = Size()) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(VOCABULARY, WIDTH)
-        self.positions = nn.Embedding(BLOCK, WIDTH)
-        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
-        self.norm = nn.LayerNorm(WIDTH, bias=False)
+        self.tokens = nn.Embedding(size.vocabulary, size.width)
+        self.positions = nn.Embedding(size.block, size.width)
+        self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
+        self.norm = nn.LayerNorm(size.width, bias=False)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                std = 0.02 / math.sqrt(2 * LAYERS) if "projection" in name else 0.02
+                std = 0.02 / math.sqrt(2 * size.layers) if "projection" in name else 0.02
                 nn.init.normal_(parameter, std=std)
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
         """The logits, or with `targets` (the ids, one place on) the loss."""
-        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
         for block in self.blocks:
             x = block(x)
         logits = functional.linear(self.norm(x), self.tokens.weight)
         if targets is None:
             return logits
-        return functional.cross_entropy(logits.view(-1, VOCABULARY), targets.reshape(-1))
+        return functional.cross_entropy(logits.flatten(0, 1), targets.reshape(-1))
 
 
 def rate_at(step: int, steps: int, highest: float) -> float:
@@ -96,6 +104,7 @@ def train_nanogpt(steps: int, learning_rate: float, seed: int, batch: int, corpu
             group["lr"] = rate_at(step, steps, learning_rate)
         starts = random.integers(0, len(stream) - BLOCK - 1, batch)
         windows = torch.from_numpy(np.stack([stream[start : start + BLOCK + 1] for start in starts]).astype(np.int64))
+        clock.has_batch()
         with torch.autocast("cpu", torch.bfloat16):
             loss = compiled(windows[:, :-1], windows[:, 1:])
         loss.backward()

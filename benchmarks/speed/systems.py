@@ -120,8 +120,11 @@ def train_expert(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     return gpt2_trainer(model, corpus, clock, arguments)
 
 
-def train_ours(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
-    """`recipes/pretrain/speed.yaml` through the functions that `hf-gpt train` calls, its learning rates scaled together."""
+def train_ours(run: Run, corpus: Corpus, clock: Clock, changes: tuple[str, ...] = ()) -> nn.Module:
+    """`recipes/pretrain/speed.yaml` through the functions that `hf-gpt train` calls, its learning rates scaled together.
+
+    `changes` are overrides of the recipe as the command takes them.
+    """
     recipe = load_recipe("pretrain/speed")
     factor = run.learning_rate / recipe.training.learning_rate
     rates = {
@@ -143,7 +146,7 @@ def train_ours(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
         "logging_steps": 50,
         "output_dir": "runs/bench/ours",
     }
-    recipe = load_recipe("pretrain/speed", [f"{name}={value}" for name, value in overrides.items()])
+    recipe = load_recipe("pretrain/speed", [*(f"{name}={value}" for name, value in overrides.items()), *changes])
     set_seed(run.seed)
     model = build_model(recipe, corpus.tokenizer)
     blocks = {"train": Blocks(corpus.train), "validation": Dataset.from_dict({"input_ids": corpus.validation})}
@@ -173,14 +176,14 @@ SYSTEMS = {
         train_stock,
     ),
     "expert": System(
-        "the same, tuned: bfloat16, compiled, schedule, batch",
+        "the same as an expert tunes it",
         "bfloat16, compiled, no dropout, AdamW with betas 0.9 and 0.95, weight decay 0.1, clipping, batch 8, warm-up and cosine",
         8,
         (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
         train_expert,
     ),
     "nanogpt": System(
-        "nanoGPT's model and loop, bfloat16, compiled",
+        "nanoGPT's model and loop",
         "bfloat16, compiled, no bias or dropout, AdamW, betas 0.9 and 0.95, weight decay 0.1, clipping, batch 12, warm-up and cosine",
         12,
         (3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3),

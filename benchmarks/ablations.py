@@ -1,0 +1,117 @@
+"""What each part of `pretrain/speed` is worth: the recipe, and the recipe with one thing changed.
+
+python -m benchmarks.ablations [--seeds 0 1 2] [--smoke]      writes benchmarks/records/ablations; what is there is left out
+
+Each run has the steps of the shortest timed run of ours in `benchmarks.speed`, on the same corpus and scored alike. The learning rates
+are those of the recipe, but where AdamW takes Muon's place: it is given three to choose from.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from hf_gpt.arguments import load_recipe
+from hf_gpt.records import code_state, make_record, write_json
+
+from .speed.clock import Clock
+from .speed.corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus
+from .speed.systems import Run, train_ours
+
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "benchmarks" / "records" / "ablations"
+CORPUS = ROOT / "runs" / "bench" / "corpus"
+STEPS, LEARNING_RATE = 46, 0.03
+
+# Title, and the overrides of the recipe. Sizes change only as far as the parameters stay within three per cent.
+CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "recipe": ("the recipe", ()),
+    "adamw-0.001": ("AdamW for the matrices, 0.001", ("optimizer=adamw", "learning_rate=0.001")),
+    "adamw-0.002": ("AdamW for the matrices, 0.002", ("optimizer=adamw", "learning_rate=0.002")),
+    "adamw-0.004": ("AdamW for the matrices, 0.004", ("optimizer=adamw", "learning_rate=0.004")),
+    "embedding-rate": ("embeddings at the head's learning rate", ("embedding_learning_rate=0.006",)),
+    "cosine": ("a cosine schedule", ("lr_scheduler_type=cosine", "lr_scheduler_kwargs={}")),
+    "half-batch": ("batch 8, the same number of steps", ("per_device_train_batch_size=8",)),
+    "tied": (
+        "output matrix tied, two layers more, both at 0.03",
+        ("config={num_hidden_layers: 7, intermediate_size: 1024}", "embedding_learning_rate=0.03"),
+    ),
+    "gelu": ("GELU without a gate", ("config.mlp_type=mlp", "config.hidden_act=gelu_new", "config.intermediate_size=1440")),
+    "learned-positions": (
+        "learned positions",
+        ("config.position_embedding_type=learned", f"config.max_position_embeddings={BLOCK}"),
+    ),
+    "no-qk-norm": ("no norm of queries and keys", ("config.qk_norm=false",)),
+    "layernorm": ("LayerNorm and biases", ("config.norm_type=layernorm", "config.use_bias=true")),
+    "depth-scaled": ("residual projections not from zero", ("config.residual_init=depth_scaled",)),
+    "sdpa": ("`scaled_dot_product_attention`", ("attn_implementation=sdpa",)),
+    "not-compiled": ("not compiled", ("torch_compile=false",)),
+    "float32": ("float32", ("bf16=false",)),
+}
+
+
+def train(name: str, seed: int, steps: int, corpus: Corpus, folder: Path) -> None:
+    code_state()
+    title, changes = CHANGES[name]
+    clock = Clock(Blocks(corpus.validation), {steps}, bf16=name != "float32")
+    model = train_ours(Run(steps, LEARNING_RATE, seed, 1), corpus, clock, changes)
+    content = {
+        "title": title,
+        "changes": list(changes),
+        "seed": seed,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "steps": steps,
+        "tokens": steps * load_recipe("pretrain/speed", list(changes)).training.per_device_train_batch_size * BLOCK,
+        "seconds": clock.seconds,
+        "seconds_after_compiling": clock.seconds - clock.compile_seconds,
+        "median_step_seconds": statistics.median(clock.steps),
+        "loss": clock.history[-1]["loss"],
+        "corpus_sha256": corpus.sha256,
+    }
+    write_json(folder / f"{name}-seed-{seed}.json", make_record("ablation", **content))
+    print(
+        f"{name}, seed {seed}: loss {content['loss']:.3f}, {content['seconds_after_compiling']:.0f} s after compiling",
+        flush=True,
+    )
+
+
+def in_a_process(name: str, seed: int) -> None:
+    subprocess.run([sys.executable, "-m", "benchmarks.ablations", "--one", name, str(seed)], check=True)
+
+
+def smoke() -> None:
+    """Every change for two steps on random ids, not compiled."""
+    import torch
+
+    torch._dynamo.config.disable = True
+    with tempfile.TemporaryDirectory() as folder:
+        run = partial(train, seed=0, steps=2, corpus=random_corpus(), folder=Path(folder))
+        for name in CHANGES:
+            run(name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"))
+    options = parser.parse_args()
+    if options.one is not None:
+        name, seed = options.one
+        train(name, int(seed), STEPS, load_corpus(CORPUS), RECORDS)
+    elif options.smoke:
+        smoke()
+    else:
+        RECORDS.mkdir(parents=True, exist_ok=True)
+        for seed in options.seeds:
+            for name in CHANGES:
+                if not (RECORDS / f"{name}-seed-{seed}.json").is_file():
+                    in_a_process(name, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Megabytes of text a second that one core turns into packed blocks, and the same from the cache.
+
+python -m benchmarks.tokenisation [--smoke]      writes benchmarks/records/tokenisation.json
+
+The film reviews and the tokenizer of `benchmarks.speed`, through the functions that `hf-gpt train` calls.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from datasets import Dataset, load_from_disk
+
+from hf_gpt import data
+from hf_gpt.arguments import load_recipe
+from hf_gpt.records import code_state, make_record, write_json
+from hf_gpt.train import open_source
+
+from .speed.corpus import BLOCK, load_corpus, random_corpus
+
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "benchmarks" / "records" / "tokenisation.json"
+CORPUS = ROOT / "runs" / "bench" / "corpus"
+
+
+def main(smoke: bool) -> None:
+    code_state()
+    # Before the tokenizer's first call: it would take every core there is.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if smoke:
+        tokenizer, texts = random_corpus().tokenizer, ["1 2 3"] * BLOCK
+    else:
+        tokenizer = load_corpus(CORPUS).tokenizer
+        rows, source = open_source(load_recipe("pretrain/speed"))
+        texts = rows[source.text_column]
+    size = sum(len(text.encode()) for text in texts)
+    with tempfile.TemporaryDirectory() as folder:
+        # On disk, as a dataset of the user's is: what is made from one in memory is not cached.
+        Dataset.from_dict({"text": list(texts)}).save_to_disk(folder)
+        seconds = {}
+        for name in ("tokenised and packed", "from the cache"):
+            begun = time.perf_counter()
+            documents = data.tokenize(load_from_disk(folder), tokenizer)
+            blocks = data.pack(documents, BLOCK)
+            seconds[name] = time.perf_counter() - begun
+    rate = size / 1e6 / seconds["tokenised and packed"]
+    print(f"{rate:.2f} MB/s a core, {seconds['from the cache']:.2f} s from the cache")
+    if not smoke:
+        found = {"bytes": size, "texts": len(texts), "blocks": len(blocks), "seconds": seconds, "megabytes_per_second": rate}
+        write_json(RECORD, make_record("tokenisation", **found))
+
+
+if __name__ == "__main__":
+    main("--smoke" in sys.argv[1:])
