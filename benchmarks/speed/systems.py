@@ -179,7 +179,7 @@ SYSTEMS = {
         "the same as an expert tunes it",
         "bfloat16, compiled, no dropout, AdamW with betas 0.9 and 0.95, weight decay 0.1, clipping, batch 8, warm-up and cosine",
         8,
-        (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
+        (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
         train_expert,
     ),
     "nanogpt": System(
