@@ -1,11 +1,14 @@
-"""Attention equals a transcription of its formulas in numpy, and the post-norm encoder equals `torch.nn`'s."""
+"""Attention equals a transcription of its formulas in numpy, and the post-norm encoder equals `torch.nn`'s. A fused activation
+equals the formula that it stands for."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers.activations import ACT2FN
 
 from hf_gpt import GPTConfig, GPTModel
+from hf_gpt.modeling.layers_hf_gpt import FUSED_ACTIVATIONS
 
 
 def softmax(scores):
@@ -117,3 +120,12 @@ def test_post_norm_blocks_are_those_of_torch(causal, implementation):
     found = ours.train()(inputs_embeds=inputs, attention_mask=mask).last_hidden_state
     assert expected.std() > 0.5
     assert (expected - found)[mask.bool()].abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", FUSED_ACTIVATIONS)
+def test_a_fused_activation_is_the_function_it_stands_for(name):
+    values = torch.linspace(-12, 12, 4001, dtype=torch.float64, requires_grad=True)
+    wanted, found = (ACT2FN[key](values) for key in (name, FUSED_ACTIVATIONS[name]))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    slopes = [torch.autograd.grad(result.sum(), values)[0] for result in (wanted, found)]
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=0, atol=1e-12)

@@ -218,6 +218,10 @@ class GPTAttention(nn.Module):
 # --------------------------------------------------------------------------------------------------- feed-forward
 
 
+# The same formula in one kernel, where transformers' `gelu_new` writes out each of its eight operations.
+FUSED_ACTIVATIONS = {"gelu_new": "gelu_pytorch_tanh"}
+
+
 class GPTMLP(nn.Module):
     """f(x W_up) W_down (Vaswani et al. 2017, equation 2, with another f)."""
 
@@ -225,7 +229,7 @@ class GPTMLP(nn.Module):
         super().__init__()
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.use_bias)
         self.down_proj = residual_projection(config.intermediate_size, config)
-        self.act_fn = ACT2FN[config.hidden_act]
+        self.act_fn = ACT2FN[FUSED_ACTIVATIONS.get(config.hidden_act, config.hidden_act)]
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.down_proj(self.act_fn(self.up_proj(hidden_states)))

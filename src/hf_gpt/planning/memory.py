@@ -87,14 +87,9 @@ def _attention_activations(config, load: Workload, layer_type: str, query: float
 def _activation_function(config: GPTConfig, load: Workload) -> float:
     """Bytes for each entry of the inner layer, the input of the last matrix included."""
     size = load.compute_bytes
-    if config.hidden_act == "gelu_new":
-        # x^3, tanh, x / 2 and 1 + tanh. Autocast takes powers in float32 on a GPU (torch.amp, "ops that autocast to float32").
-        inner = 4 * size if load.on_cpu or not load.bfloat16 else 3 * 4 + size
-    else:
-        # Any other function is one kernel, which keeps its input.
-        inner = size
+    # The function is one kernel, which keeps its input.
     gate = 2 * size if config.mlp_type == "glu" else 0
-    return inner + gate + size
+    return 2 * size + gate
 
 
 def activation_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float:
