@@ -185,13 +185,17 @@ def draw_speed() -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     runs = read_runs(RECORDS / "speed")
+    styles = dict(zip(sorted({processor_of(run) for run in runs}), ("-", "--", ":", "-.")))
     for run in runs:
         seconds, losses = zip(*((row["seconds"], row["loss"]) for row in run["history"]))
-        axes.plot(seconds, losses, color=COLORS[run["system"]], linewidth=1, marker="o", markersize=2.5)
+        line = {"color": COLORS[run["system"]], "linestyle": styles[processor_of(run)], "linewidth": 1}
+        axes.plot(seconds, losses, **line, marker="o", markersize=2.5)
         axes.plot(seconds[-1], losses[-1], "o", color=COLORS[run["system"]], markersize=6)
     for system, color in COLORS.items():
         if any(run["system"] == system for run in runs):
             axes.plot([], [], color=color, label=SYSTEMS[system].title.replace("`", ""))
+    for processor, style in styles.items():
+        axes.plot([], [], color="black", linestyle=style, linewidth=1, label=processor)
     axes.set(xscale="log", xlabel="seconds of training, compiling included", ylabel="validation loss, nats a token")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
@@ -288,7 +292,7 @@ def generation_section() -> list[str]:
         *generation_rows(rows, "seconds_to_first_token", 1000.0, None),
         "",
         "Seconds of stock by seconds of each, the whole call, median and quartiles of the rounds. Goals: ours 1.4, compiled 2 at "
-        "15M; at 124M within 2× of the bound and of llama.cpp:",
+        "15M; at 124M within 2× of the bound and of llama.cpp. Where the time goes, and what did not help: docs/LOG.md, 2026-11-26.",
         "",
         f"| size | precision | batch | {' | '.join(compared)} | float32: the same text compiled |",
         f"|---|---|---:|{'---:|' * len(compared)}---|",
