@@ -107,9 +107,9 @@ def cell(record: dict | None, figure: str, digits: int) -> str:
     return "" if record is None or figure not in record["test"] else f"{record['test'][figure]:.{digits}f}"
 
 
-def report_minutes() -> float:
+def report_hours() -> float:
     """Of all runs that have a record, one after the other."""
-    return sum(record["total_seconds"] for record in map(read, runs()) if record is not None) / 60
+    return sum(record["total_seconds"] for record in map(read, runs()) if record is not None) / 3600
 
 
 def table() -> str:
@@ -127,7 +127,7 @@ def table() -> str:
         cells = [f"`finetune/{name}`", figure, f"**{cell(record, figure, digits)}**"]
         cells += [cell(read(f"{name}-new-weights"), figure, digits), "; ".join(others), f"{record['total_seconds'] / 60:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"All runs of this page, one after the other: {report_minutes() / 60:.1f} hours."]
+    lines += ["", f"All runs of this page, one after the other: {report_hours():.1f} hours."]
     lines += ["", "The same task with adapters of several ranks:", ""]
     lines += [
         "| Rotten Tomatoes | accuracy | trained parameters | saved megabytes | peak memory, GiB | minutes of training |",

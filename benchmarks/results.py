@@ -327,7 +327,7 @@ def ablation_section() -> list[str]:
         "",
         f"`python -m benchmarks.ablations`: the recipe for {found['recipe'][0]['steps']} steps, {found['recipe'][0]['tokens']:,} "
         "tokens, with one thing changed; the runs of a seed follow each other. Loss as above, mean and range over the seeds; the "
-        "differences and the times are seed by seed. Learning rates are the recipe's, but for AdamW.",
+        "differences and the times are seed by seed. Learning rates are those found above, but for AdamW.",
         "",
         "| changed | seeds | parameters | loss | more than the recipe's | time beside the recipe's, without compiling |",
         "|---|---:|---:|---:|---:|---:|",

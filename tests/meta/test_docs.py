@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -119,6 +120,28 @@ def test_the_figures_of_readme_come_from_records(file):
 
 def test_the_results_are_what_the_records_say():
     assert results.PAGE.read_text(encoding="utf-8") == results.page()
+
+
+def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatch):
+    shutil.copytree(results.RECORDS / "speed", tmp_path / "speed")
+    shutil.copytree(results.RECORDS / "speed", tmp_path / "speed-long")
+    (tmp_path / "ablations").mkdir()
+    for name in ("recipe", "cosine"):
+        run = {"seed": 0, "steps": 46, "tokens": 188416, "parameters": 13792000, "loss": 5.5, "seconds_after_compiling": 60.0}
+        (tmp_path / "ablations" / f"{name}-seed-0.json").write_text(
+            json.dumps(run | {"loss": 5.5 + 0.25 * (name == "cosine")})
+        )
+    row = {"tokens_per_second": 2e5, "mfu": 0.5, "peak_bytes": 2e10, "profile": [{"name": "mm", "calls": 3, "seconds": 0.01}]}
+    load = {"batch": 32, "length": 1024}
+    names = ("stock GPT-2", "gpt2, sdpa, compiled", "modern-124m, sdpa, compiled, Muon")
+    record = {"card": "H100", "peak_flops": 989.5e12, "load": load, "rows": dict.fromkeys(names, row)}
+    (tmp_path / "gpu.json").write_text(json.dumps(record))
+    monkeypatch.setattr(results, "RECORDS", tmp_path)
+    page = results.page()
+    assert "| a cosine schedule | 1 | 13,792,000 | 5.750 | 0.250 | 1.00× |" in page
+    assert "| gpt2, sdpa, compiled | 200,000 | 1.00× | 50.0% | 20.0 |" in page
+    assert page.count("| `stock-seed-0` |") == 2
+    assert results.readme_table("README.md").count("an hour |") == 3
 
 
 @pytest.mark.parametrize(
