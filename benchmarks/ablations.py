@@ -3,7 +3,7 @@
 python -m benchmarks.ablations [--seeds 0 1 2] [--smoke]      writes benchmarks/records/ablations; what is there is left out
 
 Each run has the steps of the shortest timed run of ours in `benchmarks.speed`, on the same corpus and scored alike. The learning rates
-are those that its tuning found, but where AdamW takes Muon's place: it is given three to choose from.
+are those that its tuning found, but where AdamW takes Muon's place: it is given five to choose from.
 """
 
 import argparse
@@ -33,6 +33,8 @@ STEPS, LEARNING_RATE = 46, 0.03
 # Title, and the overrides of the recipe. Sizes change only as far as the parameters stay within three per cent.
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recipe": ("the recipe", ()),
+    "adamw-0.00025": ("AdamW for the matrices, 0.00025", ("optimizer=adamw", "learning_rate=0.00025")),
+    "adamw-0.0005": ("AdamW for the matrices, 0.0005", ("optimizer=adamw", "learning_rate=0.0005")),
     "adamw-0.001": ("AdamW for the matrices, 0.001", ("optimizer=adamw", "learning_rate=0.001")),
     "adamw-0.002": ("AdamW for the matrices, 0.002", ("optimizer=adamw", "learning_rate=0.002")),
     "adamw-0.004": ("AdamW for the matrices, 0.004", ("optimizer=adamw", "learning_rate=0.004")),
@@ -51,6 +53,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "no-qk-norm": ("no norm of queries and keys", ("config.qk_norm=false",)),
     "layernorm": ("LayerNorm and biases", ("config.norm_type=layernorm", "config.use_bias=true")),
     "depth-scaled": ("residual projections not from zero", ("config.residual_init=depth_scaled",)),
+    "logits": ("the loss from the matrix of logits", ("config.fused_loss=false",)),
     "sdpa": ("`scaled_dot_product_attention`", ("attn_implementation=sdpa",)),
     "not-compiled": ("not compiled", ("torch_compile=false",)),
     "float32": ("float32", ("bf16=false",)),

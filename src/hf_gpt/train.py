@@ -248,7 +248,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     check_vocabulary(tokenizer, model.config.vocab_size)
     if isinstance(model.config, GPTConfig):
         check_direction(recipe, model.config)
-        model.config.fused_loss = True
+        model.config.fused_loss = recipe.model.config.get("fused_loss", True)
     limit = model.config.max_position_embeddings
     if recipe.data.block_size > limit:
         raise InputError(

@@ -18,8 +18,10 @@ from transformers import (
 )
 
 from hf_gpt import runs
+from hf_gpt.arguments import parse_recipe
 from hf_gpt.guards import GuardedTrainer
 from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.train import build_model
 
 
 ONE_STEP = {
@@ -118,6 +120,13 @@ def test_rows_with_few_labels_count_as_little_one_by_one_as_in_one_batch(fused, 
     config = tiny_config("modern", fused_loss=fused)
     model = randomize(AutoModelForCausalLM.from_config(config), std=0.1)
     assert_accumulation_changes_nothing(model, token_rows(counted=(10, 3, 6, 2)), tmp_path)
+
+
+@pytest.mark.parametrize(("config", "fused"), [({}, True), ({"fused_loss": False}, False)])
+def test_a_recipe_trains_without_the_logits_unless_it_says_otherwise(config, fused):
+    tokenizer = train_tokenizer(iter([["a small text of a few words"]]), 280, 64)
+    recipe = parse_recipe({"preset": "modern-5m", "config": config, "dataset": "movie-reviews", "output_dir": "runs/x"})
+    assert build_model(recipe, tokenizer).config.fused_loss is fused
 
 
 def test_what_a_recipe_saves_decodes_with_a_cache_although_trainer_turned_it_off(tmp_path):

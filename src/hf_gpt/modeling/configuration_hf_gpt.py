@@ -74,7 +74,7 @@ class GPTConfig(PreTrainedConfig):
             while training (Radford et al. 2018, equation 5, where it is 0.5).
         fused_loss (`bool`): Whether `GPTForCausalLM` in training mode makes the loss without the matrix of logits and returns
             no logits beside it: faster and far smaller, for trainers that read only the loss, as `Trainer` does. Our recipes
-            turn it on while they train.
+            turn it on while they train, unless they set it.
         use_cache (`bool`): Whether `forward` returns keys and values for decoding.
         hf_gpt_version (`str`, *optional*): The version of this code that saved the checkpoint; filled in. Loading a checkpoint of
             another version logs one warning.
