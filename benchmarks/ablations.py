@@ -3,7 +3,7 @@
 python -m benchmarks.ablations [--seeds 0 1 2] [--smoke]      writes benchmarks/records/ablations; what is there is left out
 
 Each run has the steps of the shortest timed run of ours in `benchmarks.speed`, on the same corpus and scored alike. The learning rates
-are those that its tuning found, but where AdamW takes Muon's place: it is given five to choose from.
+are those that its tuning found, but where AdamW takes Muon's place: it is given five to choose from with the first seed.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,51 +28,78 @@ from .speed.systems import Run, train_ours
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "records" / "ablations"
 CORPUS = ROOT / "runs" / "bench" / "corpus"
-# Of `ours-12-seed-0` and of its tuning.
-STEPS, LEARNING_RATE = 46, 0.03
+# Of `ours-12-seed-0` and of its tuning; three times as many show whether what helps early still helps.
+STEPS, LONGER, LEARNING_RATE = 46, 138, 0.03
+SEEDS = (0, 1, 2)
 
-# Title, and the overrides of the recipe. Sizes change only as far as the parameters stay within three per cent.
-CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "recipe": ("the recipe", ()),
-    "adamw-0.00025": ("AdamW for the matrices, 0.00025", ("optimizer=adamw", "learning_rate=0.00025")),
-    "adamw-0.0005": ("AdamW for the matrices, 0.0005", ("optimizer=adamw", "learning_rate=0.0005")),
-    "adamw-0.001": ("AdamW for the matrices, 0.001", ("optimizer=adamw", "learning_rate=0.001")),
-    "adamw-0.002": ("AdamW for the matrices, 0.002", ("optimizer=adamw", "learning_rate=0.002")),
-    "adamw-0.004": ("AdamW for the matrices, 0.004", ("optimizer=adamw", "learning_rate=0.004")),
-    "embedding-rate": ("embeddings at the head's learning rate", ("embedding_learning_rate=0.006",)),
-    "cosine": ("a cosine schedule", ("lr_scheduler_type=cosine", "lr_scheduler_kwargs={}")),
-    "half-batch": ("batch 8, the same number of steps", ("per_device_train_batch_size=8",)),
-    "tied": (
+
+@dataclass(frozen=True)
+class Change:
+    """One row of the table.
+
+    Args:
+        title: What is changed.
+        overrides: Of the recipe. Sizes change only as far as the parameters stay within three per cent.
+        steps: How long it is trained; compared with the recipe after as many.
+        seeds: Those that it is run with: one for a learning rate that was not the best there.
+    """
+
+    title: str
+    overrides: tuple[str, ...]
+    steps: int = STEPS
+    seeds: tuple[int, ...] = SEEDS
+
+
+def adamw(rate: str, steps: int = STEPS, seeds: tuple[int, ...] = SEEDS) -> Change:
+    return Change(f"AdamW for the matrices, {rate}", ("optimizer=adamw", f"learning_rate={rate}"), steps, seeds)
+
+
+CHANGES = {
+    "recipe": Change("the recipe", ()),
+    "adamw-0.00025": adamw("0.00025", seeds=(0,)),
+    "adamw-0.0005": adamw("0.0005", seeds=(0,)),
+    "adamw-0.001": adamw("0.001"),
+    "adamw-0.002": adamw("0.002", seeds=(0,)),
+    "adamw-0.004": adamw("0.004", seeds=(0,)),
+    "embedding-rate": Change("embeddings at the head's learning rate", ("embedding_learning_rate=0.006",)),
+    "cosine": Change("a cosine schedule", ("lr_scheduler_type=cosine", "lr_scheduler_kwargs={}")),
+    "half-batch": Change("batch 8, the same number of steps", ("per_device_train_batch_size=8",)),
+    "tied": Change(
         "output matrix tied, two layers more, both at 0.03",
         ("config={num_hidden_layers: 7, intermediate_size: 1024}", "embedding_learning_rate=0.03"),
     ),
-    "gelu": ("GELU without a gate", ("config.mlp_type=mlp", "config.hidden_act=gelu_new", "config.intermediate_size=1440")),
-    "learned-positions": (
+    "gelu": Change(
+        "GELU without a gate", ("config.mlp_type=mlp", "config.hidden_act=gelu_new", "config.intermediate_size=1440")
+    ),
+    "learned-positions": Change(
         "learned positions",
         ("config.position_embedding_type=learned", f"config.max_position_embeddings={BLOCK}"),
     ),
-    "no-qk-norm": ("no norm of queries and keys", ("config.qk_norm=false",)),
-    "layernorm": ("LayerNorm and biases", ("config.norm_type=layernorm", "config.use_bias=true")),
-    "depth-scaled": ("residual projections not from zero", ("config.residual_init=depth_scaled",)),
-    "logits": ("the loss from the matrix of logits", ("config.fused_loss=false",)),
-    "sdpa": ("`scaled_dot_product_attention`", ("attn_implementation=sdpa",)),
-    "not-compiled": ("not compiled", ("torch_compile=false",)),
-    "float32": ("float32", ("bf16=false",)),
+    "no-qk-norm": Change("no norm of queries and keys", ("config.qk_norm=false",)),
+    "layernorm": Change("LayerNorm and biases", ("config.norm_type=layernorm", "config.use_bias=true")),
+    "depth-scaled": Change("residual projections not from zero", ("config.residual_init=depth_scaled",)),
+    "logits": Change("the loss from the matrix of logits", ("config.fused_loss=false",)),
+    "sdpa": Change("`scaled_dot_product_attention`", ("attn_implementation=sdpa",)),
+    "not-compiled": Change("not compiled", ("torch_compile=false",)),
+    "float32": Change("float32", ("bf16=false",)),
+    "recipe-longer": Change("the recipe", (), LONGER),
+    "adamw-0.0005-longer": adamw("0.0005", LONGER, seeds=(0,)),
+    "adamw-0.001-longer": adamw("0.001", LONGER),
 }
 
 
 def train(name: str, seed: int, steps: int, corpus: Corpus, folder: Path) -> None:
     code_state()
-    title, changes = CHANGES[name]
+    change = CHANGES[name]
     clock = Clock(Blocks(corpus.validation), {steps}, bf16=name != "float32")
-    model = train_ours(Run(steps, LEARNING_RATE, seed, 1), corpus, clock, changes)
+    model = train_ours(Run(steps, LEARNING_RATE, seed, 1), corpus, clock, change.overrides)
     content = {
-        "title": title,
-        "changes": list(changes),
+        "title": change.title,
+        "changes": list(change.overrides),
         "seed": seed,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": steps,
-        "tokens": steps * load_recipe("pretrain/speed", list(changes)).training.per_device_train_batch_size * BLOCK,
+        "tokens": steps * load_recipe("pretrain/speed", list(change.overrides)).training.per_device_train_batch_size * BLOCK,
         "seconds": clock.seconds,
         "seconds_after_compiling": clock.seconds - clock.compile_seconds,
         "median_step_seconds": statistics.median(clock.steps),
@@ -101,19 +129,19 @@ def smoke() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"))
     options = parser.parse_args()
     if options.one is not None:
         name, seed = options.one
-        train(name, int(seed), STEPS, load_corpus(CORPUS), RECORDS)
+        train(name, int(seed), CHANGES[name].steps, load_corpus(CORPUS), RECORDS)
     elif options.smoke:
         smoke()
     else:
         RECORDS.mkdir(parents=True, exist_ok=True)
         for seed in options.seeds:
-            for name in CHANGES:
-                if not (RECORDS / f"{name}-seed-{seed}.json").is_file():
+            for name, change in CHANGES.items():
+                if seed in change.seeds and not (RECORDS / f"{name}-seed-{seed}.json").is_file():
                     in_a_process(name, seed)
 
 

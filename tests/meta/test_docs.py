@@ -80,10 +80,26 @@ def test_the_exports_of_serving_run(place):
     assert (place / "gguf" / "model.gguf").is_file()
 
 
+def test_the_compiled_block_of_serving_writes_the_same_text(place):
+    if shutil.which("g++") is None:
+        pytest.skip("the compiler of torch.compile is not here")
+    block, _ = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    plain = block.replace("model.forward = torch.compile(model.forward, fullgraph=True)\n", "")
+    plain = plain.replace(', cache_implementation="static"', "")
+    assert "static" not in plain
+    assert "compile" not in plain
+    texts = [
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=place, capture_output=True, text=True).stdout
+        for code in (block, plain)
+    ]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > len("This movie is")
+
+
 def test_the_onnx_block_of_serving_runs(place):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="`make serving` installs it")
-    (block,) = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    _, block = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     subprocess.run([sys.executable, "-c", block], check=True, cwd=place)
     import onnxruntime
 
@@ -126,11 +142,15 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     shutil.copytree(results.RECORDS / "speed", tmp_path / "speed")
     shutil.copytree(results.RECORDS / "speed", tmp_path / "speed-long")
     (tmp_path / "ablations").mkdir()
-    for name in ("recipe", "cosine"):
-        run = {"seed": 0, "steps": 46, "tokens": 188416, "parameters": 13792000, "loss": 5.5, "seconds_after_compiling": 60.0}
-        (tmp_path / "ablations" / f"{name}-seed-0.json").write_text(
-            json.dumps(run | {"loss": 5.5 + 0.25 * (name == "cosine")})
-        )
+    run = {"seed": 0, "steps": 46, "tokens": 188416, "parameters": 13792000, "changes": []}
+    runs = {
+        "recipe": {"loss": 5.5, "seconds_after_compiling": 60.0},
+        "cosine": {"loss": 5.75, "seconds_after_compiling": 60.0, "changes": ["lr_scheduler_type=cosine"]},
+        "recipe-longer": {"loss": 5.0, "seconds_after_compiling": 180.0, "steps": 138},
+        "adamw-0.001-longer": {"loss": 5.1, "seconds_after_compiling": 135.0, "steps": 138, "changes": ["optimizer=adamw"]},
+    }
+    for name, found in runs.items():
+        (tmp_path / "ablations" / f"{name}-seed-0.json").write_text(json.dumps(run | found))
     row = {"tokens_per_second": 2e5, "mfu": 0.5, "peak_bytes": 2e10, "profile": [{"name": "mm", "calls": 3, "seconds": 0.01}]}
     load = {"batch": 32, "length": 1024}
     names = ("stock GPT-2", "gpt2, sdpa, compiled", "modern-124m, sdpa, compiled, Muon")
@@ -138,7 +158,8 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     (tmp_path / "gpu.json").write_text(json.dumps(record))
     monkeypatch.setattr(results, "RECORDS", tmp_path)
     page = results.page()
-    assert "| a cosine schedule | 1 | 13,792,000 | 5.750 | 0.250 | 1.00× |" in page
+    assert "| a cosine schedule | 46 | 1 | 13,792,000 | 5.750 | 0.250 | 1.00× |" in page
+    assert "| AdamW for the matrices, 0.001 | 138 | 1 | 13,792,000 | 5.100 | 0.100 | 0.75× |" in page
     assert "| gpt2, sdpa, compiled | 200,000 | 1.00× | 50.0% | 20.0 |" in page
     assert page.count("| `stock-seed-0` |") == 2
     assert results.readme_table("README.md").count("an hour |") == 3
