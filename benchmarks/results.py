@@ -140,8 +140,9 @@ def speed_section() -> list[str]:
         f"`python -m benchmarks.speed`: {len(runs)} timed runs, one after the other, the runs of a seed in turn. Film reviews, 7.5M "
         "tokens to train on, vocabulary 8,192, context 256; the loss is that of 128 blocks of texts that no system trained on, at the "
         "end of the run. A peer runs for twelve minutes of steps as calibrated on its processor; ours for a twelfth, a sixth, a "
-        "quarter and a third of that, each with a whole schedule. The time to the peer's loss is read between two of them, on a "
-        "logarithmic scale of time; ≥ says that the shortest was there already. The clock stands still while a model is scored.",
+        "quarter and a third of that, as far as it takes, each with a whole schedule. The time to the peer's loss is read between two "
+        "of them, on a logarithmic scale of time; ≥ says that the shortest was there already. The clock stands still while a model is "
+        "scored.",
         "",
         "Each side's learning rate is the best of those in the table below, tried over a sixth of its longest run with a seed of its "
         "own; our other rates are scaled with it. Compiling is in the wall time, with the compiler's cache warm from tuning; in the "
@@ -172,7 +173,8 @@ def long_section() -> list[str]:
     return [
         "### With an hour for the peer",
         "",
-        "`python -m benchmarks.speed --long`: one seed, the learning rates found above; ours for the same shares of the hour.",
+        "`python -m benchmarks.speed --long`: one seed, the learning rates found above; ours for the same shares of the hour, as far "
+        "as it takes.",
         "",
         *ratio_rows(runs),
         "",

@@ -101,7 +101,8 @@ class Plan:
     Args:
         folder: Where the records of the timed runs go.
         budget: Seconds of steps of a peer's run.
-        shares: Parts of the budget that ours runs for: each is a run of its own, with a schedule of its own.
+        shares: Parts of the budget that ours runs for, each a run of its own with a schedule of its own, from the shortest on until one
+            is below every peer.
         peers: Names of the systems that ours is timed against.
         seeds: One run of everything for each.
         scores: How often a run is scored, evenly over its length.
@@ -142,14 +143,16 @@ def tune(
 def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
     """The timed runs; those of a seed follow each other."""
     for seed in plan.seeds:
-        step_seconds, rate = tuned["ours"]
-        for share in plan.shares:
-            run = Run(steps_in(plan.budget * share, step_seconds), rate, seed, plan.scores)
-            started("ours", run, f"ours-{round(1 / share)}-seed-{seed}", plan.folder, plan.start)
+        targets = []
         for system in plan.peers:
             step_seconds, rate = tuned[system]
             run = Run(steps_in(plan.budget, step_seconds), rate, seed, plan.scores)
-            started(system, run, f"{system}-seed-{seed}", plan.folder, plan.start)
+            targets.append(started(system, run, f"{system}-seed-{seed}", plan.folder, plan.start)["loss"])
+        step_seconds, rate = tuned["ours"]
+        for share in plan.shares:
+            run = Run(steps_in(plan.budget * share, step_seconds), rate, seed, plan.scores)
+            if started("ours", run, f"ours-{round(1 / share)}-seed-{seed}", plan.folder, plan.start)["loss"] <= min(targets):
+                break
     found = ratios(read_runs(plan.folder), wall_seconds)
     for peer in plan.peers:
         print(f"{peer}: {summary(found, peer)}", flush=True)
