@@ -92,6 +92,16 @@ def compiled() -> dict[str, Any]:
     return {"cache_implementation": "static", "compile_config": config}
 
 
+def without_onednn(write: Writer) -> Writer:
+    """The same with torch's own matrix products in place of oneDNN's, which are made for more than one row."""
+
+    def write_without(watch: Stopwatch) -> torch.Tensor:
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
+            return write(watch)
+
+    return write_without
+
+
 def by_nanogpt(ids: torch.Tensor, case: Case) -> Writer:
     """nanoGPT's `generate`: no cache, the whole text through the model for each token."""
     model = NanoGPT().to(case.dtype).eval()
@@ -154,6 +164,11 @@ def writers(case: Case, peers: bool) -> Iterator[tuple[dict[str, Writer], int]]:
                 found[f"{name}, compiled"] = by_generate(model, ids, case.new_tokens, **compiled())
             if case.dtype == torch.bfloat16:
                 found["ours, int8, compiled"] = by_generate(in_int8(ours), ids, case.new_tokens, **compiled())
+            if case.dtype == torch.bfloat16 and case.batch == 1:
+                found["ours, no oneDNN"] = without_onednn(found["ours"])
+                # A copy, since `generate` keeps what it compiled with the model.
+                again = by_generate(copy.deepcopy(ours), ids, case.new_tokens, **compiled())
+                found["ours, compiled, no oneDNN"] = without_onednn(again)
             if case.size == "15M":
                 found["nanoGPT"] = by_nanogpt(ids, case)
             if case.batch == 1:

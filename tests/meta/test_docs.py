@@ -138,6 +138,13 @@ def test_the_results_are_what_the_records_say():
     assert results.PAGE.read_text(encoding="utf-8") == results.page()
 
 
+def test_a_goal_that_is_missed_says_why():
+    rows = results.page().split("## Goals")[1].split("## ")[0].strip().splitlines()[4:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert cells
+    assert all(reason for _, _, met, reason in cells if met != "yes")
+
+
 def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatch):
     shutil.copytree(results.RECORDS / "speed", tmp_path / "speed")
     shutil.copytree(results.RECORDS / "speed", tmp_path / "speed-long")
@@ -161,8 +168,10 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     assert "| a cosine schedule | 46 | 1 | 13,792,000 | 5.750 | 0.250 | 1.00× |" in page
     assert "| AdamW for the matrices, 0.001 | 138 | 1 | 13,792,000 | 5.100 | 0.100 | 0.75× |" in page
     assert "| gpt2, sdpa, compiled | 200,000 | 1.00× | 50.0% | 20.0 |" in page
+    assert "| MFU on a GPU, the best of ours: ≥ 50 % | 50.00 % | yes |  |" in page
+    assert "| tokens a second beside stock's there: ≥ 1.5× | 1.00× | 0 of 1 |" in page
     assert page.count("| `stock-seed-0` |") == 2
-    assert results.readme_table("README.md").count("an hour |") == 3
+    assert results.readme_table("README.md").count("an hour, one seed |") == 3
 
 
 @pytest.mark.parametrize(

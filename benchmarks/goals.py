@@ -1,0 +1,171 @@
+"""The goals of the benchmarks, each with what was measured and, where it is missed, with what stands in the way."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .speed.ratios import ratios, wall_seconds
+from .speed.systems import SYSTEMS
+
+
+SPEED_GOALS = {"stock": 6.0, "expert": 3.0, "nanogpt": 3.0}
+OURS = ("ours", "ours, no oneDNN")
+OURS_COMPILED = ("ours, compiled", "ours, compiled, no oneDNN", "ours, int8, compiled")
+HEAD = ["| goal | measured | met | what stands in the way, and what was tried |", "|---|---|---|---|"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One row of the table.
+
+    Args:
+        title: What is asked for.
+        limit: The figure that each of `measured` is held against.
+        measured: One figure of each case.
+        if_missed: What stands in the way, and what was tried.
+        at_most: Whether the limit is an upper one.
+        unit: Of all figures.
+    """
+
+    title: str
+    limit: float
+    measured: tuple[float, ...]
+    if_missed: str = ""
+    at_most: bool = False
+    unit: str = "×"
+
+    @property
+    def number_met(self) -> int:
+        return sum(value <= self.limit if self.at_most else value >= self.limit for value in self.measured)
+
+    def row(self) -> str:
+        low, high = (f"{value:.2f}" for value in (min(self.measured), max(self.measured)))
+        cells = [
+            f"{self.title}: {'≤' if self.at_most else '≥'} {self.limit:g}{self.unit}",
+            f"{low}{self.unit}" if low == high else f"{low} to {high}{self.unit}",
+        ]
+        if self.number_met == len(self.measured):
+            cells += ["yes", ""]
+        else:
+            cells += [f"{self.number_met} of {len(self.measured)}", self.if_missed]
+        return f"| {' | '.join(cells)} |"
+
+
+def speed_goals(runs: list[dict[str, Any]]) -> list[Goal]:
+    found = ratios(runs, wall_seconds)
+    return [
+        Goal(f"sooner than {SYSTEMS[peer].title}", limit, tuple(ratio.value for ratio in found if ratio.peer == peer))
+        for peer, limit in SPEED_GOALS.items()
+    ]
+
+
+def step_goals(record: dict[str, Any]) -> list[Goal]:
+    def medians(compiled: bool) -> tuple[float, ...]:
+        rows = (row for row in record["rows"] if row["compiled"] is compiled)
+        return tuple(row[part]["ratio"]["median"] for row in rows for part in ("forward", "step"))
+
+    return [
+        Goal(
+            "a forward pass or a step of GPT-2 beside transformers', not compiled",
+            1.1,
+            medians(False),
+            "the forward pass that misses it is the same computation as one that does not",
+        ),
+        Goal(
+            "the same, compiled",
+            1.0,
+            medians(True),
+            "both sides are the same matrix products between fused kernels; the misses are as large as what the same computation "
+            "differs by from row to row, and the loss in slices pays with time for the memory that it saves",
+        ),
+    ]
+
+
+def memory_goals(record: dict[str, Any]) -> list[Goal]:
+    return [
+        Goal("less memory added by the loss", 5.0, (record["ratio_added"],)),
+        Goal("less memory of a whole step", 1.7, (record["ratio_step"],)),
+        Goal("time of that step beside stock's", 1.1, (record["ratio_seconds"],), at_most=True),
+    ]
+
+
+def generation_goals(rows: list[dict[str, Any]]) -> list[Goal]:
+    def fastest(row: dict[str, Any]) -> float:
+        return max(speed for name, speed in row["tokens_per_second"].items() if name.startswith("ours"))
+
+    def beside(name: str, row: dict[str, Any]) -> float:
+        return row["tokens_per_second"][name] / fastest(row)
+
+    return [
+        Goal(
+            "`generate` beside stock's, not compiled",
+            1.4,
+            tuple(row["ratio"][name]["median"] for row in rows for name in OURS if name in row["ratio"]),
+            "half of a step at 15M and more at 124M are matrix products of torch, the same on both sides, and much of the rest is "
+            "`generate` itself; GELU in one operation was taken out; without oneDNN, the products of one row are faster in bfloat16 at "
+            "15M",
+        ),
+        Goal(
+            "the same at 15M with a static cache, compiled",
+            2.0,
+            tuple(
+                row["ratio"][name]["median"]
+                for row in rows
+                if row["size"] == "15M"
+                for name in OURS_COMPILED
+                if name in row["ratio"]
+            ),
+            "in float32, reading the weights; in bfloat16, oneDNN's product of one row, and at batch 8 its products of "
+            "eight; freezing, `max_autotune` and a wrapper in C++ were tried",
+        ),
+        Goal(
+            "the bound of memory at 124M by the fastest of ours",
+            2.0,
+            tuple(row["bound_tokens_per_second"] / fastest(row) for row in rows if row["size"] == "124M"),
+            "the bound counts the reading of the weights; at batch 8, torch's products of eight rows take longer than that, and they "
+            "are most of a step",
+            at_most=True,
+        ),
+        Goal(
+            "llama.cpp at batch 1 by the fastest of ours",
+            2.0,
+            tuple(beside("llama.cpp", row) for row in rows if row["batch"] == 1),
+            "at 15M in bfloat16, what Python and the guards around a compiled step cost; int8 weights bring it this near",
+            at_most=True,
+        ),
+    ]
+
+
+def start_goals(record: dict[str, Any]) -> list[Goal]:
+    return [
+        Goal("`import hf_gpt` beyond `import transformers`", 0.2, (record["added_seconds"],), at_most=True, unit=" s"),
+        Goal("`hf-gpt --help`", 0.5, (record["best"]["hf-gpt --help"],), at_most=True, unit=" s"),
+    ]
+
+
+def data_goals(record: dict[str, Any]) -> list[Goal]:
+    return [Goal("text tokenised and packed, a core", 1.0, (record["megabytes_per_second"],), unit=" MB/s")]
+
+
+def gpu_goals(record: dict[str, Any]) -> list[Goal]:
+    rows = record["rows"]
+    stock = rows["stock GPT-2"]["tokens_per_second"]
+    ours = [row for name, row in rows.items() if name.startswith(("gpt2", "modern"))]
+    return [
+        Goal("MFU on a GPU, the best of ours", 50.0, (max(100 * row["mfu"] for row in ours),), unit=" %"),
+        Goal("tokens a second beside stock's there", 1.5, (max(row["tokens_per_second"] for row in ours) / stock,)),
+    ]
+
+
+# By the name of the record that they are read from.
+OF_RECORD = {
+    "tokenisation": data_goals,
+    "step_time": step_goals,
+    "loss_memory": memory_goals,
+    "startup": start_goals,
+    "gpu": gpu_goals,
+}
+
+
+def table(goals: Iterable[Goal]) -> list[str]:
+    return [*HEAD, *(goal.row() for goal in goals if goal.measured)]
