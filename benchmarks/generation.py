@@ -96,7 +96,7 @@ def without_onednn(write: Writer) -> Writer:
     """The same with torch's own matrix products in place of oneDNN's, which are made for more than one row."""
 
     def write_without(watch: Stopwatch) -> torch.Tensor:
-        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
+        with torch.backends.mkldnn.flags(enabled=False):
             return write(watch)
 
     return write_without
