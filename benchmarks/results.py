@@ -438,15 +438,13 @@ def startup_section() -> list[str]:
 
 
 def goals_section() -> list[str]:
-    found: list[goals.Goal] = []
+    found = goals.speed_goals(read_runs(RECORDS / "speed"))
     for name, goals_of in goals.OF_RECORD.items():
         record = read(name)
         found += goals_of(record) if record is not None else []
-    if runs := read_runs(RECORDS / "speed"):
-        found = [*goals.speed_goals(runs), *found]
-    if rows := read_generation():
-        found += goals.generation_goals(rows)
-    return ["## Goals", "", "One figure of each case, the lowest and the highest.", "", *goals.table(found), ""]
+    found += goals.generation_goals(read_generation())
+    lines = ["## Goals", "", "The lowest and the highest figure of all cases and variants.", "", *goals.table(found)]
+    return [*lines, *([] if read("gpu") else [goals.GPU_NOT_RUN]), ""]
 
 
 def page() -> str:

@@ -83,7 +83,7 @@ def test_the_exports_of_serving_run(place):
 def test_the_compiled_block_of_serving_writes_the_same_text(place):
     if shutil.which("g++") is None:
         pytest.skip("the compiler of torch.compile is not here")
-    block, switched, _ = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    block, *_ = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     plain = block.replace("model.forward = torch.compile(model.forward, fullgraph=True)\n", "")
     plain = plain.replace(', cache_implementation="static"', "")
     assert "static" not in plain
@@ -94,10 +94,16 @@ def test_the_compiled_block_of_serving_writes_the_same_text(place):
     ]
     assert texts[0] == texts[1]
     assert len(texts[0]) > len("This movie is")
-    check = "print(tokenizer.decode(written[0]), torch.backends.mkldnn.enabled, model.dtype)"
-    command = [sys.executable, "-c", f"{plain}\n{switched}\n{check}"]
-    written = subprocess.run(command, check=True, cwd=place, capture_output=True, text=True).stdout
-    assert written.rstrip().endswith("True torch.bfloat16")
+
+
+def test_the_block_without_onednn_of_serving_turns_it_off_and_on_again(place):
+    block, switched, _ = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    plain = block.replace("model.forward = torch.compile(model.forward, fullgraph=True)\n", "")
+    watch = "seen = []; model.register_forward_hook(lambda *_: seen.append(torch.backends.mkldnn.enabled))"
+    check = "print(any(seen), torch.backends.mkldnn.enabled, model.dtype, written.shape[1] > prompt['input_ids'].shape[1])"
+    command = [sys.executable, "-c", "\n".join([plain, watch, switched, check])]
+    printed = subprocess.run(command, check=True, cwd=place, capture_output=True, text=True).stdout
+    assert printed.splitlines()[-1] == "False True torch.bfloat16 True"
 
 
 def test_the_onnx_block_of_serving_runs(place):
