@@ -1,0 +1,43 @@
+"""What this machine computes natively: asked in one place, measured where libraries only report what a processor is called."""
+
+import time
+from functools import cache
+
+import torch
+
+
+# A processor without instructions for a type emulates it, at a fiftieth of the speed of float32 (AVX2) or a fifth (AVX-512 without
+# BF16); one that has them is at least as fast as in float32. Half lies far from both.
+NATIVE_SHARE = 0.5
+
+
+def device_type(use_cpu: bool = False) -> str:
+    """The type of the device that a run of this machine computes on, such as `cpu` or `cuda`."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if use_cpu or accelerator is None else accelerator.type
+
+
+@cache
+def multiplies_natively(dtype: torch.dtype = torch.bfloat16, device: str = "cpu") -> bool:
+    """Whether a matrix product in `dtype` is worth it on a device, that is, not emulated.
+
+    On a CPU a small product is timed, about 15 ms where it is emulated: flags such as those of `torch.cpu` tell what the processor has
+    and not what its libraries make of it.
+    """
+    if device == "cuda":
+        # FP16 has been native since Pascal's successor, and is emulated nowhere that CUDA still runs.
+        return dtype != torch.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return True
+    return product_seconds(torch.float32) >= NATIVE_SHARE * product_seconds(dtype)
+
+
+def product_seconds(dtype: torch.dtype, size: int = 256, repeats: int = 4) -> float:
+    """Seconds of the fastest of some products of two square matrices on the CPU."""
+    left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
