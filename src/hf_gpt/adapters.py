@@ -76,7 +76,7 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
             f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."
         )
     try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+        return PeftModel.from_pretrained(model, folder, is_trainable=True, trust_remote_code=False)
     except SafetensorError as error:
         raise InputError(f"adapter={folder!r}: its weights cannot be read ({error}): copy them again.") from error
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -12,3 +12,11 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", cutoff: f
     """The end of a message about an unknown name: the nearest known one, with a space before it, else `otherwise`."""
     near = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" Did you mean {near[0]!r}?" if near else otherwise
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library says of a model that it cannot load, in one line; without its advice to let foreign code run."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    if "trust_remote_code" in told:
+        return "it asks for Python code beside its weights to be run, which hf-gpt never does: read that code, then load it in Python."
+    return told

@@ -18,7 +18,7 @@ from transformers import AutoConfig, PreTrainedModel, set_seed
 from . import data as text_data
 from .arguments import Recipe, public_values
 from .cards import write_card
-from .errors import InputError, did_you_mean
+from .errors import InputError, did_you_mean, reason_of
 from .guards import GuardedTrainer, skipped_steps
 from .modeling.configuration_hf_gpt import GPTConfig
 from .parallel import check_model
@@ -125,9 +125,9 @@ def model_config(recipe: Recipe, task: Task) -> Any:
     """The trained model's config with what the task and the recipe change in it."""
     name, overrides = str(recipe.model.model_name_or_path), recipe.model.config
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"model_name_or_path={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+        raise InputError(f"model_name_or_path={name!r} cannot be loaded: {reason_of(error)}") from error
     known = set(GPTConfig.__dataclass_fields__) if isinstance(config, GPTConfig) else set(config.to_dict())
     for key in overrides:
         if key not in known:
@@ -157,13 +157,18 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
     quantized = quantization(recipe)
     try:
         if arguments.random_weights:
-            model = auto_class.from_config(config, attn_implementation=attention)
+            model = auto_class.from_config(config, attn_implementation=attention, trust_remote_code=False)
         else:
             model = auto_class.from_pretrained(
-                name, config=config, attn_implementation=attention, dtype=torch.float32, **quantized
+                name,
+                config=config,
+                attn_implementation=attention,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                **quantized,
             )
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"the model {name!r} cannot be built: {' '.join(str(error).split())}") from error
+        raise InputError(f"the model {name!r} cannot be built: {reason_of(error)}") from error
     has_new_tokens = len(task.tokenizer) > model.config.vocab_size
     if has_new_tokens:
         model.resize_token_embeddings(len(task.tokenizer))
@@ -223,6 +228,7 @@ def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
         packing=is_chat,
         eval_packing=False,
         assistant_only_loss=is_chat,
+        trust_remote_code=False,
     )
     return guarded(trl.SFTTrainer)(
         model=model,
@@ -239,7 +245,9 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     """TRL's, against the model as it was."""
     trl = import_trl(recipe)
     arguments = trl.DPOConfig(
-        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values}, max_length=recipe.task.max_length
+        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
+        max_length=recipe.task.max_length,
+        trust_remote_code=False,
     )
     # Left to itself, TRL reads the reference from where the model came from, without the tokens that its tokenizer has gained; with
     # an adapter, the reference is the model without it.

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TextStre
 
 from . import data as text_data
 from .arguments import DataArguments
-from .errors import InputError
+from .errors import InputError, reason_of
 from .evaluation import LanguageModelScore, evaluate_language_model
 from .inspection import prompt_inputs, sampling
 from .packages import PACKAGES
@@ -24,9 +24,9 @@ def load_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     """
     tokenizer = load_tokenizer(name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"model={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+        raise InputError(f"model={name!r} cannot be loaded: {reason_of(error)}") from error
     if getattr(model.config, "is_causal", True) is False:
         raise InputError(
             f"model={name!r} is a masked language model, which neither goes on from a text nor has a probability of one: use "

@@ -27,7 +27,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from .adapter_config import adapter_base
-from .errors import InputError
+from .errors import InputError, reason_of
 from .tokenizer import load_tokenizer
 
 
@@ -71,7 +71,7 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
             f"model={name!r} is an adapter of {base!r}: load it with peft, merge it (`merge_and_unload()`) and save the whole."
         )
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         architecture = (config.architectures or [""])[0]
         heads = [auto for auto, classes in HEADS.items() if architecture in classes.values()]
         if not heads:
@@ -80,11 +80,11 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
                 "(...ForCausalLM) or to a classifier (...ForSequenceClassification)."
             )
         tokenizer = load_tokenizer(name)
-        model = heads[0].from_pretrained(name)
+        model = heads[0].from_pretrained(name, trust_remote_code=False)
     except InputError:
         raise
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"model={name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+        raise InputError(f"model={name!r} cannot be loaded: {reason_of(error)}") from error
     return model.eval(), tokenizer
 
 

@@ -136,7 +136,10 @@ def split_matrices(model: PreTrainedModel, launch: Launch, folder: Path, state: 
     attention = model.config._attn_implementation
     arguments: dict[str, Any] = {"attn_implementation": attention, "dtype": torch.float32}
     split = type(model).from_pretrained(
-        folder, distributed_config=DistributedConfig(tp_size=launch.tensor_parallel), **arguments
+        folder,
+        distributed_config=DistributedConfig(tp_size=launch.tensor_parallel),
+        trust_remote_code=False,
+        **arguments,
     )
     state.wait_for_everyone()
     if state.is_main_process:

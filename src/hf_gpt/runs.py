@@ -352,7 +352,7 @@ def save_joined(trainer: GuardedTrainer, model: PreTrainedModel, folder: Path) -
     parts = folder / "weights-joined"
     trainer.save_model(str(parts), _internal_call=True)
     if trainer.is_world_process_zero():
-        type(model).from_pretrained(parts).save_pretrained(folder)
+        type(model).from_pretrained(parts, trust_remote_code=False).save_pretrained(folder)
         save_tokenizer(trainer, folder)
         shutil.rmtree(parts)
 

@@ -275,7 +275,7 @@ def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
     try:
-        return datasets.load_dataset(source.path, streaming=source.streaming, **arguments)
+        return datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"dataset: path={source.path!r} cannot be read: {reason}") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .errors import InputError
+from .errors import InputError, reason_of
 
 
 END_OF_TEXT = "<|endoftext|>"
@@ -70,14 +70,15 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         InputError: there is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(name_or_path)
+        return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     except Exception as error:
         # What tokenizers raises of a broken file has no type of its own: it is an `Exception` and nothing more.
         if not isinstance(error, (OSError, ValueError, TypeError, KeyError)) and type(error) is not Exception:
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         kind = "folder" if Path(name_or_path).is_dir() else "name"
-        raise InputError(f"tokenizer={name_or_path!r}: no tokenizer can be loaded from that {kind}: {reason}") from error
+        raise InputError(
+            f"tokenizer={name_or_path!r}: no tokenizer can be loaded from that {kind}: {reason_of(error)}"
+        ) from error
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:

@@ -24,7 +24,7 @@ from . import data as text_data
 from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .cards import write_card
-from .errors import InputError, did_you_mean
+from .errors import InputError, did_you_mean, reason_of
 from .evaluation import LanguageModelScore, score
 from .guards import GuardedTrainer, outlive_sigterm, skipped_steps
 from .modeling.configuration_hf_gpt import GPTConfig
@@ -237,14 +237,18 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
         check_vocabulary(tokenizer, config.vocab_size)
     try:
         if recipe.model.model_name_or_path is None:
-            model = auto_class.from_config(config, attn_implementation=attention)
+            model = auto_class.from_config(config, attn_implementation=attention, trust_remote_code=False)
         else:
             model = auto_class.from_pretrained(
-                recipe.model.model_name_or_path, attn_implementation=attention, dtype=torch.float32, **quantized
+                recipe.model.model_name_or_path,
+                attn_implementation=attention,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                **quantized,
             )
     except (OSError, ValueError, ImportError) as error:
         name = recipe.model.model_name_or_path or recipe.model.model_type or recipe.model.preset
-        raise InputError(f"the model {name!r} cannot be built: {' '.join(str(error).split())}") from error
+        raise InputError(f"the model {name!r} cannot be built: {reason_of(error)}") from error
     check_vocabulary(tokenizer, model.config.vocab_size)
     if isinstance(model.config, GPTConfig):
         check_direction(recipe, model.config)

@@ -1,6 +1,7 @@
 """What was downloaded is data: no pickle is run, no link is written through, and no file tells whose machine it was."""
 
 import ast
+import contextlib
 import io
 import json
 import pickle
@@ -15,7 +16,7 @@ import torch
 from benchmarks.tiny import recipe_values, write_corpus
 from tests.conftest import ROOT
 
-from hf_gpt import checkpoints
+from hf_gpt import checkpoints, inspection
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.errors import InputError
 from hf_gpt.packages.fetching import members
@@ -168,16 +169,93 @@ def test_no_file_of_a_run_tells_a_token_or_a_home(corpus, tmp_path, monkeypatch)
     assert read > 20
 
 
-def test_code_beside_a_model_runs_only_when_it_is_allowed(finished, tmp_path):
+# Of what can load: every call but those of objects that know no code of others, such as files of tensors.
+LOADING = {"from_pretrained", "from_config", "load_dataset", "pipeline", "SFTConfig", "DPOConfig"}
 
-    from hf_gpt.inference import load_model
 
-    marker, folder = tmp_path / "marker", tmp_path / "foreign"
-    shutil.copytree(finished, folder)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT / "src" / "hf_gpt").as_posix())
+def test_every_loading_call_refuses_foreign_code(path):
+    """Without the argument transformers asks on a terminal, and takes a `yes` from a pipe."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in LOADING:
+            named = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert named.get("trust_remote_code") == "False", f"{path.name}:{node.lineno} {ast.unparse(node.func)}"
+
+
+def planted(finished, folder, marker, through):
+    """A folder that asks for `evil.py`, which leaves a mark when it is run: through its config or its tokenizer, or both."""
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("checkpoint-*", "record.json", "recipe.yaml"))
+    (folder / "evil.py").write_text(
+        f"open({str(marker)!r}, 'w')\nclass Config: pass\nclass Model: pass\nclass Tokenizer: pass\n"
+    )
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "foreign", "auto_map": {"AutoConfig": "foreign.Config", "AutoModelForCausalLM": "foreign.Model"}}
+    if "config" in through:
+        names = {name: "evil.Model" for name in config["auto_map"]} | {"AutoConfig": "evil.Config"}
+        config |= {"model_type": "evil", "auto_map": names}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "foreign.py").write_text(f"open({str(marker)!r}, 'w')\n")
-    with pytest.raises(InputError):
-        load_model(str(folder))
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    if "tokenizer" in through:
+        tokenizer |= {"tokenizer_class": "EvilTokenizer", "auto_map": {"AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    return folder
+
+
+def commands(folder, corpus, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The value of an object is not the object. " * 40)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"row number {i}", "label": i % 2}) + "\n" for i in range(200)))
+    tuned = {"preset": None, "model_name_or_path": str(folder), "config": {}}
+    recipes = {
+        "train": values_of(corpus, tmp_path / "trained", **tuned),
+        "tokenizer": values_of(corpus, tmp_path / "trained", tokenizer=str(folder)),
+        "classify": values_of(rows, tmp_path / "trained", **tuned, task="text-classification"),
+    }
+    recipes["classify"]["dataset"].pop("text_column")
+    for name, values in recipes.items():
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(values))
+    return [
+        ["generate", folder, "x"],
+        ["evaluate", folder, text],
+        ["evaluate", folder, "finetune/rotten-tomatoes", "--few-shot", "1"],
+        ["export", folder, tmp_path / "exported"],
+        ["import", folder, tmp_path / "imported"],
+        *(["train", tmp_path / f"{name}.yaml"] for name in recipes),
+    ]
+
+
+@pytest.mark.parametrize("through", ["config", "tokenizer", "config and tokenizer"])
+def test_no_command_runs_code_beside_a_model_though_yes_is_piped(through, finished, corpus, tmp_path, monkeypatch, capsys):
+    from hf_gpt import cli
+
+    marker = tmp_path / "marker"
+    folder = planted(finished, tmp_path / "foreign", marker, through)
+    monkeypatch.setattr("builtins.input", lambda *_: "yes")
+    for command in commands(folder, corpus, tmp_path):
+        if through == "config" and Path(command[-1]).name == "tokenizer.yaml":
+            # A tokenizer of a known class is loaded beside whatever model.
+            continue
+        monkeypatch.setattr("sys.argv", ["hf-gpt", *map(str, command)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        told = capsys.readouterr().err
+        assert stopped.value.code == 2, told
+        assert not marker.exists(), command
+        assert told.count("hf-gpt: ") == 1, told
+        assert "trust_remote_code" not in told
+        if command[0] != "import":
+            assert "which hf-gpt never does" in told, (command, told)
+    with pytest.raises(InputError, match="which hf-gpt never does"):
+        inspection.load(str(folder))
     assert not marker.exists()
+
+
+def test_the_planted_code_itself_works(finished, tmp_path):
+    from transformers import AutoConfig, AutoTokenizer
+
+    for through, auto in (("config", AutoConfig), ("tokenizer", AutoTokenizer)):
+        marker = tmp_path / f"marker-{through}"
+        folder = planted(finished, tmp_path / f"foreign_{through}", marker, through)
+        with contextlib.suppress(Exception):
+            auto.from_pretrained(folder, trust_remote_code=True)
+        assert marker.exists()

@@ -152,6 +152,6 @@ def copy_tokenizer_files(source: Path, target: Path) -> list[str]:
     config_path = target / "tokenizer_config.json"
     config = read_json(config_path) if config_path.is_file() else {}
     if names and "tokenizer_class" not in config:
-        config["tokenizer_class"] = type(AutoTokenizer.from_pretrained(source)).__name__
+        config["tokenizer_class"] = type(AutoTokenizer.from_pretrained(source, trust_remote_code=False)).__name__
         config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return names

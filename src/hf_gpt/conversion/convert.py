@@ -149,7 +149,7 @@ def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> G
             "belongs to another checkpoint, or the checkpoint has a head that is not a language model's."
         )
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in ours.values()})
-    return GPTForCausalLM.from_pretrained(None, config=config, state_dict=ours, dtype=dtype)
+    return GPTForCausalLM.from_pretrained(None, config=config, state_dict=ours, dtype=dtype, trust_remote_code=False)
 
 
 def convert_folder(path_or_repo: str | Path, out_dir: str | Path, **hub_kwargs: Any) -> GPTForCausalLM:
@@ -248,7 +248,7 @@ def to_foreign(model: GPTForCausalLM, layout: str | None = None) -> PreTrainedMo
     tensors = tensors_to_theirs(rules.modules, model.config.num_hidden_layers, ours)
     rules.write_tensors(model.config, tensors)
     model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    foreign = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=model.dtype)
+    foreign = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=model.dtype, trust_remote_code=False)
     foreign.generation_config = model.generation_config
     return foreign
 

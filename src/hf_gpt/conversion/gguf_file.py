@@ -166,7 +166,7 @@ def load_tokenizer(tokenizer: PreTrainedTokenizerBase | str | Path | None) -> Pr
         return tokenizer
     if not any((Path(tokenizer) / name).is_file() for name in TOKENIZER_FILES):
         return None
-    return AutoTokenizer.from_pretrained(tokenizer)
+    return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
 
 
 def name_pre_tokenizer(description: dict[str, Any]) -> str:
