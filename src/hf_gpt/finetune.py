@@ -29,6 +29,7 @@ from .runs import (
     adapter_kind,
     check_output_folder,
     check_publishing,
+    check_schedule,
     claimed_output_folder,
     notice,
     optimizer_arguments,
@@ -63,6 +64,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     check_output_folder(folder, recipe)
     check_publishing(recipe)
     launch = prepare_launch(recipe)
+    check_schedule(recipe, launch, None)
     task = build_task(recipe)
     with recipe.training.main_process_first(desc="data"):
         source = text_source(recipe.data.dataset)
@@ -72,6 +74,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         encoded = task.prepare(splits)
     for line in count_lines(dropped, task):
         notice(line)
+    check_schedule(recipe, launch, len(encoded["train"]))
     model = build_model(recipe, task)
     check_model(launch, model)
     description = {"dropped": dropped, **fingerprint(source, None)}

@@ -24,6 +24,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from .checkpoints import STAGING_FOLDER, newest, seal
 from .errors import InputError
+from .schedule import resolve_schedule
 
 
 # A loss is taken to have exploded when it is this many times the first one that was logged, and more than any loss of a model
@@ -72,6 +73,15 @@ class GuardedTrainer(Trainer):
         super().__init__(*arguments, **named)
         # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
         self._spoilt: list[tuple[str, float]] = []
+
+    # ------------------------------------------------------------------------------------------------- the schedule
+
+    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
+        """What `Trainer` computes; then, the number of steps being known, the arguments hold steps in place of shares of them."""
+        values = super().set_initial_training_values(args, dataloader)
+        for name, value in resolve_schedule(args, values[-1]).items():
+            setattr(args, name, value)
+        return values
 
     # -------------------------------------------------------------------------------------------------- the loaders
 

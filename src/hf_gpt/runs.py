@@ -1,6 +1,7 @@
 """What every run shares: its folder, its progress, its optimizer, and what it leaves of a trained model."""
 
 import json
+import math
 import shutil
 import signal
 import time
@@ -27,6 +28,7 @@ from .optim import OPTIMIZERS, OptimizerSettings
 from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .privacy import check_public
 from .records import RECORD_FILE, write_json
+from .schedule import resolve_schedule, steps_per_epoch
 
 
 # What a run folder keeps of its data: names, hashes and counts, no folders.
@@ -168,6 +170,21 @@ def prepare_launch(recipe: Recipe) -> Launch:
         )
     share_processors(launch, recipe.training.distributed_state)
     return launch
+
+
+def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> None:
+    """Raises `InputError` when warm-up and decay are longer than the run; before it has a folder, so that the fix can be given.
+
+    Args:
+        rows: Of the train split; `None` where nobody knows.
+    """
+    arguments = recipe.training
+    steps = arguments.max_steps
+    if steps <= 0 and rows is not None:
+        once = steps_per_epoch(rows, arguments.train_batch_size, launch.batches, arguments.gradient_accumulation_steps)
+        steps = math.ceil(arguments.num_train_epochs * once)
+    if steps > 0:
+        resolve_schedule(arguments, steps)
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:

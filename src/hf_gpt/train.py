@@ -38,6 +38,7 @@ from .runs import (
     adapter_kind,
     check_output_folder,
     check_publishing,
+    check_schedule,
     claimed_output_folder,
     notice,
     optimizer_arguments,
@@ -95,12 +96,15 @@ def run(recipe: Recipe) -> dict[str, Any]:
     check_output_folder(folder, recipe)
     check_publishing(recipe)
     launch = prepare_launch(recipe)
+    check_schedule(recipe, launch, None)
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
         options = recipe.run
         check_objective(options.objective, options.ngram_orders, options.sample_prompts, tokenizer.mask_token)
         language_data = build_blocks(recipe, launch, source, rows, texts, tokenizer)
+    train_blocks = language_data.blocks["train"]
+    check_schedule(recipe, launch, None if isinstance(train_blocks, PackedStream) else len(train_blocks))
     model = build_model(recipe, tokenizer)
     with claimed_output_folder(folder, recipe, language_data.description):
         model = spread_model(recipe, launch, model)

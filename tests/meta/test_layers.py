@@ -34,6 +34,7 @@ LEVELS = {
     "planning": 2,
     "parallel": 2,
     "records": 2,
+    "schedule": 2,
     "settled": 2.5,
     "streams": 2,
     "tasks": 2,
