@@ -1,5 +1,6 @@
-# `make quickstart` and `make test` set up everything they need in .venv; only Python 3.10+ and git have to be there.
+# `make install` sets up everything in .venv, and every other target does so first; only Python 3.10+ and git have to be there.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,19 +9,28 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH_FLAGS := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 READY := $(VENV)/.ready
+PIP = $(BIN)/python -m pip install --disable-pip-version-check
+SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-long bench-smoke quickstart reviews finetune-report lineage engines serving test test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream quality style figure readme lock wheel clean
+.PHONY: help install bench bench-long bench-smoke quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
+install: $(READY)  ## Set up .venv, some minutes, and say how to go on
+	@printf '\nhf-gpt is in $(VENV). So that this shell finds the command:\n\n    source $(BIN)/activate\n\nThen train a model:\n\n    make quickstart\n\n'
+
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet torch==2.13.0 $(TORCH_FLAGS)
-	$(BIN)/python -m pip install --quiet -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@$(PYTHON) -c 'import sys; sys.exit("hf-gpt needs Python 3.10 or later, and $(PYTHON) is %d.%d: make install PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	@echo "1/4  The virtual environment $(VENV): seconds"
+	@$(PYTHON) -m venv $(VENV) && $(PIP) --quiet --upgrade pip
+	@echo "2/4  PyTorch$(if $(TORCH_INDEX), from $(TORCH_INDEX),: 3 GB with CUDA on Linux and 100 MB elsewhere; without CUDA by TORCH_INDEX, see Makefile)"
+	@$(PIP) torch==2.13.0 $(TORCH_FLAGS) $(SHOWN)
+	@echo "3/4  The other packages: 300 MB, one to three minutes"
+	@$(PIP) -r requirements.lock $(SHOWN)
+	@echo "4/4  hf-gpt itself: seconds"
+	@$(PIP) --quiet --no-deps --editable .
 	@touch $(READY)
 
 quickstart: $(READY)  ## The main job: film reviews to a trained model with a measured card, about ten minutes on two cores
@@ -34,7 +44,7 @@ test: $(READY)  ## The test suite, without network
 
 test-browser: $(READY)  ## The demo page in headless Chromium, which Debian's apt-get installs
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
-	$(BIN)/python -m pip install --quiet gradio==6.31.0 playwright==1.65.2
+	$(PIP) --quiet gradio==6.31.0 playwright==1.65.2
 	$(BIN)/python -m pytest tests/browser
 
 # transformers/torch; each pair gets an environment of its own, with what that transformers asks for.
@@ -57,17 +67,17 @@ lineage: $(READY)  ## From n-grams to a modern GPT, about an hour and a half on 
 	$(BIN)/python -m benchmarks.lineage
 
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
-	$(BIN)/python -m pip install --quiet parameterized
+	$(PIP) --quiet parameterized
 	$(BIN)/python -m tests.conformance --record
 
 engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what other tools make of our models
-	$(BIN)/python -m pip install --quiet lm-eval==0.4.13 torchao==0.18.0
+	$(PIP) --quiet lm-eval==0.4.13 torchao==0.18.0
 	$(BIN)/python -m pytest tests/engines
 
 QUESTIONS := tokenisation step_time loss_memory generation startup gpu
 
 bench: $(READY)  ## Speed beside other ways to train, step time, memory, generation; writes benchmarks/RESULTS.md; hours on a quiet machine
-	$(BIN)/python -m pip install --quiet torchao==0.18.0 llama-cpp-python==0.3.36
+	$(PIP) --quiet torchao==0.18.0 llama-cpp-python==0.3.36
 	for question in speed ablations $(QUESTIONS); do $(BIN)/python -m benchmarks.$$question || exit 1; done
 	$(BIN)/python -m benchmarks.results
 
@@ -79,7 +89,7 @@ bench-smoke: $(READY)  ## Every benchmark with next to nothing to do: that they 
 	for question in speed ablations $(QUESTIONS); do $(BIN)/python -m benchmarks.$$question --smoke || exit 1; done
 
 serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
-	$(BIN)/python -m pip install --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
+	$(PIP) --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
 	[ -f runs/quickstart/record.json ] || $(BIN)/hf-gpt train pretrain/quickstart
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m pytest tests/meta/test_docs.py -k serving
@@ -96,7 +106,7 @@ fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are 
 	$(BIN)/python -m benchmarks.faults --table
 
 audit: $(READY)  ## Known weaknesses of the locked dependencies, asked of PyPI: needs the network
-	$(BIN)/python -m pip install --quiet pip-audit
+	$(PIP) --quiet pip-audit
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 soak: $(READY)  ## An hour of training and 10,000 calls of generate; writes benchmarks/records/soak.json and docs/soak.png
@@ -118,13 +128,13 @@ stream: $(READY)  ## One pass over a file of 2 GB in bounded memory; writes benc
 	$(BIN)/python -m benchmarks.stream
 
 quality: $(READY)  ## Lint, format check and types
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks tools
+	$(BIN)/ruff format --check src tests benchmarks tools
 	$(BIN)/mypy
 
 style: $(READY)  ## Format the code
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks tools
+	$(BIN)/ruff format src tests benchmarks tools
 
 figure: $(READY)  ## Draw docs/generations.svg from the presets
 	$(BIN)/python -m benchmarks.figure
@@ -133,7 +143,7 @@ readme: $(READY)  ## Write the figures of the READMEs from the records in model_
 	$(BIN)/python -m benchmarks.readme
 
 lock: $(READY)  ## Renew requirements.lock from pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
+	$(PIP) --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --fork-strategy requires-python --python-version 3.10 --extra dev --no-header \
 		--no-annotate --no-emit-index-url --no-emit-package torch --constraint requirements.constraints pyproject.toml \
 		| grep -vE '^(nvidia|cuda|triton)' > requirements.lock
