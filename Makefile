@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 quickstart: $(READY)  ## The main job: film reviews to a trained model with a measured card, about ten minutes on two cores
-	$(BIN)/hf-gpt train recipes/pretrain/quickstart.yaml
+	$(BIN)/hf-gpt train recipes/pretrain/quickstart.yaml $(ARGS)
 
 reviews: $(READY)  ## The same with about an hour of training
 	$(BIN)/hf-gpt train recipes/pretrain/reviews.yaml

@@ -146,7 +146,8 @@ def state_of(folder: Path) -> dict[str, Any]:
     """What a run ends with: weights, and the optimizer, scheduler, random numbers and place in the data of its last checkpoint."""
     from safetensors.torch import load_file
 
-    last = folder / f"checkpoint-{STEPS}"
+    record = json.loads((folder / "record.json").read_text())
+    last = folder / f"checkpoint-{record['steps']}"
     state: dict[str, Any] = {"weights": load_file(folder / "model.safetensors")}
     for name in ("optimizer.pt", "scheduler.pt"):
         state[name] = torch.load(last / name, weights_only=True)
@@ -157,7 +158,6 @@ def state_of(folder: Path) -> dict[str, Any]:
         state["rng_state.pth"] = torch.load(last / "rng_state.pth", weights_only=True)
     kept = json.loads((last / "trainer_state.json").read_text())
     state["place"] = {name: kept[name] for name in ("epoch", "global_step", "max_steps")}
-    record = json.loads((folder / "record.json").read_text())
     state["test"] = record["test"]
     return state
 

@@ -77,6 +77,8 @@ class RunArguments:
         ngram_orders: Orders of the n-gram baselines that are scored on the same test tokens.
         sample_prompts: Texts that the finished model goes on from; of a masked model, texts with `<|mask|>` where it fills in.
         sample_tokens: Tokens of each sample.
+        max_minutes: How long training may take; the run times its own steps and fixes their number. With `max_steps` or
+            `num_train_epochs` too, what ends sooner counts; with neither, a text is read ten times at most.
         on_nan: What a loss that is not a number does: `stop` the run, or `skip` the step and count it.
         overwrite: Whether an output folder with another or a finished run may be replaced.
     """
@@ -90,6 +92,7 @@ class RunArguments:
     ngram_orders: list[int] = field(default_factory=list)
     sample_prompts: list[str] = field(default_factory=list)
     sample_tokens: int = 64
+    max_minutes: float | None = None
     on_nan: Literal["stop", "skip"] = "stop"
     overwrite: bool = False
 
@@ -149,6 +152,8 @@ class Recipe:
         return Path(self.values["output_dir"])
 
 
+# Muennighoff et al. 2023: four epochs are worth as much as new text, and what comes after sixteen next to nothing.
+MOST_EPOCHS = 10.0
 # What a run folder keeps of its recipe.
 RECIPE_FILE = "recipe.yaml"
 PARTS: dict[str, type] = {
@@ -230,6 +235,10 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         raise InputError(f"{path} holds a {type(values).__name__}: a recipe is a mapping, one `key: value` a line.")
     for override in overrides:
         _apply_override(values, override)
+    keys = {override.partition("=")[0] for override in overrides}
+    if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
+        # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
+        values.pop("max_minutes", None)
     return parse_recipe(values)
 
 
@@ -286,6 +295,11 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     if data.block_size < 2:
         raise InputError(f"block_size={data.block_size} must be at least 2: the first token of a block predicts the second.")
     run = RunArguments(**sorted_values["run"])
+    if run.max_minutes is not None:
+        if run.max_minutes <= 0:
+            raise InputError(f"max_minutes={run.max_minutes:g} must be more than 0.")
+        if not {"max_steps", "num_train_epochs"} & set(values):
+            sorted_values["training"]["num_train_epochs"] = MOST_EPOCHS
     if "output_dir" not in values:
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)

@@ -345,9 +345,9 @@ def plan(
 
     found = find_device(device)
     given = {"length": length, "rows": batch_size, "optimizer": optimizer, "tokens": tokens}
-    config, load, total = planned_run(recipe, preset, devices, found.is_cpu, given)
+    config, load, duration = planned_run(recipe, preset, devices, found.is_cpu, given)
     chosen = None if strategy is None else (strategy,)
-    planned = make_plan(config, load, found, devices, devices_per_node, chosen, total, mfu, price)
+    planned = make_plan(config, load, found, devices, devices_per_node, chosen, mfu=mfu, price=price, **duration)
     print_plan(preset or str(recipe), planned, device)
     if picture is not None:
         from .plots import plot_plan

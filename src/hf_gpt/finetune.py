@@ -17,6 +17,7 @@ from transformers import AutoConfig, PreTrainedModel, set_seed
 
 from . import data as text_data
 from .arguments import Recipe, public_values
+from .budget import settled_steps
 from .cards import write_card
 from .errors import InputError, did_you_mean, reason_of
 from .guards import GuardedTrainer, skipped_steps
@@ -359,6 +360,7 @@ def measure(
         data={**data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
+        **settled_steps(folder),
         skipped_steps=skipped_steps(trainer.state.log_history),
         epochs=trainer.state.epoch,
         training_seconds=last["elapsed_seconds"],

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import random
 import shutil
 import signal
 import threading
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderAdapter
 from accelerate.utils import gather_object
@@ -18,13 +21,13 @@ from safetensors import SafetensorError
 from torch.distributed import DistError
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, get_scheduler
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from .checkpoints import STAGING_FOLDER, newest, seal
 from .errors import InputError
-from .schedule import resolve_schedule
+from .schedule import FIELDS, resolve_schedule
 
 
 # A loss is taken to have exploded when it is this many times the first one that was logged, and more than any loss of a model
@@ -65,6 +68,11 @@ class GuardedTrainer(Trainer):
     on_nan: Literal["stop", "skip"] = "stop"
     is_told_to_stop = False
     has_to_stop = False
+    # The schedule as it was given, with its shares; and the steps that the run had in view until it fixed their number, with the step
+    # after which it did, for a run that goes on.
+    given_schedule: Any = None
+    planned_steps = 1
+    before_fixed: tuple[int, int] | None = None
     _staging: Path | None = None
     _batch: dict[str, Any] = {}
     _finite_loss: torch.Tensor | None = None
@@ -79,9 +87,63 @@ class GuardedTrainer(Trainer):
     def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
         """What `Trainer` computes; then, the number of steps being known, the arguments hold steps in place of shares of them."""
         values = super().set_initial_training_values(args, dataloader)
-        for name, value in resolve_schedule(args, values[-1]).items():
-            setattr(args, name, value)
+        if self.given_schedule is None:
+            self.given_schedule = SimpleNamespace(**{name: getattr(args, name) for name in FIELDS})
+        self.planned_steps = values[-1]
+        self._set_schedule(self.planned_steps)
         return values
+
+    def _set_schedule(self, steps: int) -> None:
+        for name, value in resolve_schedule(self.given_schedule, steps).items():
+            setattr(self.args, name, value)
+
+    def _init_training_state(self, max_steps: int, *arguments: Any) -> tuple[int, int]:
+        values = super()._init_training_state(max_steps, *arguments)
+        # A checkpoint from before the number of steps was fixed has intervals of another length of the run.
+        self.state.compute_steps(self.args, max_steps)
+        return values
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.before_fixed is not None:
+            steps, fixed_after = self.before_fixed
+            change_rates(scheduler, self.rate_functions(steps), self.rate_functions(num_training_steps), fixed_after)
+        return scheduler
+
+    def rate_functions(self, steps: int) -> list[Callable[[int], float]]:
+        """For each group of parameters, the function from a step to the factor of its learning rate, in a run of so many steps."""
+        resolved = resolve_schedule(self.given_schedule, steps)
+        optimizer: Any = self.optimizer
+        groups: list[dict[str, Any]] = [{"params": [torch.zeros(1)]} for _ in optimizer.param_groups]
+        stand_in = torch.optim.SGD(groups, lr=self.args.learning_rate)
+        warmup = resolved.get("warmup_steps", 0)
+        made: Any = get_scheduler(self.args.lr_scheduler_type, stand_in, warmup, steps, resolved["lr_scheduler_kwargs"])
+        return getattr(made, "lr_lambdas", [])
+
+    def fix_steps(self, steps: int) -> int:
+        """Ends the run after so many steps, and has rates and intervals of a run of this length from the next step on.
+
+        Returns:
+            The step of the scheduler after which the rates are those.
+        """
+        self._set_schedule(steps)
+        self.args.max_steps = self.state.max_steps = steps
+        self.state.compute_steps(self.args, steps)
+        scheduler: Any = self.lr_scheduler
+        fixed_after = int(scheduler.last_epoch)
+        change_rates(scheduler, getattr(scheduler, "lr_lambdas", []), self.rate_functions(steps), fixed_after)
+        return fixed_after
+
+    def _finalize_training(self, trial: Any, num_train_samples: float, start_time: float) -> Any:
+        samples = num_train_samples * self.state.max_steps / self.planned_steps
+        return super()._finalize_training(trial, samples, start_time)
+
+    # ---------------------------------------------------------------------------------------------------- evaluation
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """What `Trainer` does; where a run is evaluated, and what it writes there, changes nothing in what it learns."""
+        with untouched_random_state():
+            return super().evaluate(*arguments, **named)
 
     # -------------------------------------------------------------------------------------------------- the loaders
 
@@ -230,6 +292,30 @@ class GuardedTrainer(Trainer):
             f"Of the run, {newest(Path(str(self.args.output_dir)))}. Go on without such batches with on_nan=skip, or start anew "
             "with a lower learning_rate and overwrite=true."
         )
+
+
+@contextmanager
+def untouched_random_state() -> Iterator[None]:
+    """Puts every generator of random numbers back where it was: even a loader draws from the one of dropout when it begins."""
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else [], device_type="cuda"):
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+
+def change_rates(
+    scheduler: Any, before: list[Callable[[int], float]], after: list[Callable[[int], float]], fixed_after: int
+) -> None:
+    """Lets the rates follow other functions after a step. A schedule that follows the loss has none, and stays as it is."""
+
+    def changed(early: Callable[[int], float], late: Callable[[int], float]) -> Callable[[int], float]:
+        return lambda step: early(step) if step <= fixed_after else late(step)
+
+    if before:
+        scheduler.lr_lambdas = [changed(early, late) for early, late in zip(before, after)]
 
 
 def first_line(error: BaseException) -> str:

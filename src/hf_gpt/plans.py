@@ -12,8 +12,8 @@ from .presets import preset
 
 def planned_run(
     recipe: str | None, name: str | None, devices: int, on_cpu: bool, given: dict[str, Any]
-) -> tuple[GPTConfig, Workload, float | None]:
-    """The config, what a device does at a time, and the tokens to train on (`None` for the compute-optimal number).
+) -> tuple[GPTConfig, Workload, dict[str, float]]:
+    """The config, what a device does at a time, and how long it trains: `tokens` or `minutes`, or nothing where nobody said.
 
     Args:
         recipe, name: A recipe of pretraining, or the name of a preset; exactly one.
@@ -34,7 +34,8 @@ def planned_run(
             config = preset(name)
         except ValueError as error:
             raise InputError(str(error)) from error
-        return config, Workload(**{"length": config.max_position_embeddings, "on_cpu": on_cpu, **chosen}), given["tokens"]
+        load = Workload(**{"length": config.max_position_embeddings, "on_cpu": on_cpu, **chosen})
+        return config, load, {} if given["tokens"] is None else {"tokens": given["tokens"]}
 
     loaded = load_recipe(str(recipe))
     # The trainer's libraries are of no use to a preset, and slow to import.
@@ -58,7 +59,12 @@ def planned_run(
         **chosen,
     }
     load = Workload(**values)
-    tokens = given["tokens"]
-    if tokens is None and training.max_steps > 0:
-        tokens = float(training.max_steps * training.gradient_accumulation_steps * load.tokens * devices)
-    return config, load, tokens
+    if given["tokens"] is not None:
+        return config, load, {"tokens": given["tokens"]}
+    if training.max_steps > 0:
+        return (
+            config,
+            load,
+            {"tokens": float(training.max_steps * training.gradient_accumulation_steps * load.tokens * devices)},
+        )
+    return config, load, {} if loaded.run.max_minutes is None else {"minutes": loaded.run.max_minutes}

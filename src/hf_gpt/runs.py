@@ -19,6 +19,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
 from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
+from .budget import keep_to_budget
 from .checkpoints import STAGING_FOLDER, check_links, held, last_whole, put, write_whole
 from .errors import InputError
 from .guards import GuardedTrainer, StopsInTime, named_causes
@@ -28,7 +29,7 @@ from .optim import OPTIMIZERS, OptimizerSettings
 from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .privacy import check_public
 from .records import RECORD_FILE, write_json
-from .schedule import resolve_schedule, steps_per_epoch
+from .schedule import check_shares, resolve_schedule, steps_per_epoch
 
 
 # What a run folder keeps of its data: names, hashes and counts, no folders.
@@ -180,6 +181,8 @@ def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> None:
     """
     arguments = recipe.training
     steps = arguments.max_steps
+    if recipe.run.max_minutes is not None:
+        check_shares(arguments)
     if steps <= 0 and rows is not None:
         once = steps_per_epoch(rows, arguments.train_batch_size, launch.batches, arguments.gradient_accumulation_steps)
         steps = math.ceil(arguments.num_train_epochs * once)
@@ -296,6 +299,7 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         # The ranks must not disagree about a checkpoint that the first one is about to remove.
         with recipe.training.main_process_first(desc="checkpoint"):
             checkpoint = last_whole_checkpoint(recipe.output_dir)
+        keep_to_budget(trainer, recipe.run.max_minutes, recipe.output_dir)
         trainer.go_on_from(checkpoint)
         trainer.train(resume_from_checkpoint=checkpoint)
     if stop.has_stopped:

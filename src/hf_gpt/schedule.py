@@ -11,6 +11,7 @@ from .errors import InputError
 INTERVALS = ("logging_steps", "eval_steps", "save_steps")
 # Lengths of phases among the keywords of a scheduler, which `Trainer` reads as steps only.
 PHASES = ("num_stable_steps", "num_decay_steps")
+FIELDS = (*INTERVALS, "warmup_steps", "lr_scheduler_type", "lr_scheduler_kwargs")
 # Schedules that have no warm-up, whatever the recipe says.
 WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau", "greedy")
 
@@ -74,6 +75,24 @@ def phase_lengths(phases: Mapping[str, float], steps: int) -> dict[str, int]:
     return lengths
 
 
+def occasions(interval: int | None, done: int, steps: int) -> int:
+    """How often something is still done that is done each so many steps of a run and at its end; `None` for never."""
+    return 0 if interval is None else steps // interval - done // interval + bool(steps % interval)
+
+
+def check_shares(arguments: Any) -> None:
+    """Raises `InputError` when the schedule of a run whose length nobody knows yet is written in steps."""
+    keywords = arguments.lr_scheduler_kwargs or {}
+    phases = {"warmup_steps": arguments.warmup_steps, **{name: keywords.get(name) for name in PHASES}}
+    for name, value in phases.items():
+        if value is not None and value >= 1:
+            key = name if name == "warmup_steps" else f"lr_scheduler_kwargs.{name}"
+            raise InputError(
+                f"{key}={value:g} with max_minutes: how many steps the run will make is not known yet. Give a share of it, such as "
+                f"{key}={0.03 if name == 'warmup_steps' else 0.6}."
+            )
+
+
 def _interval(given: float, steps: int) -> int:
     return int(given) if given >= 1 else math.ceil(given * steps)
 
@@ -90,4 +109,4 @@ def _does_not_fit(phases: Mapping[str, float], steps: int, fixed: int, shares: f
     return f"{written} do not fit into a run of {steps:,} steps, in which the rate would never be what it should: {hint}."
 
 
-__all__ = ["INTERVALS", "phase_lengths", "resolve_schedule", "steps_per_epoch"]
+__all__ = ["FIELDS", "check_shares", "occasions", "phase_lengths", "resolve_schedule", "steps_per_epoch"]

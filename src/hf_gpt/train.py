@@ -23,6 +23,7 @@ from transformers import (
 from . import data as text_data
 from .arguments import Recipe, public_values
 from .baselines import NgramModel
+from .budget import settled_steps
 from .cards import write_card
 from .errors import InputError, did_you_mean, reason_of
 from .evaluation import LanguageModelScore, score
@@ -59,6 +60,8 @@ from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_m
 # A stream has no known end; its held-out splits are scored on so many texts from its beginning, and its tokenizer learns from so many.
 STREAM_EVALUATION_TEXTS = 1000
 STREAM_TOKENIZER_TEXTS = 20000
+# More than a run with a time budget makes, whose number of steps is fixed after the first ones.
+STREAM_STEPS = 10_000_000
 
 
 @dataclass
@@ -133,7 +136,9 @@ def objective(recipe: Recipe) -> Objective:
 def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
     source = text_source(recipe.data.dataset)
     if source.streaming and recipe.training.max_steps <= 0:
-        raise InputError("streaming: true needs max_steps in the recipe, since a stream has no known end.")
+        if recipe.run.max_minutes is None:
+            raise InputError("streaming: true needs max_steps or max_minutes in the recipe, since a stream has no known end.")
+        recipe.training.max_steps = STREAM_STEPS
     if source.validation is not None or source.test is not None:
         raise InputError(
             "dataset: validation and test are for a task: language modelling holds out validation_share and test_share."
@@ -393,6 +398,7 @@ def measure(
         data=language_data.description,
         model_sha256=folder_hash(folder),
         steps=trainer.state.global_step,
+        **settled_steps(folder),
         skipped_steps=skipped_steps(trainer.state.log_history),
         tokens_seen=last["tokens"],
         training_seconds=last["elapsed_seconds"],

@@ -190,7 +190,7 @@ def planted(finished, folder, marker, through):
     )
     config = json.loads((folder / "config.json").read_text())
     if "config" in through:
-        names = {name: "evil.Model" for name in config["auto_map"]} | {"AutoConfig": "evil.Config"}
+        names = dict.fromkeys(config["auto_map"], "evil.Model") | {"AutoConfig": "evil.Config"}
         config |= {"model_type": "evil", "auto_map": names}
     (folder / "config.json").write_text(json.dumps(config))
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text())

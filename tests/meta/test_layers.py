@@ -49,6 +49,7 @@ LEVELS = {
     "objectives": 4,
     "fewshot": 4.5,
     "guards": 3.9,
+    "budget": 3.95,
     "demo": 4,
     "runs": 4,
     "finetune": 4.5,

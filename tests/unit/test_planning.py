@@ -172,6 +172,7 @@ def test_a_plan_is_printed_and_drawn(tmp_path):
     printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu"]).stdout
     assert "7,146,240 parameters" in printed
     assert "measured" in printed
+    assert "at MFU 0.40: 0.1333 h" in printed, "eight minutes, whatever fits them"
 
 
 def test_the_figures_of_the_page_come_from_records():

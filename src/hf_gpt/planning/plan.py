@@ -24,13 +24,15 @@ def plan(
     devices_per_node: int = 8,
     strategies: tuple[str, ...] | None = None,
     tokens: float | None = None,
+    minutes: float | None = None,
     mfu: float = 0.4,
     price: float | None = None,
 ) -> dict[str, Any]:
     """All figures of a run, as values that JSON can hold.
 
     Args:
-        tokens: Tokens to train on; the compute-optimal number by default.
+        tokens: Tokens to train on; by default as many as fit `minutes`, or the compute-optimal number.
+        minutes: How long training may take.
         mfu: Model FLOPs utilisation: the share of the peak that goes into `Flops.total` (Chowdhery et al. 2022, section 4.1).
         price: Of a device for an hour, in any currency.
 
@@ -55,9 +57,10 @@ def plan(
     counts = parameter_counts(config)
     total = sum(counts.values())
     optimal, optimal_source = compute_optimal_tokens(total)
-    tokens = optimal if tokens is None else tokens
     flops = training_flops(config, load.length)
     speed = devices * device.peak_flops * mfu / flops.total
+    if tokens is None:
+        tokens = optimal if minutes is None else 60 * minutes * speed
     hours = tokens / speed / 3600
     source = "measured" if total <= MEASURED_UP_TO else "extrapolated"
     names = strategies or tuple(name for name, strategy in STRATEGIES.items() if strategy.for_cpu == device.is_cpu)
