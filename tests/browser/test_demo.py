@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -204,8 +203,3 @@ def test_the_command_names_what_cannot_be_shown(monkeypatch, capsys, tmp_path, f
             cli.main()
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
-
-
-def test_the_picture_in_readme_is_there():
-    picture = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -152,8 +152,13 @@ def test_an_export_needs_no_code_at_all(hub, folder, told, tmp_path):
 STOCK = """
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 import hf_gpt
+
+class Arrived(TrainerCallback):
+    # Pushed in the background, a checkpoint that the next one overtakes would be a commit less.
+    def on_save(self, *given, **named):
+        trainer.push_in_progress.wait_until_done()
 
 model = AutoModelForCausalLM.from_pretrained("alice/small")
 tokenizer = AutoTokenizer.from_pretrained("alice/small")
@@ -162,7 +167,7 @@ arguments = TrainingArguments(
     "trained", max_steps=4, save_steps=2, push_to_hub=True, hub_model_id="alice/trained", hub_strategy="every_save",
     hub_always_push=True, report_to="none", use_cpu=True,
 )
-trainer = Trainer(model, arguments, train_dataset=blocks, processing_class=tokenizer)
+trainer = Trainer(model, arguments, train_dataset=blocks, processing_class=tokenizer, callbacks=[Arrived()])
 trainer.train()
 trainer.push_to_hub()
 model.push_to_hub("alice/pushed")

