@@ -1,16 +1,18 @@
 """Adapters by `peft`: low-rank updates of a frozen model (Hu et al. 2021), on a base in 4 bits too (Dettmers et al. 2023)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
+from huggingface_hub.dataclasses import type_validator
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
 from .adapter_config import adapter_base
-from .errors import InputError, did_you_mean
+from .errors import InputError, did_you_mean, shown
 
 
 # peft knows these four kinds of head; the others keep their own new weights by name.
@@ -21,6 +23,16 @@ TASK_TYPES = {
     "AutoModelForQuestionAnswering": "QUESTION_ANS",
 }
 HEAD_WEIGHTS = {"AutoModelForMultipleChoice": ["score"]}
+# Fields of LoraConfig that say what it belongs to, which a run knows.
+SET_BY_RUNS = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_type",
+    "peft_version",
+    "revision",
+    "task_type",
+)
 
 
 def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, is_tied: bool) -> LoraConfig:
@@ -35,11 +47,12 @@ def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, i
     Raises:
         InputError: an unknown field, or values that exclude each other.
     """
-    known = set(LoraConfig.__dataclass_fields__)
+    known = set(LoraConfig.__dataclass_fields__) - set(SET_BY_RUNS)
     for key in values:
         if key not in known:
             hint = did_you_mean(key, known, " See the documentation of peft.LoraConfig.")
             raise InputError(f"lora: {key!r} is not a field of LoraConfig.{hint}")
+    check_field_types(values)
     given = {"task_type": TASK_TYPES.get(auto_class), "modules_to_save": HEAD_WEIGHTS.get(auto_class), **values}
     if has_new_tokens and given["modules_to_save"] is None and "trainable_token_indices" not in given:
         given["modules_to_save"] = ["embed_tokens"] if is_tied else ["embed_tokens", "lm_head"]
@@ -50,6 +63,20 @@ def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, i
         raise InputError(f"lora: {error}") from error
 
 
+def check_field_types(values: dict[str, Any]) -> None:
+    """Raises `InputError` for a value of another type than its field of `peft.LoraConfig`, which looks at none of them."""
+    hints = get_type_hints(LoraConfig)
+    for key, value in values.items():
+        hint = float if hints[key] is int and key == "lora_alpha" else hints[key]
+        value = float(value) if hint is float and isinstance(value, int) and not isinstance(value, bool) else value
+        try:
+            type_validator(key, value, hint)
+        except (StrictDataclassFieldValidationError, TypeError, ValueError):
+            raise InputError(
+                f"lora: {key}={shown(value)} is of type {type(value).__name__}, which is none that peft.LoraConfig takes there."
+            ) from None
+
+
 def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
     """A frozen model with a new adapter.
 
@@ -58,8 +85,9 @@ def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
     """
     try:
         return get_peft_model(model, config)
-    except ValueError as error:
-        raise InputError(f"lora: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, NotImplementedError) as error:
+        # peft looks at most of its fields only when it meets the modules, and then in many ways.
+        raise InputError(f"lora: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:

@@ -14,7 +14,10 @@ from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import TrainingArguments
 
-from .errors import InputError, did_you_mean
+from .errors import InputError, did_you_mean, shown
+from .limits import check_ranges, check_training_keys
+from .sources import text_source
+from .strict_yaml import read_yaml
 from .tasks import TASKS
 
 
@@ -228,9 +231,11 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     """
     path = find_recipe(name)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a YAML file: {error}") from error
+    values = read_yaml(text, str(path))
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise InputError(f"{path} holds a {type(values).__name__}: a recipe is a mapping, one `key: value` a line.")
     for override in overrides:
@@ -245,11 +250,8 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise InputError(f"{override!r} is not an override: write key=value.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{shown(override)} is not an override: write key=value.")
+    value = read_yaml(text, f"the value of {shown(key)}")
     parent, dot, child = key.partition(".")
     if not dot:
         values[key] = value
@@ -258,22 +260,21 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if isinstance(inner, str) and parent == "dataset":
         inner = {"path": inner}
     if not isinstance(inner, dict):
-        raise InputError(f"{override!r}: {parent} is not a mapping.")
+        raise InputError(f"{shown(override)}: {parent} is not a mapping.")
     values[parent] = {**inner, child: value}
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
     """Checks the values of a recipe and sorts them into their parts; see `load_recipe`."""
-    if "hub_token" in values:
-        raise InputError("hub_token does not belong into a recipe, which is kept and shared: log in with `hf auth login`.")
     hints = {name: typing.get_type_hints(part) for name, part in PARTS.items()}
     home = {item.name: name for name, part in PARTS.items() for item in fields(part) if item.init}
     sorted_values: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
     for key, value in values.items():
         if key not in home:
-            hint = did_you_mean(str(key), home, " docs/recipes.md lists the keys.")
-            raise InputError(f"{key!r} is not a key of a recipe.{hint}")
+            hint = did_you_mean(str(key)[:100], home, " docs/recipes.md lists the keys.")
+            raise InputError(f"{shown(key)} is not a key of a recipe.{hint}")
         sorted_values[home[key]][key] = _checked(key, value, hints[home[key]][key])
+    check_training_keys(sorted_values["training"])
     for item in fields(DataArguments):
         if item.default is MISSING and item.default_factory is MISSING and item.name not in values:
             raise InputError(f"{item.name} is missing from the recipe.")
@@ -283,24 +284,17 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
             "a recipe has either preset or model_name_or_path: the first for new weights, the second to go on; or model_type, for new "
             "weights of another architecture."
         )
+    check_ranges({key: value for part in sorted_values.values() for key, value in part.items()})
     data = DataArguments(**sorted_values["data"])
-    for key in ("validation_share", "test_share"):
-        share = getattr(data, key)
-        if not 0 < share < 1:
-            raise InputError(f"{key}={share} must be between 0 and 1.")
+    text_source(data.dataset)
     if data.validation_share + data.test_share >= 1:
         raise InputError(
             f"validation_share + test_share = {data.validation_share + data.test_share} leaves nothing to train on."
         )
-    if data.block_size < 2:
-        raise InputError(f"block_size={data.block_size} must be at least 2: the first token of a block predicts the second.")
     run = RunArguments(**sorted_values["run"])
-    if run.max_minutes is not None:
-        if run.max_minutes <= 0:
-            raise InputError(f"max_minutes={run.max_minutes:g} must be more than 0.")
-        if not {"max_steps", "num_train_epochs"} & set(values):
-            sorted_values["training"]["num_train_epochs"] = MOST_EPOCHS
-    if "output_dir" not in values:
+    if run.max_minutes is not None and not {"max_steps", "num_train_epochs"} & set(values):
+        sorted_values["training"]["num_train_epochs"] = MOST_EPOCHS
+    if not values.get("output_dir"):
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)
     training, notices = settle_hardware(settle_safety(sorted_values["training"]))
@@ -321,16 +315,15 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
             f"task={task.task!r} starts from a trained model: give model_name_or_path in place of preset, and random_weights=true to "
             "measure what its training is worth."
         )
-    if task.max_length < 8:
-        raise InputError(f"max_length={task.max_length} leaves no room for text: give at least 8 tokens.")
     return task
 
 
 def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
     try:
         return TrainingArguments(**values)
-    except (ValueError, TypeError, ImportError) as error:
-        raise InputError(f"the training arguments cannot be used together or here: {error}") from error
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the training arguments cannot be used together or here: {reason}") from error
 
 
 def settle_safety(values: dict[str, Any]) -> dict[str, Any]:
@@ -370,14 +363,17 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
         try:
             value = float(value)
         except ValueError:
-            raise InputError(f"{key}={value!r} must be a number.") from None
+            raise InputError(f"{key}={shown(value)} must be a number.") from None
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed and int not in allowed:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise InputError(f"{key}={shown(value)} is larger than any number of {key} may be.") from None
     try:
         type_validator(key, value, hint)
     except (StrictDataclassFieldValidationError, TypeError, ValueError) as error:
         names = " or ".join(sorted({_type_name(kind) for kind in allowed}))
-        raise InputError(f"{key}={value!r} is of type {type(value).__name__}, expected {names}.") from error
+        raise InputError(f"{key}={shown(value)} is of type {type(value).__name__}, expected {names}.") from error
     return value
 
 

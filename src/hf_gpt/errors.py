@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -20,3 +21,15 @@ def reason_of(error: BaseException) -> str:
     if "trust_remote_code" in told:
         return "it asks for Python code beside its weights to be run, which hf-gpt never does: read that code, then load it in Python."
     return told
+
+
+def shown(value: Any, limit: int = 120) -> str:
+    """A value as a message shows it: on one line, cut where it would fill the screen."""
+    if isinstance(value, (dict, list, tuple)) and len(value) > 20:
+        return f"a {type(value).__name__} of {len(value):,} entries"
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        # A structure that holds itself is fine for repr; one of a thousand levels, or a number of 5,000 digits, is not.
+        return f"a {type(value).__name__} that is too large to show"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

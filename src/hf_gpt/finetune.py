@@ -256,7 +256,7 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     # Left to itself, TRL reads the reference from where the model came from, without the tokens that its tokenizer has gained; with
     # an adapter, the reference is the model without it.
     reference = None if isinstance(model, PeftModel) else copy.deepcopy(model)
-    return guarded(trl.DPOTrainer)(
+    trainer = guarded(trl.DPOTrainer)(
         model=model,
         ref_model=reference,
         args=arguments,
@@ -265,6 +265,9 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
         processing_class=task.tokenizer,
         callbacks=[ProgressRecorder()],
     )
+    # TRL's class takes no factory of an optimizer, which the trainer below it reads when training begins.
+    trainer.optimizer_cls_and_kwargs = optimizer_arguments(recipe)
+    return trainer
 
 
 TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}

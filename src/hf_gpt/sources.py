@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import datasets
 from datasets import Dataset, IterableDataset
+from huggingface_hub.dataclasses import type_validator
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from .conll import CONLL_COLUMNS, read_conll
-from .errors import InputError
+from .errors import InputError, shown
 from .packages import PACKAGES, provenance, read_package, readers_hash, sha256_of
 
 
@@ -72,16 +74,38 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
         InputError: an unknown key, no path, or a file format without files.
     """
     given = {"path": value} if isinstance(value, str) else dict(value)
-    unknown = sorted(set(given) - set(DATASET_KEYS))
+    unknown = sorted(set(given) - set(DATASET_KEYS), key=str)
     if unknown:
-        raise InputError(f"dataset: unknown key {unknown[0]!r}; the keys are {', '.join(DATASET_KEYS)}.")
+        raise InputError(f"dataset: unknown key {shown(unknown[0])}; the keys are {', '.join(DATASET_KEYS)}.")
+    check_types(given)
     if "mixture" in given:
         return _mixture(given)
     if not given.get("path"):
         raise InputError(f"dataset: path is missing: one of {', '.join((*PACKAGES, *FILE_FORMATS))}, or a Hub id.")
     if given["path"] in FILE_FORMATS and not given.get("files"):
         raise InputError(f"dataset: path={given['path']!r} needs files: a file, a pattern such as 'data/*.txt', or a list.")
-    return TextSource(**given)
+    source = TextSource(**given)
+    for name in ("validation", "test"):
+        held_out(source, name)
+    return source
+
+
+def check_types(given: dict[str, Any]) -> None:
+    """Raises `InputError` for a value of `dataset:` of another type than its field of `TextSource`, or an empty text."""
+    hints = get_type_hints(TextSource)
+    for key, value in given.items():
+        try:
+            if key != "mixture":
+                type_validator(key, value, hints[key])
+        except (StrictDataclassFieldValidationError, TypeError, ValueError):
+            kind = str(hints[key]).removeprefix("<class '").removesuffix("'>").replace("typing.", "")
+            raise InputError(
+                f"dataset: {key}={shown(value)} is of type {type(value).__name__}, expected {kind.replace('None', 'null')}."
+            ) from None
+        if value == "" or (key == "files" and value is not None and not all(value)):
+            raise InputError(f"dataset: {key}={shown(value)} is empty: leave the key out, or give it a value.")
+        if key == "limit" and value is not None and not 1 <= value < 2**31:
+            raise InputError(f"dataset: limit={shown(value)} must be at least 1, and less than 2**31.")
 
 
 def held_out(source: TextSource, name: str) -> TextSource | None:
@@ -104,8 +128,10 @@ def _mixture(given: dict[str, Any]) -> TextSource:
     sources = []
     for part in parts:
         weight = part.get("weight")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
-            raise InputError(f"dataset: weight={weight!r} of {part.get('path')!r} in the mixture must be a number above 0.")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1e12:
+            raise InputError(
+                f"dataset: weight={shown(weight)} of {shown(part.get('path'))} in the mixture must be a number above 0."
+            )
         if "mixture" in part or "streaming" in part:
             raise InputError("dataset: a part of a mixture has neither mixture nor streaming: set streaming beside mixture.")
         source = text_source({**{key: value for key, value in part.items() if key != "weight"}, "streaming": streaming})

@@ -256,18 +256,27 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
 
 
 @pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])
-def test_preferences_between_messages_are_learned_by_a_model_without_a_template(adapter, base, tmp_path):
+def test_preferences_between_messages_are_learned_by_a_model_without_a_template(adapter, base, tmp_path, monkeypatch):
     """Its tokenizer grows on the way, and the model that it is measured against with it."""
     pytest.importorskip("trl", reason="trl needs Python 3.11")
+    from hf_gpt import finetune
+
+    trainers = []
+    monkeypatch.setattr(
+        finetune, "save_model", lambda trainer, save=finetune.save_model: trainers.append(trainer) or save(trainer)
+    )
 
     def maker(number):
         answers = {"chosen": "good answer", "rejected": sentence(number, 3)}
         row = {name: [{"role": "assistant", "content": text}] for name, text in answers.items()}
         return {"prompt": [{"role": "user", "content": sentence(number)}], **row}
 
-    changes = {"lora": adapter} if adapter else {}
+    changes = {"lora": adapter} if adapter else {"optimizer": "muon", "embedding_learning_rate": 1e-4}
     values = recipe_values(base, write_rows(tmp_path, maker), tmp_path / "run", "preference", max_steps=20, **changes)
     record = run(parse_recipe(values))
+    groups = trainers[0].optimizer.param_groups
+    assert ("muon" in {group.get("half") for group in groups}) == (adapter is None)
+    assert adapter or 1e-4 in {group["initial_lr"] for group in groups}
     assert record["test"]["rewards/accuracies"] > 0.8
 
 

@@ -35,7 +35,7 @@ def test_no_is_a_word_where_a_word_is_expected():
         ({"config": ["a"]}, r"config=\['a'\] is of type list, expected dict"),
         ({"model_name_or_path": "x"}, "either preset or model_name_or_path"),
         ({"validation_share": 0.6, "test_share": 0.4}, "leaves nothing to train on"),
-        ({"test_share": 0}, "test_share=0.0 must be between 0 and 1"),
+        ({"test_share": 0}, "test_share=0.0 must be above 0 and below 1"),
         ({"block_size": 1}, "block_size=1 must be at least 2"),
         ({"eval_strategy": "sometimes"}, "sometimes"),
     ],
@@ -68,7 +68,11 @@ def test_an_override_without_a_value(override):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"a: [1", "is not a YAML file"), (b"- a\n", "a recipe is a mapping"), (b"\xff\xfe\x00", "not a YAML file")],
+    [
+        (b"a: [1", "is not YAML of plain values: .* in line 1"),
+        (b"- a\n", "a recipe is a mapping"),
+        (b"\xff\xfe\x00", "not a YAML file"),
+    ],
 )
 def test_files_that_are_no_recipe(tmp_path, content, told):
     path = tmp_path / "bad.yaml"
