@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import TrainingArguments
 
 from .errors import InputError, did_you_mean, shown
-from .limits import check_ranges, check_training_keys
+from .limits import check_ranges, check_schedule_keywords, check_training_keys
 from .sources import text_source
 from .strict_yaml import read_yaml
 from .tasks import TASKS
@@ -320,7 +320,11 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
 
 def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
     try:
-        return TrainingArguments(**values)
+        arguments = TrainingArguments(**values)
+        check_schedule_keywords(arguments.lr_scheduler_type.value, arguments.lr_scheduler_kwargs or {})
+        return arguments
+    except InputError:
+        raise
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the training arguments cannot be used together or here: {reason}") from error

@@ -1,10 +1,14 @@
 """Which numbers a recipe may hold: one row for each key, and why a key of `TrainingArguments` is not taken."""
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InputError, shown
+from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+from transformers.trainer_utils import SchedulerType
+
+from .errors import InputError, did_you_mean, shown
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,23 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "torch_compile_mode": (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
     "train_sampling_strategy": ("random", "sequential", "group_by_length"),
 }
+# The keywords of transformers' schedulers, which look at few of them before a run needs them.
+SCHEDULE_RANGES = {
+    **dict.fromkeys(("lr_end", "max_lr", "min_lr"), RATE),
+    **dict.fromkeys(("min_lr_rate", "min_lr_ratio", "warmup_lr_rate", "eps"), Range(0, 1)),
+    **dict.fromkeys(("num_stable_steps", "num_decay_steps"), Range(0, 1e12)),
+    **dict.fromkeys(("num_cycles", "power", "threshold"), Range(0, 1e6)),
+    **dict.fromkeys(("timescale", "window_size"), COUNT),
+    **dict.fromkeys(("patience", "cooldown", "warmup", "reset_start"), COUNT_OR_NONE),
+    "factor": SHARE,
+}
+SCHEDULE_CHOICES: dict[str, tuple[Any, ...]] = {
+    "decay_type": ("linear", "cosine", "1-sqrt"),
+    "mode": ("min", "max"),
+    "smooth": (True, False),
+    "threshold_mode": ("rel", "abs"),
+    "warmup_type": ("linear", "cosine", "1-sqrt"),
+}
 # What of a text is a mapping: transformers would read the text of a file of that name.
 MAPPINGS = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", "lr_scheduler_kwargs")
 CHECKPOINTING_KEYS = ("preserve_rng_state", "use_reentrant")
@@ -269,6 +290,24 @@ def check_training_keys(values: dict[str, Any]) -> None:
             "label_smoothing_factor together with torch_compile teaches a model to repeat its input, for transformers does not see "
             "that a compiled model's labels are shifted: leave one of them out."
         )
+
+
+def check_schedule_keywords(schedule: str, keywords: dict[str, Any]) -> None:
+    """Raises `InputError` for a keyword that transformers' scheduler of that name has not, or a value that it could not use."""
+    parameters = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(schedule)]).parameters
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = [name for name in (*SCHEDULE_RANGES, *SCHEDULE_CHOICES) if is_open or name in parameters]
+    for name, value in keywords.items():
+        key = f"lr_scheduler_kwargs.{name}"
+        if name not in known:
+            hint = did_you_mean(name, known, f" It takes {', '.join(known)}." if known else " It takes none.")
+            raise InputError(f"{key}: lr_scheduler_type={schedule!r} has no such keyword.{hint}")
+        if name in SCHEDULE_CHOICES and value not in SCHEDULE_CHOICES[name]:
+            raise InputError(f"{key}={shown(value)} must be one of {', '.join(str(word) for word in SCHEDULE_CHOICES[name])}.")
+        if name in SCHEDULE_RANGES and value is not None:
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise InputError(f"{key}={shown(value)} must be a number.")
+            check_range(key, value, SCHEDULE_RANGES[name])
 
 
 __all__ = [
