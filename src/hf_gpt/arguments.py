@@ -298,7 +298,9 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)
     training, notices = settle_hardware(settle_safety(sorted_values["training"]))
-    return Recipe(dict(values), model, data, run, task, _training_arguments(training), training, notices)
+    # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
+    read = {key: sorted_values[home[key]][key] for key in values}
+    return Recipe(read, model, data, run, task, _training_arguments(training), training, notices)
 
 
 def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:
@@ -402,7 +404,7 @@ def recipe_text(recipe: Recipe) -> str:
 
 def is_same_recipe(path: Path, recipe: Recipe) -> bool:
     """Whether the recipe that a run folder keeps asks for the same run, whatever the order of its keys."""
-    kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+    kept = read_yaml(path.read_text(encoding="utf-8"), str(path))
     # How a run is taken up again is no part of what it is.
     free = {"overwrite": None, "on_nan": None}
     return isinstance(kept, dict) and {**kept, **free} == {**recipe.values, **free}

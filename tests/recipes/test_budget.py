@@ -154,7 +154,7 @@ def test_what_ends_sooner_counts(length, steps, corpus, tmp_path, clock, capsys)
 def test_a_schedule_in_steps_is_refused_with_a_budget(corpus, tmp_path):
     with pytest.raises(InputError, match=r"warmup_steps=30 with max_minutes.* warmup_steps=0\.03"):
         run(parse_recipe(values_of(corpus, tmp_path / "run", warmup_steps=30)))
-    with pytest.raises(InputError, match="max_minutes=0.0 must be above 0"):
+    with pytest.raises(InputError, match=r"max_minutes=0\.0 must be above 0"):
         parse_recipe(values_of(corpus, tmp_path / "run", max_minutes=0))
 
 
