@@ -25,7 +25,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 from transformers.utils import is_flash_attn_2_available
 
 import hf_gpt
-from hf_gpt.optim import OptimizerSettings, muon
 from hf_gpt.planning.counts import training_flops
 from hf_gpt.planning.devices import DEVICES
 from hf_gpt.records import code_state, make_record, write_json
@@ -137,8 +136,7 @@ class StepTimes(TrainerCallback):
 
 def optimizer_of(model: nn.Module, entry: Entry) -> torch.optim.Optimizer:
     if entry.with_muon:
-        settings = OptimizerSettings(0.02, 0.1, 0.1, 0.004, 0.01, betas=(0.9, 0.95), eps=1e-10, momentum=0.95)
-        return muon(model, settings)
+        return hf_gpt.Muon(model, lr=0.02, embedding_lr=0.1, head_lr=0.004, rest_lr=0.01, weight_decay=0.1)
     return torch.optim.AdamW(model.parameters(), lr=6e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=torch.cuda.is_available())
 
 

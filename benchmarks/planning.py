@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_gpt import GPTConfig, GPTForCausalLM, preset
-from hf_gpt.optim import OPTIMIZERS, OptimizerSettings
+from hf_gpt.optim import OPTIMIZERS
 from hf_gpt.planning import Workload, find_device, memory_by_part, parameter_counts, plan, training_flops
 from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 from hf_gpt.records import make_record, write_json
@@ -27,9 +27,12 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "records" / "planning.json"
 PAGE = ROOT / "docs" / "scaling.md"
 BEGIN, END = "<!-- planning:begin -->", "<!-- planning:end -->"
-SETTINGS = OptimizerSettings(
-    lr=1e-3, weight_decay=0.0, embedding_lr=1e-3, head_lr=1e-3, rest_lr=1e-3, betas=(0.9, 0.95), eps=1e-8, momentum=0.95
-)
+RATES = {
+    **dict.fromkeys(("lr", "embedding_lr", "head_lr", "rest_lr"), 1e-3),
+    "weight_decay": 0.0,
+    "betas": (0.9, 0.95),
+    "eps": 1e-8,
+}
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def saved_bytes(config: GPTConfig, load: Workload) -> float:
 def state_bytes(config: GPTConfig, load: Workload) -> dict[str, int]:
     """Bytes of weights, gradients and optimizer after a step, tensor by tensor."""
     model, ids = build(config, load), token_ids(config, load)
-    optimizer = OPTIMIZERS[load.optimizer](model, SETTINGS)
+    optimizer = OPTIMIZERS[load.optimizer](model, **RATES)
     loss_of(model, ids, load).backward()
     optimizer.step()
     states = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value) and value.ndim]
@@ -172,7 +175,7 @@ def resident_bytes(config: GPTConfig, load: Workload) -> float:
     gc.collect()
     before = _status("VmRSS")
     model, ids = build(config, load), token_ids(config, load)
-    optimizer = OPTIMIZERS[load.optimizer](model, SETTINGS)
+    optimizer = OPTIMIZERS[load.optimizer](model, **RATES)
     loss_of(model, ids, load).backward()
     optimizer.step()
     gc.collect()

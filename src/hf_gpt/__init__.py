@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         GPTModel,
     )
     from .modeling.modeling_nnlm_hf_gpt import NNLMForCausalLM
+    from .optim import Muon
     from .presets import list_presets, preset
 
 
@@ -35,6 +36,7 @@ __all__ = [
     "GPTForSequenceClassification",
     "GPTForTokenClassification",
     "GPTModel",
+    "Muon",
     "NNLMConfig",
     "NNLMForCausalLM",
     "__version__",
@@ -47,6 +49,7 @@ __all__ = [
 _MODULES = {
     "GPTConfig": "modeling.configuration_hf_gpt",
     "__version__": "modeling.configuration_hf_gpt",
+    "Muon": "optim",
     "NNLMConfig": "modeling.configuration_nnlm_hf_gpt",
     "NNLMForCausalLM": "modeling.modeling_nnlm_hf_gpt",
     "export_checkpoint": "conversion",

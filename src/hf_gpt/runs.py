@@ -25,7 +25,7 @@ from .errors import InputError
 from .guards import GuardedTrainer, StopsInTime, named_causes
 from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
-from .optim import OPTIMIZERS, OptimizerSettings
+from .optim import OPTIMIZERS
 from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .privacy import check_public
 from .records import RECORD_FILE, write_json
@@ -240,18 +240,19 @@ def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     """The optimizer of the recipe, as `Trainer(optimizer_cls_and_kwargs=...)` takes a factory."""
     arguments, options = recipe.training, recipe.run
     rate = arguments.learning_rate
-    settings = OptimizerSettings(
-        lr=rate,
-        weight_decay=arguments.weight_decay,
-        embedding_lr=rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
-        head_lr=rate if options.head_learning_rate is None else options.head_learning_rate,
-        rest_lr=rate if options.rest_learning_rate is None else options.rest_learning_rate,
-        betas=(arguments.adam_beta1, arguments.adam_beta2),
-        eps=arguments.adam_epsilon,
-        momentum=options.muon_momentum,
-    )
+    rates = {
+        "lr": rate,
+        "weight_decay": arguments.weight_decay,
+        "embedding_lr": rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
+        "head_lr": rate if options.head_learning_rate is None else options.head_learning_rate,
+        "rest_lr": rate if options.rest_learning_rate is None else options.rest_learning_rate,
+        "betas": (arguments.adam_beta1, arguments.adam_beta2),
+        "eps": arguments.adam_epsilon,
+    }
+    if options.optimizer == "muon":
+        rates["momentum"] = options.muon_momentum
     factory = OPTIMIZERS[options.optimizer]
-    return lambda: factory, {"settings": settings}
+    return lambda: factory, rates
 
 
 def quantization(recipe: Recipe) -> dict[str, Any]:

@@ -48,6 +48,14 @@ def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
     assert record["samples"] == alone[1]["samples"]
 
 
+def test_muon_gathers_what_is_split(text, tmp_path):
+    variant = VARIANTS["muon, fsdp2, resumed"]
+    reference = run(parse_recipe(recipe_values(text, tmp_path / "alone", STEPS, **VARIANTS[variant.reference].changes)))
+    record, _ = run_variant(variant, text, tmp_path / "run", STEPS)
+    found = differences(tmp_path / "run", record, tmp_path / "alone", reference)
+    assert not beyond(found, "muon"), found
+
+
 def test_the_record_is_of_every_variant_within_its_tolerance():
     record = json.loads((ROOT / "benchmarks" / "records" / "distributed.json").read_text(encoding="utf-8"))
     assert list(record["variants"]) == list(VARIANTS)

@@ -5,15 +5,26 @@ import io
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tests.conftest import tiny_config
-from transformers import AutoModelForCausalLM
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments, get_scheduler
 
-from hf_gpt.optim import OPTIMIZERS, OptimizerSettings, group_parameters
+import hf_gpt
+from hf_gpt import hardware, optim
+from hf_gpt.errors import InputError
+from hf_gpt.optim import OPTIMIZERS, Muon, group_parameters
 
 
-SETTINGS = OptimizerSettings(
-    lr=0.02, weight_decay=0.1, embedding_lr=0.1, head_lr=0.01, rest_lr=0.05, betas=(0.9, 0.95), eps=1e-8, momentum=0.95
-)
+RATES = {
+    "lr": 0.02,
+    "weight_decay": 0.1,
+    "embedding_lr": 0.1,
+    "head_lr": 0.01,
+    "rest_lr": 0.05,
+    "betas": (0.9, 0.95),
+    "eps": 1e-8,
+}
 
 
 def make_model(tied=False):
@@ -40,9 +51,10 @@ def test_every_parameter_is_in_exactly_one_group(tied):
     assert all(p.ndim == 2 for p in groups["matrices"])
 
 
-def test_steps_are_those_of_torchs_two_optimizers():
+def test_steps_are_those_of_torchs_two_optimizers(monkeypatch):
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype, device: True)
     ours, theirs = make_model(), make_model()
-    optimizer = OPTIMIZERS["muon"](ours, SETTINGS)
+    optimizer = OPTIMIZERS["muon"](ours, **RATES)
     groups = group_parameters(theirs)
     muon = torch.optim.Muon(groups["matrices"], lr=0.02, weight_decay=0.1, momentum=0.95)
     adamw = torch.optim.AdamW(
@@ -69,7 +81,7 @@ def test_steps_are_those_of_torchs_two_optimizers():
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_a_saved_optimizer_goes_on_to_the_same_bits(name):
     model = make_model()
-    optimizer = OPTIMIZERS[name](model, SETTINGS)
+    optimizer = OPTIMIZERS[name](model, **RATES)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     for seed in range(2):
         take_step(model, optimizer, seed)
@@ -78,7 +90,7 @@ def test_a_saved_optimizer_goes_on_to_the_same_bits(name):
     torch.save((optimizer.state_dict(), scheduler.state_dict()), file)
     file.seek(0)
     other = copy.deepcopy(model)
-    restored = OPTIMIZERS[name](other, SETTINGS)
+    restored = OPTIMIZERS[name](other, **RATES)
     schedule = torch.optim.lr_scheduler.LambdaLR(restored, lambda step: 1 / (1 + step))
     states = torch.load(file, weights_only=True)
     restored.load_state_dict(states[0])
@@ -94,9 +106,214 @@ def test_a_saved_optimizer_goes_on_to_the_same_bits(name):
 
 def test_a_scheduler_reaches_both_halves():
     model = make_model()
-    optimizer = OPTIMIZERS["muon"](model, SETTINGS)
+    optimizer = OPTIMIZERS["muon"](model, **RATES)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     scheduler.step()
     take_step(model, optimizer, 0)
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters()))
+
+
+def one_by_one(parameters, dtype, monkeypatch, **options):
+    """Steps of `torch.optim.Muon` on copies of parameters, its bfloat16 replaced by another type."""
+    copies = [parameter.detach().clone() for parameter in parameters]
+    for copied, parameter in zip(copies, parameters):
+        copied.grad = parameter.grad.clone()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor.to(dtype, copy=True))
+        torch.optim.Muon(copies, **options).step()
+    return copies
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+@pytest.mark.parametrize("shape", [(96, 96), (32, 80), (80, 32), (1, 48), (384, 128)])
+def test_matrices_of_a_shape_are_taken_at_once_and_come_out_as_one_by_one(shape, is_native, monkeypatch):
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype, device: is_native)
+    torch.manual_seed(0)
+    model = nn.Module()
+    model.layers = nn.ModuleList(nn.ModuleList([nn.Linear(shape[1], shape[0], bias=False)]) for _ in range(5))
+    parameters = list(model.parameters())
+    # Of very different size, and one of zeros: each has a norm of its own.
+    for number, parameter in enumerate(parameters):
+        parameter.grad = torch.randn_like(parameter) * (10.0 ** (number - 2) if number else 0.0)
+    dtype = torch.bfloat16 if is_native else torch.float32
+    expected = one_by_one(parameters, dtype, monkeypatch, lr=0.02, weight_decay=0.1)
+    Muon(model, lr=0.02, weight_decay=0.1).step()
+    for found, wanted in zip(parameters, expected):
+        if is_native:
+            assert torch.equal(found, wanted)
+        else:
+            # In float32, products of a stack may add in another order.
+            torch.testing.assert_close(found.detach(), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+def test_products_have_the_type_that_the_device_multiplies_natively(is_native, monkeypatch):
+    asked = []
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype, device: asked.append((dtype, device)) or is_native)
+    found = []
+    monkeypatch.setattr("hf_gpt.optim.orthogonalize_", lambda stack: found.append(stack.dtype))
+    model = make_model()
+    take_step(model, Muon(model), 0)
+    assert set(found) == {torch.bfloat16 if is_native else torch.float32}
+    assert set(asked) == {(torch.bfloat16, "cpu")}
+
+
+def test_large_stacks_are_cut_and_give_the_same_weights(monkeypatch):
+    whole, cut = make_model(), make_model()
+    take_step(whole, Muon(whole), 0)
+    sizes = []
+    real = optim.orthogonalize_
+    monkeypatch.setattr(
+        optim, "orthogonalize_", lambda stack: (sizes.append(stack.numel() * stack.element_size()), real(stack))
+    )
+    monkeypatch.setattr(optim, "STACK_BYTES", 3000)
+    take_step(cut, Muon(cut), 0)
+    assert max(sizes) <= max(3000, max(p.numel() for p in cut.parameters()) * 4)
+    assert len(sizes) > len({p.shape for p in group_parameters(cut)["matrices"]})
+    for mine, other in zip(whole.parameters(), cut.parameters()):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=0)
+
+
+ARCHITECTURES = {
+    "gpt2": ({"n_embd": 16, "n_layer": 2, "n_head": 2}, "transformer.h."),
+    "gpt_neox": (
+        {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+        "gpt_neox.layers.",
+    ),
+    "opt": (
+        {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 32, "word_embed_proj_dim": 8},
+        "model.decoder.layers.",
+    ),
+    "bloom": ({"hidden_size": 16, "n_layer": 2, "n_head": 2}, "transformer.h."),
+    "llama": ({"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}, "model.layers."),
+}
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_the_blocks_of_any_architecture_are_found(name):
+    sizes, blocks = ARCHITECTURES[name]
+    config = AutoConfig.for_model(name, vocab_size=50, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes)
+    model = AutoModelForCausalLM.from_config(config)
+    expected = {n for n, p in model.named_parameters() if n.startswith(blocks) and p.ndim == 2}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(parameter)] for parameter in group_parameters(model)["matrices"]} == expected != set()
+
+
+def test_stacked_experts_are_orthogonalised_matrix_by_matrix(monkeypatch):
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype, device: True)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "gpt_oss",
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=24,
+        num_local_experts=3,
+        pad_token_id=0,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    groups = group_parameters(model)
+    experts = model.model.layers[0].mlp.experts
+    assert any(experts.down_proj is parameter for parameter in groups["matrices"])
+    assert any(experts.down_proj_bias is parameter for parameter in groups["rest"])
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    apart = [nn.Parameter(matrix.detach().clone()) for matrix in experts.down_proj]
+    for matrix, gradient in zip(apart, experts.down_proj.grad):
+        matrix.grad = gradient.clone()
+    torch.optim.Muon(apart, lr=0.02, weight_decay=0.0).step()
+    Muon(model, lr=0.02).step()
+    assert torch.equal(experts.down_proj, torch.stack(list(apart)))
+
+
+def test_filters_of_a_convolution_are_no_matrices():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.proj = nn.Conv1d(4, 4, 3), nn.Linear(4, 4)
+            self.decays = nn.Parameter(torch.ones(4, 2))
+
+    model = nn.Module()
+    model.layers = nn.ModuleList([Block(), Block()])
+    assert [p.shape for p in group_parameters(model)["matrices"]] == [(4, 4)] * 2
+
+
+def test_a_low_rank_adapter_alone_can_be_trained():
+    model = get_peft_model(make_model(), LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=["o_proj", "down_proj"]))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    take_step(model, Muon(model), 0)
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed
+    assert all("lora_B" in name for name in changed)
+
+
+def test_a_model_without_blocks_is_refused():
+    with pytest.raises(InputError, match=r"no matrix inside the repeated blocks of Linear.*use adamw"):
+        Muon(nn.Linear(4, 4))
+    with pytest.raises(InputError, match="lr=-1 must be at least 0"):
+        Muon(make_model(), lr=-1)
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize("options", [{"min_lr": 0.002}, {"min_lr_rate": 0.1}])
+@pytest.mark.parametrize("schedule", ["cosine_with_min_lr", "cosine_warmup_with_min_lr"])
+def test_a_floor_of_the_rate_is_the_same_share_of_every_groups_own(schedule, options, optimizer):
+    made = OPTIMIZERS[optimizer](make_model(), **RATES)
+    bases = [group["lr"] for group in made.param_groups]
+    assert len(set(bases)) == 4
+    scheduler = get_scheduler(schedule, made, num_warmup_steps=2, num_training_steps=10, scheduler_specific_kwargs=options)
+    shares = []
+    for _ in range(10):
+        made.step()
+        scheduler.step()
+        found = [group["lr"] / base for group, base in zip(made.param_groups, bases)]
+        assert found == pytest.approx([found[0]] * 4)
+        shares.append(found[0])
+    assert max(shares) > 0.9
+    assert shares[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("tied", "rate"), [(False, 0.1), (True, 0.03)])
+def test_other_rates_follow_the_one_that_is_given(tied, rate):
+    made = hf_gpt.Muon(make_model(tied), lr=0.02)
+    assert made.param_groups[0]["lr"] == 0.02
+    assert made.param_groups[1]["lr"] == pytest.approx(rate)
+    assert made.param_groups[-1]["lr"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("through", ["optimizers", "optimizer_cls_and_kwargs"])
+def test_the_stock_trainer_takes_it_in_one_line(through, tmp_path):
+    model = make_model()
+    given = {
+        "optimizers": lambda: (hf_gpt.Muon(model, lr=0.02), None),
+        "optimizer_cls_and_kwargs": lambda: (lambda: hf_gpt.Muon, {"lr": 0.02}),
+    }
+    rows = [{"input_ids": [row, 5, 6, 7], "labels": [row, 5, 6, 7]} for row in range(2, 18)]
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=8, report_to="none", use_cpu=True, logging_steps=1, disable_tqdm=True
+    )
+    trainer = Trainer(model, arguments, train_dataset=rows, **{through: given[through]()})
+    trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert losses[-1] < losses[0] - 0.2
+
+
+def test_a_checkpoint_of_torchs_muon_is_taken_up():
+    """As written before matrices were stacked: the groups hold the options of `torch.optim.Muon`."""
+    model = make_model()
+    groups = group_parameters(model)
+    optimizer = Muon(model, **RATES)
+    take_step(model, optimizer, 0)
+    state = optimizer.state_dict()
+    old = torch.optim.Muon(groups["matrices"], lr=0.02, weight_decay=0.1, momentum=0.95).state_dict()["param_groups"][0]
+    state["param_groups"][0] = {**old, "half": "muon", "params": state["param_groups"][0]["params"]}
+    restored = Muon(model, **RATES)
+    restored.load_state_dict(state)
+    for parameter in groups["matrices"]:
+        assert set(restored.state[parameter]) == {"momentum_buffer"}
+        assert torch.equal(restored.state[parameter]["momentum_buffer"], optimizer.state[parameter]["momentum_buffer"])
+    take_step(model, restored, 1)
