@@ -39,8 +39,14 @@ quickstart: $(READY)  ## The main job: film reviews to a trained model with a me
 reviews: $(READY)  ## The same with about an hour of training
 	$(BIN)/hf-gpt train recipes/pretrain/reviews.yaml
 
-test: $(READY)  ## The test suite, without network
-	$(BIN)/python -m pytest tests
+# Two at a time, each of a test's processes on one core.
+PYTEST := $(BIN)/python -m pytest tests -n 2 --dist worksteal
+
+test: $(READY)  ## The test suite, without network, in five minutes on two cores
+	$(PYTEST) -m 'not slow' $(ARGS)
+
+test-slow: $(READY)  ## What the suite leaves out: longer runs, more processes, the default compiler
+	$(PYTEST) -m slow $(ARGS)
 
 test-browser: $(READY)  ## The demo page in headless Chromium, which Debian's apt-get installs
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }

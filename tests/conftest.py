@@ -11,6 +11,8 @@ os.environ.update(
     HF_DATASETS_OFFLINE="1",
     HF_MODULES_CACHE=f"{_SCRATCH}/modules",
     HF_GPT_CACHE=f"{_SCRATCH}/hf_gpt",
+    # Each worker of pytest-xdist has a core, and a sum in one order has the same last bits in every process.
+    OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"),
     OMP_WAIT_POLICY="PASSIVE",
     TOKENIZERS_PARALLELISM="false",
     PYTHONDONTWRITEBYTECODE="1",

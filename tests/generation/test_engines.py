@@ -70,6 +70,7 @@ def test_one_graph_holds_a_training_step(architecture, fused):
 
 
 # Some 15 seconds of g++, which on a crowded machine may take long.
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU the default compiler needs g++")
 def test_the_default_compiler_gives_the_same_numbers():

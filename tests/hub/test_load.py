@@ -198,6 +198,7 @@ torch.testing.assert_close(adapted(ids).logits, torch.load("adapted.pt", weights
 """
 
 
+@pytest.mark.slow
 def test_trainer_models_and_adapters_push_themselves(hub, folder, told, environment, tmp_path):
     push(folder)
     with_package(STOCK, environment, tmp_path)

@@ -36,6 +36,7 @@ def test_readme_train_push_and_load_elsewhere_with_the_same_text(hub, trained, t
     assert len(here["text"]) > len("This movie is")
 
 
+@pytest.mark.slow
 def test_a_recipe_pushes_checkpoints_and_then_its_record(hub, real_text, environment, tmp_path):
     values = recipe_values(
         real_text.name, "recipe-run", max_steps=4, save_steps=2, ngram_orders=[], push_to_hub=True, hub_always_push=True

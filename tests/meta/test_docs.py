@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from tests.conftest import ROOT
 
 import hf_gpt
+from hf_gpt import cli
 from hf_gpt.arguments import RunArguments, list_recipes
 from hf_gpt.cards import render_card
 from hf_gpt.tasks import TASKS
@@ -44,7 +45,8 @@ def place(tmp_path_factory, real_text):
     return folder
 
 
-@pytest.mark.parametrize("file", DOCUMENTS)
+# Both languages show the same blocks, says a test below.
+@pytest.mark.parametrize("file", [DOCUMENTS[0], pytest.param(DOCUMENTS[1], marks=pytest.mark.slow)])
 def test_the_blocks_of_readme_run(file, place):
     example = python_blocks(file, "example")
     assert len(example) == 1
@@ -70,17 +72,22 @@ def test_the_blocks_of_a_page_run(page, blocks, checks):
         exec(compile(block, f"docs/{page}.md", "exec"), names)
 
 
-def test_the_exports_of_serving_run(place):
+def test_the_exports_of_serving_run(place, monkeypatch):
     """The first block of the page, whose two folders the commands below it serve."""
     block = re.search(r"```bash\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[1]
     commands = [shlex.split(line, comments=True) for line in block.splitlines()]
     assert [command[:2] for command in commands] == [["hf-gpt", "export"]] * 2
+    monkeypatch.chdir(place)
     for command in commands:
-        subprocess.run([sys.executable, "-m", "hf_gpt", *command[1:]], check=True, cwd=place)
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
     assert (place / "native" / "model.safetensors").is_file()
     assert (place / "gguf" / "model.gguf").is_file()
 
 
+@pytest.mark.slow
 def test_the_compiled_block_of_serving_writes_the_same_text(place):
     if shutil.which("g++") is None:
         pytest.skip("the compiler of torch.compile is not here")
@@ -97,6 +104,7 @@ def test_the_compiled_block_of_serving_writes_the_same_text(place):
     assert len(texts[0]) > len("This movie is")
 
 
+@pytest.mark.slow
 def test_the_block_without_onednn_of_serving_turns_it_off_and_on_again(place):
     block, switched, _ = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     plain = block.replace("model.forward = torch.compile(model.forward, fullgraph=True)\n", "")

@@ -32,7 +32,9 @@ def test_a_batch_may_be_split_and_activations_made_again(name, alone, text, tmp_
     assert not beyond(differences(folder, record, *alone), "adamw")
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp2, resumed", "tensor parallel"])
+@pytest.mark.parametrize(
+    "name", ["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsdp2, resumed", "tensor parallel"))]
+)
 def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
     folder = tmp_path / "run"
     record, _ = run_variant(VARIANTS[name], text, folder, STEPS)

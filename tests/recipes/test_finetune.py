@@ -280,6 +280,7 @@ def test_preferences_between_messages_are_learned_by_a_model_without_a_template(
     assert record["test"]["rewards/accuracies"] > 0.8
 
 
+@pytest.mark.slow
 def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
     import os
     import subprocess

@@ -47,6 +47,7 @@ def test_it_learns_and_its_record_says_what_it_is(masked, capsys):
     assert "masked models only" in capsys.readouterr().out.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_it_fills_in_without_the_package(masked):
     folder, record = masked
     script = f"""

@@ -62,16 +62,21 @@ def test_generation_is_a_forward_pass_a_word(model):
     assert beams.shape == expected.shape
 
 
-def test_it_is_saved_with_its_code(model, tmp_path):
-    model.save_pretrained(tmp_path / "model")
-    torch.save(model(torch.arange(6)[None]).logits, tmp_path / "logits.pt")
-    script = f"""
+def test_it_is_saved_with_its_code(tmp_path):
+    logits = []
+    for direct in (False, True):
+        model = randomize(AutoModelForCausalLM.from_config(tiny(direct_connections=direct)))
+        model.save_pretrained(tmp_path / f"model-{direct:d}")
+        logits.append(model(torch.arange(6)[None]).logits)
+    torch.save(logits, tmp_path / "logits.pt")
+    script = """
 import sys
 sys.modules["hf_gpt"] = None
 import torch
 from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained({str(tmp_path / "model")!r}, trust_remote_code=True).eval()
-assert torch.equal(model(torch.arange(6)[None]).logits, torch.load({str(tmp_path / "logits.pt")!r}, weights_only=True))
+for number, logits in enumerate(torch.load("logits.pt", weights_only=True)):
+    model = AutoModelForCausalLM.from_pretrained(f"model-{number}", trust_remote_code=True).eval()
+    assert torch.equal(model(torch.arange(6)[None]).logits, logits)
 """
     environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment)

@@ -35,14 +35,14 @@ SIZES = {
 }
 
 
+@pytest.mark.parametrize("model_type", ["hf_gpt", pytest.param("hf_gpt_nnlm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("before", BEFORE)
-def test_a_model_is_made_by_its_type_alone(before):
-    for model_type, sizes in SIZES.items():
-        code = f"{before}; model = AutoModelForCausalLM.from_config(AutoConfig.for_model({model_type!r}, {sizes}))"
-        assert run(f"{code}; print(type(model).__module__, len(type(model).__mro__) > 3)").startswith("hf_gpt.modeling.")
+def test_a_model_is_made_by_its_type_alone(before, model_type):
+    code = f"{before}; model = AutoModelForCausalLM.from_config(AutoConfig.for_model({model_type!r}, {SIZES[model_type]}))"
+    assert run(f"{code}; print(type(model).__module__, len(type(model).__mro__) > 3)").startswith("hf_gpt.modeling.")
 
 
-@pytest.mark.parametrize("module", ["hf_gpt", "hf_gpt.modeling.modeling_hf_gpt"])
+@pytest.mark.parametrize("module", [pytest.param("hf_gpt", marks=pytest.mark.slow), "hf_gpt.modeling.modeling_hf_gpt"])
 def test_what_is_saved_carries_its_code_however_the_class_was_reached(module, tmp_path):
     code = (
         f"from {module} import GPTForCausalLM, GPTConfig; config = GPTConfig({SIZES['hf_gpt']}); "

@@ -109,6 +109,7 @@ def test_a_reader_without_a_text_is_named(texts, tokenizer):
         next(iter(make_loader(texts.take(2), tokenizer, process=3, processes=4)))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus():
     """The short form of `make stream`, in a process of its own, since the peak of this one has been anywhere."""
     script = "import json; from benchmarks.stream import measure; print(json.dumps(measure(100)))"
