@@ -73,3 +73,16 @@ def test_a_command_of_readme_stands_after_the_line_that_makes_it_found(file):
     assert commands[made] == ["make", "quickstart"]
     assert not any("runs/" in word for command in commands[:made] for word in command)
     assert not any("runs/reviews" in word for command in commands for word in command)
+
+
+def test_what_make_test_leaves_out_runs_too():
+    """Each test is either `slow` or not, and both halves belong to what continuous integration calls."""
+
+    def pytest_of(target):
+        printed = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return printed.splitlines()[-1].split("pytest ")[1].strip()
+
+    assert pytest_of("test").removesuffix("-m 'not slow'") == pytest_of("test-slow").removesuffix("-m slow")
+    called = re.findall(r"^make (.*)", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)[0].split()
+    assert {"quality", "test", "test-slow", "bench-smoke"} <= set(called)
+    assert "run: bash .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
