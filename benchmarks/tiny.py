@@ -45,6 +45,7 @@ def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, A
         "save_total_limit": 2,
         "report_to": "none",
         "prediction_loss_only": True,
+        "sample_prompts": [],
         "use_cpu": True,
         **changes,
     }

@@ -16,6 +16,7 @@ from transformers import TrainingArguments
 
 from .errors import InputError, did_you_mean, shown
 from .limits import check_ranges, check_schedule_keywords, check_training_keys
+from .schedule import MOST_EPOCHS
 from .sources import text_source
 from .strict_yaml import read_yaml
 from .tasks import TASKS
@@ -78,8 +79,9 @@ class RunArguments:
             matrix, and of norms and biases; each is `learning_rate` by default.
         muon_momentum: Momentum of Muon.
         ngram_orders: Orders of the n-gram baselines that are scored on the same test tokens.
-        sample_prompts: Texts that the finished model goes on from; of a masked model, texts with `<|mask|>` where it fills in.
-        sample_tokens: Tokens of each sample.
+        sample_prompts: Texts that the model continues at each evaluation and when it is finished; of a masked model, texts with
+            `<|mask|>` where it fills in. By default the beginnings of held-out texts; `[]` for none.
+        sample_tokens: Tokens of each sample of the finished model.
         max_minutes: How long training may take; the run times its own steps and fixes their number. With `max_steps` or
             `num_train_epochs` too, what ends sooner counts; with neither, a text is read ten times at most.
         on_nan: What a loss that is not a number does: `stop` the run, or `skip` the step and count it.
@@ -93,7 +95,7 @@ class RunArguments:
     rest_learning_rate: float | None = None
     muon_momentum: float = 0.95
     ngram_orders: list[int] = field(default_factory=list)
-    sample_prompts: list[str] = field(default_factory=list)
+    sample_prompts: list[str] | None = None
     sample_tokens: int = 64
     max_minutes: float | None = None
     on_nan: Literal["stop", "skip"] = "stop"
@@ -155,8 +157,6 @@ class Recipe:
         return Path(self.values["output_dir"])
 
 
-# Muennighoff et al. 2023: four epochs are worth as much as new text, and what comes after sixteen next to nothing.
-MOST_EPOCHS = 10.0
 # What a run folder keeps of its recipe.
 RECIPE_FILE = "recipe.yaml"
 PARTS: dict[str, type] = {

@@ -177,9 +177,10 @@ class TimeBudget(TrainerCallback):
                 f"{minutes} is too short for this machine: a step takes {costs.step:.1f} s. Training for {steps} steps, the fewest "
                 "that make sense; make the model, block_size or per_device_train_batch_size smaller."
             )
+        epochs = f"{steps * self.trainer.args.num_train_epochs / limit:.2g} epochs"
         if steps == limit:
-            return f"{minutes}: all {steps:,} steps that the recipe allows fit, at {costs.step:.3g} s a step."
-        return f"{minutes}: {steps:,} steps fit, at {costs.step:.3g} s a step and {costs.evaluation:.2g} s an evaluation."
+            return f"{minutes}: training ends sooner, after the {steps:,} steps ({epochs}) that the recipe allows."
+        return f"{minutes}: {steps:,} steps ({epochs}) fit, at {costs.step:.3g} s a step and {costs.evaluation:.2g} s an evaluation."
 
 
 def _interval(strategy: Any, steps: int | None, per_epoch: int) -> int | None:
@@ -188,21 +189,26 @@ def _interval(strategy: Any, steps: int | None, per_epoch: int) -> int | None:
     return steps if strategy == IntervalStrategy.STEPS else None
 
 
-def keep_to_budget(trainer: GuardedTrainer, minutes: float | None, folder: Path) -> None:
-    """Gives a run its time budget; a run that has fixed its number of steps keeps it.
+def keep_to_budget(trainer: GuardedTrainer, minutes: float | None, folder: Path) -> TimeBudget | None:
+    """Give a run its time budget; a run that has fixed its number of steps keeps it.
 
     Args:
         minutes: `None` for none.
         folder: Of the run.
+
+    Returns:
+        What will fix the number; `None` where it is fixed.
     """
     if minutes is None:
-        return
+        return None
     settled = read_settled(folder)
     if "max_steps" in settled:
         trainer.args.max_steps = settled["max_steps"]
         trainer.before_fixed = (settled["time_budget"]["provisional_steps"], settled["time_budget"]["fixed_after"])
-    else:
-        trainer.add_callback(TimeBudget(trainer, minutes, folder))
+        return None
+    budget = TimeBudget(trainer, minutes, folder)
+    trainer.add_callback(budget)
+    return budget
 
 
 def settled_steps(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import InputError
+from .terminal import Interruption, silence_libraries
 
 
 app = typer.Typer(
@@ -27,7 +28,19 @@ EXTRAS = {
 
 
 def main() -> None:
-    """Runs a command; what a person can mend ends in one line on stderr and exit code 2, without a traceback."""
+    """Run a command; Ctrl-C ends it with one line and exit code 130."""
+    interruption = Interruption()
+    silence_libraries()
+    try:
+        run_command()
+    except BaseException:
+        if interruption.has_come:
+            fail("interrupted; rerun the same command to start it again.", 130)
+        raise
+
+
+def run_command() -> None:
+    """Run a command; what a person can fix ends in one line on stderr and exit code 2, without a traceback."""
     try:
         app()
     except InputError as error:
@@ -41,12 +54,12 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         place = f" at {error.filename}" if error.filename else ""
-        fail(f"{error.strerror}{place}: free or change the place and give the same command again; what is written stays good.")
+        fail(f"{error.strerror}{place}: free or change the place and rerun the same command; what is written stays good.")
 
 
-def fail(message: str) -> None:
+def fail(message: str, code: int = 2) -> None:
     print(f"hf-gpt: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from transformers import AutoConfig, PreTrainedModel, set_seed
 from . import data as text_data
 from .arguments import Recipe, public_values
 from .budget import settled_steps
+from .callbacks import ProgressRecorder
 from .cards import write_card
 from .errors import InputError, did_you_mean, reason_of
 from .guards import GuardedTrainer, skipped_steps
@@ -26,7 +27,6 @@ from .parallel import check_model
 from .plots import plot_task
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
 from .runs import (
-    ProgressRecorder,
     adapter_kind,
     check_output_folder,
     check_publishing,

@@ -4,30 +4,27 @@ import hashlib
 import pickle
 import random
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate.data_loader import DataLoaderAdapter
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch.distributed import DistError
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, get_scheduler
+from transformers import Trainer, get_scheduler
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from .checkpoints import STAGING_FOLDER, newest, seal
 from .errors import InputError
 from .schedule import FIELDS, resolve_schedule
+from .workers import outlive_signals
 
 
 # A loss is taken to have exploded when it is this many times the first one that was logged, and more than any loss of a model
@@ -57,16 +54,16 @@ class GuardedTrainer(Trainer):
     """The stock trainer; or, named before another trainer among the bases of a class, that one.
 
     Several processes agree once in each step of the optimizer: on a batch that one of them must not learn from, and on an end that one
-    of them was told of. None goes on alone to a place where it would wait for the others.
+    of them was notified of. None goes on alone to a place where it would wait for the others.
 
     Attributes:
         on_nan: What happens when a loss is not a number: `stop`, or `skip` the step and count it in the log.
-        is_told_to_stop: Whether this process was; set from outside.
-        has_to_stop: Whether any process was, as of the last step.
+        is_notified: Whether this process is to stop; set from outside.
+        has_to_stop: Whether any process was notified, as of the last step.
     """
 
     on_nan: Literal["stop", "skip"] = "stop"
-    is_told_to_stop = False
+    is_notified = False
     has_to_stop = False
     # The schedule as it was given, with its shares; and the steps that the run had in view until it fixed their number, with the step
     # after which it did, for a run that goes on.
@@ -148,10 +145,10 @@ class GuardedTrainer(Trainer):
     # -------------------------------------------------------------------------------------------------- the loaders
 
     def get_train_dataloader(self) -> DataLoader:
-        return outlive_sigterm(super().get_train_dataloader())
+        return outlive_signals(super().get_train_dataloader())
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        return outlive_sigterm(super().get_eval_dataloader(eval_dataset))
+        return outlive_signals(super().get_eval_dataloader(eval_dataset))
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
@@ -177,7 +174,7 @@ class GuardedTrainer(Trainer):
         self._staging = staging
         try:
             super()._save_checkpoint(model, trial)
-            self.write_more(staging / name)
+            self.save_extra_state(staging / name)
             self.accelerator.wait_for_everyone()
             self._name_best(folder)
             if self.args.should_save:
@@ -190,7 +187,7 @@ class GuardedTrainer(Trainer):
                 shutil.rmtree(staging, ignore_errors=True)
             raise InputError(
                 f"{folder / name} cannot be written: {first_line(error)} ({shutil.disk_usage(folder).free:,} bytes are free there); "
-                f"{newest(folder)}. Free the place and give the same command again."
+                f"{newest(folder)}. Free the place and rerun the same command to resume."
             ) from error
         finally:
             self._staging = None
@@ -198,11 +195,11 @@ class GuardedTrainer(Trainer):
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder / name))
 
-    def write_more(self, folder: Path) -> None:
-        """What a checkpoint holds beside what `Trainer` writes; called in every process, before the hashes are taken."""
+    def save_extra_state(self, folder: Path) -> None:
+        """Write what a checkpoint holds beside what `Trainer` writes; called in every process, before the hashes are taken."""
 
-    def go_on_from(self, checkpoint: str | None) -> None:
-        """What is to be done before a run goes on from a checkpoint, or begins with `None`."""
+    def on_resume(self, checkpoint: str | None) -> None:
+        """Prepare for a run that resumes from a checkpoint, or begins with `None`."""
 
     def _name_best(self, folder: Path) -> None:
         if self.state.best_global_step:
@@ -240,7 +237,7 @@ class GuardedTrainer(Trainer):
             self._spoilt.append((batch_hash(inputs), loss.item()))
             loss = torch.zeros_like(loss) if self._finite_loss is None else self._finite_loss
         if self.accelerator.sync_gradients:
-            is_spoilt, self.has_to_stop = self._any([bool(self._spoilt), self.is_told_to_stop])
+            is_spoilt, self.has_to_stop = self._any([bool(self._spoilt), self.is_notified])
             if is_spoilt:
                 self._leave_out(gather_object(self._spoilt))
                 self._spoilt = []
@@ -322,57 +319,6 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-# ------------------------------------------------------------------------------------------------- an end in time
-
-
-class StopsInTime(TrainerCallback):
-    """On SIGTERM, as a scheduler sends it before it takes a machine away, the run writes a checkpoint after the step and ends.
-
-    transformers' own `enable_jit_checkpoint` waits three seconds first and saves before the step that it is in has changed the
-    weights, when the random numbers of that step are drawn already: what goes on from there is another run.
-
-    A second SIGTERM changes nothing: a launcher passes on the one that its whole group has got already.
-
-    Args:
-        trainer: What is told to stop, and knows when all its processes agree.
-    """
-
-    def __init__(self, trainer: GuardedTrainer) -> None:
-        self.trainer = trainer
-        self.has_stopped = False
-        self.before: Any = None
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGTERM, self._told)
-
-    def _told(self, number: int, frame: Any) -> None:
-        self.trainer.is_told_to_stop = True
-
-    def on_step_end(self, args, state, control, **kwargs):
-        # A single process need not wait for the step after the one in which it was told.
-        is_time = self.trainer.has_to_stop or (args.world_size == 1 and self.trainer.is_told_to_stop)
-        if is_time and state.global_step < state.max_steps:
-            control.should_save = control.should_training_stop = self.has_stopped = True
-
-    def on_train_end(self, args, state, control, **kwargs):
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
-
-
-def outlive_sigterm(loader: DataLoader) -> DataLoader:
-    """The loader, whose workers end with their process and not by a SIGTERM to its group, which would take the run's last step."""
-    base: Any = loader.base_dataloader if isinstance(loader, DataLoaderAdapter) else loader
-    base.worker_init_fn = partial(_ignore_sigterm, base.worker_init_fn)
-    return loader
-
-
-def _ignore_sigterm(prepare: Callable[[int], None] | None, worker: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if prepare is not None:
-        prepare(worker)
-
-
 # ------------------------------------------------------------------------------------------------- causes by name
 
 
@@ -388,22 +334,22 @@ def named_causes(folder: Path) -> Iterator[None]:
     except pickle.UnpicklingError as error:
         raise InputError(
             f"a checkpoint in {folder} holds objects that only running its code would read, which is not done: it was not written by "
-            "this program. Remove it and give the same command again."
+            "this program. Remove it and rerun the same command to resume."
         ) from error
     except SafetensorError as error:
         raise InputError(f"weights in {folder} cannot be read: {first_line(error)}.") from error
     except FileNotFoundError as error:
         raise InputError(
-            f"a file that the run needs has vanished: {error.filename or first_line(error)}; {newest(folder)}. Put it back and give "
-            "the same command again."
+            f"a file that the run needs has vanished: {error.filename or first_line(error)}; {newest(folder)}. Put it back and rerun "
+            "the same command to resume."
         ) from error
     except DistError as error:
         raise InputError(lost_process(error, folder)) from error
     except RuntimeError as error:
         if "DataLoader worker" in str(error):
             raise InputError(
-                f"a worker that reads data died ({first_line(error)}), most often because memory ran out; {newest(folder)}. Give the "
-                "same command again; dataloader_num_workers=0 needs no worker."
+                f"a worker that reads data died ({first_line(error)}), most often because memory ran out; {newest(folder)}. Rerun the "
+                "same command to resume; dataloader_num_workers=0 needs no worker."
             ) from error
         if any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer")):
             raise InputError(lost_process(error, folder)) from error
@@ -413,8 +359,8 @@ def named_causes(folder: Path) -> Iterator[None]:
 def lost_process(error: BaseException, folder: Path) -> str:
     return (
         f"another process of this run ended or does not answer ({first_line(error)}); {newest(folder)}. Look for its message, then "
-        "give the same command again."
+        "rerun the same command to resume."
     )
 
 
-__all__ = ["GuardedTrainer", "StopsInTime", "batch_hash", "named_causes", "outlive_sigterm", "skipped_steps"]
+__all__ = ["GuardedTrainer", "batch_hash", "named_causes", "skipped_steps"]

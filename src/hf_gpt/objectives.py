@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import DataCollatorForLanguageModeling, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import DataCollatorForLanguageModeling, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.data.data_collator import torch_default_data_collator
 
 from .errors import InputError
@@ -19,6 +19,8 @@ from .evaluation import LanguageModelScore, evaluate_language_model, evaluate_ma
 
 # Devlin et al. 2019, section 3.1: of the tokens that are to be predicted, 80 % are masked, 10 % are random ones, 10 % stay.
 MASKED_SHARE = 0.15
+# Of the prompts that are taken where a recipe gives none: how many, and of how many tokens.
+PROMPTS, PROMPT_TOKENS = 3, 12
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def evaluate_masked(model, tokenizer, blocks, bytes_per_token, batch_size, bf16)
 
 
 def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, length: int) -> str:
-    """The prompt and its continuation."""
+    """The prompt and its continuation, as far as the model has positions."""
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
+    length = max(min(length, model.config.max_position_embeddings - inputs["input_ids"].shape[1]), 1)
     output = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=length)
     return str(tokenizer.decode(output[0], skip_special_tokens=True))
 
@@ -126,6 +129,63 @@ def check_objective(name: str, ngram_orders: list[int], sample_prompts: list[str
             )
 
 
+def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """How `generate` goes on from a text when it is told nothing else."""
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=type(model.config)().use_cache,
+        do_sample=True,
+        temperature=0.8,
+        top_p=0.95,
+        max_new_tokens=128,
+    )
+
+
+def held_out_beginnings(blocks: Any, tokenizer: PreTrainedTokenizerBase, is_causal: bool) -> list[str]:
+    """Where held-out texts begin, as prompts; of a masked model, with a token left out.
+
+    Args:
+        blocks: Packed blocks of the validation split.
+    """
+    prompts: list[str] = []
+    for place in range(0, len(blocks), max(len(blocks) // (4 * PROMPTS), 1)):
+        ids = list(blocks[place]["input_ids"])
+        # The first text that begins in the block; a text that is longer than blocks has none here, but a place where it goes on.
+        first = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids[:-PROMPT_TOKENS] else 0
+        prompt = [token for token in ids[first : first + PROMPT_TOKENS] if token != tokenizer.eos_token_id]
+        if not is_causal:
+            prompt[len(prompt) // 2 : len(prompt) // 2 + 1] = [tokenizer.mask_token_id]
+        text = str(tokenizer.decode(prompt)).strip()
+        # A token of bytes may be half a character.
+        text = text.strip("\ufffd")
+        if text and text not in prompts:
+            prompts.append(text)
+        if len(prompts) == PROMPTS:
+            break
+    return prompts
+
+
+def samples_on_the_way(
+    objective: Objective,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    length: int,
+    seed: int,
+    model: PreTrainedModel,
+) -> list[dict[str, Any]]:
+    """What `write_samples` says of a model that is still trained, and is left as it was."""
+    if not model.can_generate():
+        return write_samples(objective, model, tokenizer, prompts, length, seed)
+    before = model.generation_config
+    set_generation(model, tokenizer)
+    try:
+        return write_samples(objective, model, tokenizer, prompts, length, seed)
+    finally:
+        model.generation_config = before
+
+
 def write_samples(
     objective: Objective,
     model: PreTrainedModel,
@@ -143,4 +203,13 @@ def write_samples(
     return samples
 
 
-__all__ = ["OBJECTIVES", "Objective", "check_objective", "collate", "write_samples"]
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "check_objective",
+    "collate",
+    "held_out_beginnings",
+    "samples_on_the_way",
+    "set_generation",
+    "write_samples",
+]

@@ -3,8 +3,7 @@
 import json
 import math
 import shutil
-import signal
-import time
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,23 +12,26 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch.distributed.fsdp import FSDPModule
-from transformers import PreTrainedModel, TrainerCallback
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProgressCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import SaveStrategy
 
 from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
 from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
 from .budget import keep_to_budget
+from .callbacks import ProgressLine
 from .checkpoints import STAGING_FOLDER, check_links, held, last_whole, put, write_whole
 from .errors import InputError
-from .guards import GuardedTrainer, StopsInTime, named_causes
+from .guards import GuardedTrainer, named_causes
 from .hub import check_repository, push
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS
 from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .privacy import check_public
 from .records import RECORD_FILE, write_json
-from .schedule import check_shares, resolve_schedule, steps_per_epoch
+from .schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
+from .shutdown import GracefulShutdown
 
 
 # What a run folder keeps of its data: names, hashes and counts, no folders.
@@ -37,7 +39,9 @@ DATA_FILE = "data.json"
 
 
 def notice(message: str) -> None:
-    print(message, flush=True)
+    # Not through the middle of a bar.
+    tqdm.write(message)
+    sys.stdout.flush()
 
 
 # ------------------------------------------------------------------------------------------------ the output folder
@@ -174,20 +178,25 @@ def prepare_launch(recipe: Recipe) -> Launch:
 
 
 def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> None:
-    """Raises `InputError` when warm-up and decay are longer than the run; before it has a folder, so that the fix can be given.
+    """Say how often a small text will be read, and warn where that is too often.
 
     Args:
         rows: Of the train split; `None` where nobody knows.
+
+    Raises:
+        InputError: warm-up and decay are longer than the run; before it has a folder, so that the fix can be given.
     """
     arguments = recipe.training
-    steps = arguments.max_steps
     if recipe.run.max_minutes is not None:
         check_shares(arguments)
-    if steps <= 0 and rows is not None:
+    steps, once = arguments.max_steps, None
+    if rows is not None:
         once = steps_per_epoch(rows, arguments.train_batch_size, launch.batches, arguments.gradient_accumulation_steps)
-        steps = math.ceil(arguments.num_train_epochs * once)
+        steps = steps if steps > 0 else math.ceil(arguments.num_train_epochs * once)
     if steps > 0:
         resolve_schedule(arguments, steps)
+    if once is not None and recipe.run.max_minutes is None and (line := epoch_line(steps, once)):
+        notice(line)
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
@@ -203,37 +212,6 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 
 # ------------------------------------------------------------------------------------------------------ training
-
-
-class ProgressRecorder(TrainerCallback):
-    """Adds to each row of the log how long the run has taken, across interruptions, and how many tokens it has seen.
-
-    Args:
-        tokens_per_step: 0 where steps are of different length: then the rows do not tell.
-    """
-
-    def __init__(self, tokens_per_step: int = 0):
-        self.tokens_per_step = tokens_per_step
-        self.last = time.monotonic()
-        self.last_step = 0
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.last, self.last_step = time.monotonic(), state.global_step
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        row = state.log_history[-1]
-        now = time.monotonic()
-        if self.tokens_per_step:
-            row["tokens"] = state.global_step * self.tokens_per_step
-        if "loss" in row and self.tokens_per_step:
-            if state.global_step > self.last_step:
-                row["tokens_per_second"] = (state.global_step - self.last_step) * self.tokens_per_step / (now - self.last)
-            self.last_step = state.global_step
-        before = next(
-            (entry["elapsed_seconds"] for entry in reversed(state.log_history[:-1]) if "elapsed_seconds" in entry), 0.0
-        )
-        row["elapsed_seconds"] = before + now - self.last
-        self.last = now
 
 
 def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
@@ -291,23 +269,25 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
 
     Raises:
         InputError: with the cause, where the run was ended from outside or has diverged.
-        SystemExit: on SIGTERM, after a checkpoint was written.
+        SystemExit: on a signal, or when nobody reads the output any more, after a checkpoint was written.
     """
-    stop = StopsInTime(trainer)
-    trainer.add_callback(stop)
+    stop = GracefulShutdown(trainer)
     trainer.on_nan = recipe.run.on_nan
-    with named_causes(recipe.output_dir):
+    with named_causes(recipe.output_dir), stop:
         # The ranks must not disagree about a checkpoint that the first one is about to remove.
         with recipe.training.main_process_first(desc="checkpoint"):
             checkpoint = last_whole_checkpoint(recipe.output_dir)
-        keep_to_budget(trainer, recipe.run.max_minutes, recipe.output_dir)
-        trainer.go_on_from(checkpoint)
+        budget = keep_to_budget(trainer, recipe.run.max_minutes, recipe.output_dir)
+        if trainer.pop_callback(ProgressCallback) is not None:
+            trainer.add_callback(ProgressLine(budget))
+        trainer.add_callback(stop)
+        trainer.on_resume(checkpoint)
         trainer.train(resume_from_checkpoint=checkpoint)
+        if stop.has_stopped:
+            after = f"Stopped by {stop.signal_name} after step {trainer.state.global_step}"
+            notice(f"{after}, which is saved: rerun the same command to resume." if stop.can_save else f"{after}.")
     if stop.has_stopped:
-        notice(
-            f"Stopped by SIGTERM after step {trainer.state.global_step}, which is saved: give the same command again to go on."
-        )
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(stop.exit_code)
 
 
 def save_model(trainer: GuardedTrainer) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from .errors import InputError
 
 
+# Muennighoff et al. 2023: four epochs are worth as much as new text, and what comes after sixteen next to nothing.
+MOST_EPOCHS = 10.0
 # How often something is done. `Trainer` reads a number below 1 as a share, and rounds it up.
 INTERVALS = ("logging_steps", "eval_steps", "save_steps")
 # Lengths of phases among the keywords of a scheduler, which `Trainer` reads as steps only.
@@ -26,6 +28,23 @@ def steps_per_epoch(rows: int, batch_size: int, batches: int, accumulation: int)
         accumulation: Batches of one step of the optimizer.
     """
     return max(math.ceil(math.ceil(math.ceil(rows / batch_size) / batches) / accumulation), 1)
+
+
+def epoch_line(steps: int, once: int) -> str | None:
+    """How often every row is seen, as a sentence; `None` where no row is seen twice.
+
+    Args:
+        once: Steps of an epoch.
+    """
+    epochs = steps / once
+    if epochs <= 1:
+        return None
+    line = f"The train split is small: {steps:,} steps are {epochs:.3g} epochs of it."
+    return (
+        line
+        if epochs <= MOST_EPOCHS
+        else f"{line} Beyond {MOST_EPOCHS:g} a model learns it by heart: give more text or fewer steps."
+    )
 
 
 def resolve_schedule(arguments: Any, steps: int) -> dict[str, Any]:
@@ -109,4 +128,13 @@ def _does_not_fit(phases: Mapping[str, float], steps: int, fixed: int, shares: f
     return f"{written} do not fit into a run of {steps:,} steps, in which the rate would never be what it should: {hint}."
 
 
-__all__ = ["FIELDS", "check_shares", "occasions", "phase_lengths", "resolve_schedule", "steps_per_epoch"]
+__all__ = [
+    "FIELDS",
+    "MOST_EPOCHS",
+    "check_shares",
+    "epoch_line",
+    "occasions",
+    "phase_lengths",
+    "resolve_schedule",
+    "steps_per_epoch",
+]

@@ -3,7 +3,8 @@
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,6 @@ from datasets import IterableDataset
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -24,18 +24,27 @@ from . import data as text_data
 from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .budget import settled_steps
+from .callbacks import ProgressRecorder, SampleWriter, measured_speed
 from .cards import write_card
 from .errors import InputError, did_you_mean, reason_of
 from .evaluation import LanguageModelScore, score
-from .guards import GuardedTrainer, outlive_sigterm, skipped_steps
+from .guards import GuardedTrainer, skipped_steps
 from .modeling.configuration_hf_gpt import GPTConfig
-from .objectives import OBJECTIVES, Objective, check_objective, write_samples
+from .objectives import (
+    OBJECTIVES,
+    Objective,
+    check_objective,
+    held_out_beginnings,
+    samples_on_the_way,
+    set_generation,
+    write_samples,
+)
 from .parallel import Launch, check_model, split_matrices
+from .planning import named_device, training_flops
 from .plots import plot_run
 from .presets import preset
 from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
 from .runs import (
-    ProgressRecorder,
     adapter_kind,
     check_output_folder,
     check_publishing,
@@ -55,11 +64,14 @@ from .runs import (
 from .sources import TextSource, file_states, fingerprint, load_rows, text_source
 from .streams import PackedStream, StreamLoader, collate_stream, load_state, save_state
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
+from .workers import outlive_signals
 
 
 # A stream has no known end; its held-out splits are scored on so many texts from its beginning, and its tokenizer learns from so many.
 STREAM_EVALUATION_TEXTS = 1000
 STREAM_TOKENIZER_TEXTS = 20000
+# Of a sample during training: a line to look at, which must not cost what a step does.
+TOKENS_ON_THE_WAY = 32
 # More than a run with a time budget makes, whose number of steps is fixed after the first ones.
 STREAM_STEPS = 10_000_000
 
@@ -71,6 +83,7 @@ class LanguageData:
     blocks: dict[str, Any]
     bytes_per_token: dict[str, float]
     description: dict[str, Any]
+    prompts: list[str] = field(default_factory=list)
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
@@ -104,7 +117,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     with recipe.training.main_process_first(desc="data"):
         tokenizer, texts = build_tokenizer(recipe, rows)
         options = recipe.run
-        check_objective(options.objective, options.ngram_orders, options.sample_prompts, tokenizer.mask_token)
+        check_objective(options.objective, options.ngram_orders, options.sample_prompts or [], tokenizer.mask_token)
         language_data = build_blocks(recipe, launch, source, rows, texts, tokenizer)
     train_blocks = language_data.blocks["train"]
     check_schedule(recipe, launch, None if isinstance(train_blocks, PackedStream) else len(train_blocks))
@@ -198,7 +211,10 @@ def build_blocks(
         blocks[name] = text_data.pack(documents, recipe.data.block_size)
         bytes_per_token[name] = size / tokens
         counts[name] = {"texts": len(split), "bytes": size, "tokens": tokens, "blocks": len(blocks[name])}
-    return LanguageData(blocks, bytes_per_token, {**fingerprint(source, rows), "splits": counts})
+    prompts = recipe.run.sample_prompts
+    if prompts is None:
+        prompts = held_out_beginnings(blocks["validation"], tokenizer, objective(recipe).is_causal)
+    return LanguageData(blocks, bytes_per_token, {**fingerprint(source, rows), "splits": counts}, prompts)
 
 
 # ----------------------------------------------------------------------------------------------------------- model
@@ -305,7 +321,7 @@ def build_trainer(
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
     per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * launch.batches
     train_blocks = language_data.blocks["train"]
-    return (StreamTrainer if isinstance(train_blocks, PackedStream) else GuardedTrainer)(
+    trainer = (StreamTrainer if isinstance(train_blocks, PackedStream) else GuardedTrainer)(
         model=model,
         args=arguments,
         train_dataset=train_blocks,
@@ -313,8 +329,22 @@ def build_trainer(
         data_collator=objective(recipe).collator(tokenizer),
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
-        callbacks=[ProgressRecorder(per_step * recipe.data.block_size)],
+        callbacks=[progress(recipe, model, per_step * recipe.data.block_size)],
     )
+    if language_data.prompts:
+        length = min(recipe.run.sample_tokens, TOKENS_ON_THE_WAY)
+        write = partial(samples_on_the_way, objective(recipe), tokenizer, language_data.prompts, length, arguments.seed)
+        trainer.add_callback(SampleWriter(trainer, write, recipe.output_dir))
+    return trainer
+
+
+def progress(recipe: Recipe, model: Any, tokens_per_step: int) -> ProgressRecorder:
+    """What tells how fast the run is; and, on a device whose peak is known, how much of it that is."""
+    device = named_device(torch.cuda.get_device_name()) if torch.cuda.is_available() and not recipe.training.use_cpu else None
+    if device is None or not isinstance(model.config, GPTConfig) or not (recipe.training.bf16 or recipe.training.fp16):
+        return ProgressRecorder(tokens_per_step)
+    flops = training_flops(model.config, recipe.data.block_size).total
+    return ProgressRecorder(tokens_per_step, flops, device.peak_flops * recipe.training.world_size)
 
 
 class StreamTrainer(GuardedTrainer):
@@ -335,12 +365,12 @@ class StreamTrainer(GuardedTrainer):
             prefetch_factor=arguments.dataloader_prefetch_factor,
             pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
         )
-        return cast(StreamLoader, outlive_sigterm(loader))
+        return cast(StreamLoader, outlive_signals(loader))
 
-    def write_more(self, folder: Path) -> None:
+    def save_extra_state(self, folder: Path) -> None:
         save_state(self.train_dataset, folder)
 
-    def go_on_from(self, checkpoint: str | None) -> None:
+    def on_resume(self, checkpoint: str | None) -> None:
         """Puts the stream where the checkpoint left it, in place of reading again all that was read before."""
         if checkpoint is not None:
             load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
@@ -348,20 +378,6 @@ class StreamTrainer(GuardedTrainer):
 
 
 # --------------------------------------------------------------------------------------------------------- results
-
-
-def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """How `generate` goes on from a text when it is told nothing else."""
-    model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=type(model.config)().use_cache,
-        do_sample=True,
-        temperature=0.8,
-        top_p=0.95,
-        max_new_tokens=128,
-    )
 
 
 def measure(
@@ -384,7 +400,7 @@ def measure(
         "test": objective(recipe).evaluate(model, tokenizer, test, bytes_per_token, batch_size, bf16).to_dict(),
         "baselines": [*score_baselines(recipe, language_data, len(tokenizer)), *before],
         "samples": write_samples(
-            objective(recipe), model, tokenizer, options.sample_prompts, options.sample_tokens, recipe.training.seed
+            objective(recipe), model, tokenizer, language_data.prompts, options.sample_tokens, recipe.training.seed
         ),
     }
     return make_record(
@@ -405,6 +421,7 @@ def measure(
         total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),
+        **measured_speed(history),
         platform=platform.system(),
         history=history,
         **emissions(folder),

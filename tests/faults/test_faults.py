@@ -7,6 +7,8 @@ import re
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -88,31 +90,112 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits():
     assert len(kill_runs(kills=2, seed=3, kills_of_a_run=2)["kills"]) >= 1
 
 
-def once(child):
-    os.kill(child, signal.SIGTERM)
+def once(child, number):
+    os.kill(child, number)
 
 
-def to_the_group_and_again(child):
-    """As a scheduler and a launcher do, which each pass it on: the workers that read data get it too."""
-    os.killpg(child, signal.SIGTERM)
+def to_the_group_and_again(child, number):
+    """As a scheduler, a launcher and a closed terminal do, which each pass it on: the workers that read data get it too."""
+    os.killpg(child, number)
     time.sleep(0.01)
-    os.killpg(child, signal.SIGTERM)
+    os.killpg(child, number)
 
 
-@pytest.mark.parametrize(("tell", "workers"), [(once, 0), (to_the_group_and_again, 1)])
-def test_sigterm_saves_and_ends_and_the_run_goes_on_to_the_same_bits(tell, workers, corpus, finished, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "tell", "workers"),
+    [("SIGTERM", once, 0), ("SIGTERM", to_the_group_and_again, 1), ("SIGINT", once, 1), ("SIGHUP", to_the_group_and_again, 0)],
+)
+def test_a_signal_saves_and_ends_and_the_run_resumes_to_the_same_bits(name, tell, workers, corpus, finished, tmp_path):
     values = values_of(corpus, tmp_path / "run", save_steps=1000, dataloader_num_workers=workers)
     child, phase = in_child(values, tmp_path / "log")
     wait_for(phase, "stepping", 5)
-    tell(child)
+    number = signal.Signals[name]
+    tell(child, number)
     end_of(child)
-    assert "Stopped by SIGTERM after step" in (tmp_path / "log").read_text()
-    assert "SystemExit: 143" in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert f"{name}: saving after this step, then stopping; once more stops at once." in log
+    assert f"Stopped by {name} after step" in log
+    assert "rerun the same command to resume" in log
+    assert f"SystemExit: {128 + number}" in log
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
     assert checkpoints.damage(saved) is None
     assert 5 <= int(saved.name.split("-")[1]) < STEPS
     run(parse_recipe(values))
     assert is_equal(state_of(tmp_path / "run"), state_of(finished))
+
+
+def test_a_second_ctrl_c_ends_at_once(corpus, tmp_path):
+    def slow():
+        training_step = Trainer.training_step
+        Trainer.training_step = lambda self, *a, **k: (training_step(self, *a, **k), time.sleep(600))[0]
+
+    child, phase = in_child(values_of(corpus, tmp_path / "run"), tmp_path / "log", before=slow)
+    wait_for(phase, "stepping", 1)
+    os.kill(child, signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGINT)
+    assert os.waitstatus_to_exitcode(end_of(child, seconds=10)) == 130
+    assert "Stopped at once: rerun the same command" in (tmp_path / "log").read_text()
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_a_run_whose_output_nobody_reads_saves_and_ends(corpus, finished, tmp_path):
+    """`| head`: what it prints goes into a pipe that is closed."""
+    values = values_of(corpus, tmp_path / "run", save_steps=1000, logging_steps=1)
+    reader, writer = os.pipe()
+
+    def into_the_pipe():
+        os.close(reader)
+        sys.stdout = os.fdopen(writer, "w")
+
+    child, phase = in_child(values, tmp_path / "log", before=into_the_pipe)
+    os.close(writer)
+    wait_for(phase, "stepping", 3)
+    os.close(reader)
+    end_of(child)
+    assert f"SystemExit: {128 + signal.SIGPIPE}" in (tmp_path / "log").read_text()
+    (saved,) = (tmp_path / "run").glob("checkpoint-*")
+    assert checkpoints.damage(saved) is None
+    run(parse_recipe(values))
+    assert is_equal(state_of(tmp_path / "run"), state_of(finished))
+
+
+def test_handlers_are_those_of_before_also_after_a_failure(corpus, tmp_path, monkeypatch):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    streams = sys.stdout, sys.stderr
+    spoil(monkeypatch, 3, float("nan"))
+    with pytest.raises(InputError, match="the loss is nan"):
+        run(parse_recipe(values_of(corpus, tmp_path / "run", max_steps=4)))
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
+    assert (sys.stdout, sys.stderr) == streams
+
+
+def command_line(values, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(values))
+    return [sys.executable, "-m", "hf_gpt", "train", str(recipe)]
+
+
+def test_persistent_workers_do_not_keep_the_process(corpus, tmp_path):
+    values = values_of(corpus, tmp_path / "run", max_steps=4, dataloader_num_workers=1, dataloader_persistent_workers=True)
+    assert subprocess.run(command_line(values, tmp_path), timeout=100, check=False, capture_output=True).returncode == 0
+
+
+def test_ctrl_c_before_training_is_one_line(corpus, tmp_path):
+    process = subprocess.Popen(
+        command_line(values_of(corpus, tmp_path / "run", max_steps=100_000), tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.strip().splitlines()[-1] == "hf-gpt: interrupted; rerun the same command to start it again."
+    assert "Traceback" not in told
+    assert not (tmp_path / "run").exists()
 
 
 # ---------------------------------------------------------------------------------------------------- checkpoints

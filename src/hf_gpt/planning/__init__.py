@@ -4,7 +4,7 @@
 """
 
 from .counts import block_matrices, compute_optimal_tokens, parameter_counts, training_flops
-from .devices import DEVICE_NAMES, DEVICES, Device, find_device
+from .devices import DEVICE_NAMES, DEVICES, Device, find_device, named_device
 from .memory import Workload, activation_bytes, block_activations, loss_bytes, optimizer_bytes, whole_logits_bytes
 from .plan import MEASURED_UP_TO, plan
 from .strategies import STRATEGIES, USABLE_SHARE, largest_batch, memory_by_part, split_size
@@ -26,6 +26,7 @@ __all__ = [
     "largest_batch",
     "loss_bytes",
     "memory_by_part",
+    "named_device",
     "optimizer_bytes",
     "parameter_counts",
     "plan",

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from dataclasses import dataclass
 
@@ -54,6 +55,17 @@ def find_device(name: str) -> Device:
         hint = did_you_mean(name, DEVICE_NAMES)
         raise InputError(f"device={name!r} is unknown.{hint} The devices are {', '.join(DEVICE_NAMES)}.")
     return DEVICES[name]
+
+
+def named_device(name: str) -> Device | None:
+    """The device that CUDA calls so, such as `NVIDIA H100 80GB HBM3`; `None` for one whose data sheet is not here.
+
+    Cards for a PCIe slot have the name and not the speed, but for the A100.
+    """
+    words = re.findall(r"[A-Z0-9]+", name.upper())
+    found = next((key for key in DEVICES if key.upper() in words), None)
+    is_slower = found != "a100" and not {"PCIE", "NVL"}.isdisjoint(words)
+    return None if found is None or is_slower else DEVICES[found]
 
 
 def measured_cpu(size: int = 1024, seconds: float = 0.5) -> Device:

@@ -1,0 +1,64 @@
+"""What a person at a terminal does not see: what libraries tell their own developers, and the traceback of a Ctrl-C."""
+
+import logging
+import os
+import re
+import signal
+import warnings
+from typing import Any
+
+
+# A weight that no base has: of the head of a task, which is meant to be new.
+HEADS = r"(?:base_model\.model\.)?(?:score|classifier|qa_outputs|lm_head)\b[^|]*"
+# What a logger of a library says that nothing follows from, by the name of the logger.
+NOISE = {
+    "transformers.training_args": re.compile(r"The speedups for torchdynamo|Setting TF32"),
+    # Of a tied matrix, which is written once.
+    "transformers.trainer": re.compile(r"missing keys in the checkpoint model loaded: \['[\w.]*lm_head\.weight'\]"),
+    # A recipe's shares of the run, before their number was known and after.
+    "transformers.trainer_utils": re.compile(r"arguments do not match the ones in the `trainer_state\.json`"),
+}
+# What loading a model reports: the name of a weight, and what became of it.
+REPORTS = ("transformers.modeling_utils", "transformers.utils.loading_report")
+REPORTED = re.compile(r"^([\w.{}, -]+?)\s*\|\s*(?:\x1b\[\d+m)*(MISSING|UNEXPECTED|MISMATCH|CONVERSION)", re.MULTILINE)
+
+
+class Interruption:
+    """Handles Ctrl-C outside of training: it ends the process; the workers of a pool, which get it too, end without a word.
+
+    Attributes:
+        has_come: Whether this process was interrupted, whatever that has led to.
+    """
+
+    def __init__(self) -> None:
+        self.has_come = False
+        self._process = os.getpid()
+        signal.signal(signal.SIGINT, self._handle_signal)
+
+    def _handle_signal(self, number: int, frame: Any) -> None:
+        if os.getpid() != self._process:
+            os._exit(128 + number)
+        self.has_come = True
+        raise KeyboardInterrupt
+
+
+def is_worth_telling(record: logging.LogRecord) -> bool:
+    """Whether what a library logs says something to whoever trains a model."""
+    message = record.getMessage()
+    if record.name in REPORTS and "LOAD REPORT" in message:
+        rows = REPORTED.findall(re.sub(r"\x1b\[\d+m", "", message))
+        return not rows or any(not re.fullmatch(HEADS, name) or what in ("MISMATCH", "CONVERSION") for name, what in rows)
+    return record.name not in NOISE or NOISE[record.name].search(message) is None
+
+
+def silence_libraries() -> None:
+    """Leave out what libraries say to their developers; what they say of a user's data and files stays."""
+    for category in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
+        warnings.simplefilter("ignore", category)
+    # On a processor without them, too.
+    warnings.filterwarnings("ignore", message=".*TensorFloat32 tensor cores")
+    for name in (*NOISE, *REPORTS):
+        logging.getLogger(name).addFilter(is_worth_telling)
+
+
+__all__ = ["Interruption", "is_worth_telling", "silence_libraries"]

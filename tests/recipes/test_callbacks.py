@@ -1,0 +1,198 @@
+"""What a person sees of a run: rows, speed, and what the model writes; none of it changes what is learned."""
+
+import json
+import logging
+import re
+import warnings
+
+import pytest
+import torch
+from benchmarks.faults import is_equal, one_thread
+from benchmarks.tiny import recipe_values, write_corpus
+from safetensors.torch import load_file
+from tests.conftest import tiny_config
+
+from hf_gpt import planning
+from hf_gpt.arguments import parse_recipe
+from hf_gpt.callbacks import ProgressRecorder, log_line, measured_speed, sample_section, with_section
+from hf_gpt.schedule import epoch_line
+from hf_gpt.terminal import is_worth_telling, silence_libraries
+from hf_gpt.train import run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone():
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    write_corpus(path)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:600]))
+    return path
+
+
+def values_of(corpus, folder, **changes):
+    values = recipe_values(
+        corpus, folder, **{"max_steps": 12, "eval_steps": 4, "save_steps": 4, "logging_steps": 2, **changes}
+    )
+    return {key: value for key, value in values.items() if key != "sample_prompts" or "sample_prompts" in changes}
+
+
+def steps_in(path):
+    return [int(step) for step in re.findall(r"^## Step (\d+)", path.read_text(), re.MULTILINE)]
+
+
+def test_samples_are_written_at_each_evaluation_and_change_no_weight(corpus, tmp_path, capsys):
+    record = run(parse_recipe(values_of(corpus, tmp_path / "with", report_to="tensorboard")))
+    assert steps_in(tmp_path / "with" / "samples.md") == [4, 8, 12]
+    assert re.search(r"^step 4/12  .*validation loss", capsys.readouterr().out, re.MULTILINE)
+    assert len(record["samples"]) == 3
+    # The prompts are beginnings of held-out texts.
+    held_out = " ".join(corpus.read_text().split())
+    assert all(sample["prompt"].split()[1] in held_out for sample in record["samples"])
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = next((tmp_path / "with").rglob("events.out.tfevents*")).parent
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert "samples/text_summary" in events.Tags()["tensors"]
+    run(parse_recipe(values_of(corpus, tmp_path / "without", sample_prompts=[])))
+    assert not (tmp_path / "without" / "samples.md").exists()
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("with", "without")]
+    assert is_equal(*weights)
+
+
+def test_a_resumed_run_repeats_no_sample(corpus, tmp_path, monkeypatch):
+    def killed(self, args, state, control, **kwargs):
+        if state.global_step == 9:
+            raise KeyboardInterrupt
+
+    values = values_of(corpus, tmp_path / "run", save_steps=6)
+    with monkeypatch.context() as patched:
+        patched.setattr(ProgressRecorder, "on_step_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(parse_recipe(values))
+    assert steps_in(tmp_path / "run" / "samples.md") == [4, 8]
+    run(parse_recipe(values))
+    assert steps_in(tmp_path / "run" / "samples.md") == [4, 8, 12]
+
+
+def test_masked_models_fill_in_held_out_texts(corpus, tmp_path):
+    config = {**recipe_values(corpus, tmp_path)["config"], "is_causal": False}
+    record = run(parse_recipe(values_of(corpus, tmp_path / "run", objective="masked", config=config)))
+    assert all("<|mask|>" in sample["prompt"] and "<|mask|>" not in sample["text"] for sample in record["samples"])
+
+
+def test_what_a_sample_says_is_never_taken_for_a_heading(tmp_path):
+    path = tmp_path / "samples.md"
+    path.write_text(with_section(path, 4, sample_section(4, 5.0, [{"prompt": "a", "text": "a b\n## Step 9, loss\nc"}])))
+    path.write_text(with_section(path, 8, sample_section(8, 4.0, [{"prompt": "a", "text": "a d"}])))
+    assert steps_in(path) == [4, 8]
+    assert "> **a** b\n> ## Step 9, loss\n> c" in path.read_text()
+
+
+def test_rows_say_speed_and_what_is_left():
+    row = {
+        "step": 120,
+        "loss": 5.1234567,
+        "learning_rate": 0.02,
+        "tokens_per_second": 4912.3,
+        "mfu": 0.413,
+        "seconds_left": 192.4,
+        "grad_norm": 3.0,
+    }
+    assert log_line(row, 720) == "step 120/720  loss 5.123  rate 0.02  4,912 tokens/s  MFU 41.3%  3:12 left"
+    assert log_line({"step": 5, "eval_loss": 4.5, "eval_accuracy": 0.5, "eval_runtime": 2.0}, None) == (
+        "step 5  accuracy 0.5  validation loss 4.5"
+    )
+    history = [{"tokens_per_second": 1.0, "mfu": 0.1}, {"tokens_per_second": 3.0, "mfu": 0.3}, {"loss": 1.0}]
+    assert measured_speed([*history, history[1]]) == {"tokens_per_second": 3.0, "mfu": 0.3}
+    assert measured_speed([{"loss": 1.0}]) == {}
+
+
+def test_mfu_is_that_of_the_device(monkeypatch):
+    flops = planning.training_flops(tiny_config("modern"), 32).total
+    recorder = ProgressRecorder(1000, flops, planning.DEVICES["h100"].peak_flops)
+
+    class State:
+        global_step, max_steps = 10, 20
+        log_history: list = [{"loss": 1.0}]
+
+    recorder.last -= 1.0
+    recorder.on_log(None, State, None)
+    row = State.log_history[-1]
+    assert row["tokens_per_second"] == pytest.approx(10_000, rel=0.1)
+    assert row["mfu"] == pytest.approx(row["tokens_per_second"] * flops / 989.5e12)
+    assert row["seconds_left"] == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA A100-PCIE-40GB", "a100"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H100 NVL", None),
+        ("NVIDIA GH200 480GB", None),
+        ("Tesla T4", None),
+    ],
+)
+def test_devices_are_known_by_the_name_that_cuda_has(name, found):
+    assert planning.named_device(name) == (planning.DEVICES[found] if found else None)
+
+
+def test_a_small_text_is_told_of_and_a_tiny_one_warned_of(corpus, tmp_path, capsys):
+    assert epoch_line(100, 100) is None
+    assert epoch_line(250, 100) == "The train split is small: 250 steps are 2.5 epochs of it."
+    assert "Beyond 10 a model learns it by heart" in epoch_line(1001, 100)
+    small = tmp_path / "small.jsonl"
+    small.write_text("".join(corpus.read_text().splitlines(keepends=True)[:60]))
+    run(parse_recipe(values_of(small, tmp_path / "run", max_eval_blocks=4, per_device_train_batch_size=512, max_steps=30)))
+    assert re.search(r"The train split is small: 30 steps are [\d.]+ epochs", capsys.readouterr().out)
+
+
+REPORT = "GPTForSequenceClassification LOAD REPORT from: runs/x\nKey | Status |\n{rows}\nNotes:"
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "is_told"),
+    [
+        ("transformers.training_args", "The speedups for torchdynamo mostly come with GPU Ampere or higher", False),
+        ("transformers.training_args", "Anything else", True),
+        ("transformers.trainer", "There were missing keys in the checkpoint model loaded: ['lm_head.weight'].", False),
+        ("transformers.trainer", "There were missing keys in the checkpoint model loaded: ['model.norm.weight'].", True),
+        ("transformers.modeling_utils", REPORT.format(rows="score.weight   | \x1b[31mMISSING\x1b[0m |"), False),
+        ("transformers.modeling_utils", REPORT.format(rows="lm_head.weight | UNEXPECTED |\nscore.weight | MISSING |"), False),
+        ("transformers.modeling_utils", REPORT.format(rows="model.norm.weight | MISSING |\nscore.weight | MISSING |"), True),
+        ("transformers.modeling_utils", REPORT.format(rows="score.weight | MISMATCH |"), True),
+        ("hf_gpt.data", "LOAD REPORT", True),
+    ],
+)
+def test_noise_goes_and_news_stays(name, message, is_told):
+    record = logging.LogRecord(name, logging.WARNING, "", 0, message, None, None)
+    assert is_worth_telling(record) is is_told
+
+
+def test_deprecations_of_libraries_are_not_told_and_warnings_are():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        silence_libraries()
+        warnings.warn("soon", FutureWarning, stacklevel=1)
+        warnings.warn("soon", DeprecationWarning, stacklevel=1)
+        warnings.warn("TensorFloat32 tensor cores are there", UserWarning, stacklevel=1)
+        warnings.warn("your text", UserWarning, stacklevel=1)
+    assert [str(warning.message) for warning in told] == ["your text"]
+    assert torch.get_num_threads() == 1
+
+
+def test_the_record_tells_the_speed(corpus, tmp_path):
+    record = run(parse_recipe(values_of(corpus, tmp_path / "run")))
+    assert record["tokens_per_second"] > 0
+    assert "mfu" not in record
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["tokens_per_second"] == record["tokens_per_second"]
