@@ -71,7 +71,7 @@ from .workers import outlive_signals
 STREAM_EVALUATION_TEXTS = 1000
 STREAM_TOKENIZER_TEXTS = 20000
 # Of a sample during training: a line to look at, which must not cost what a step does.
-TOKENS_ON_THE_WAY = 32
+TOKENS_ON_THE_WAY = 24
 # More than a run with a time budget makes, whose number of steps is fixed after the first ones.
 STREAM_STEPS = 10_000_000
 
