@@ -32,7 +32,8 @@ from .records import RECORD_FILE, folder_hash, read_record
 from .space import space_files
 
 
-# What a repository is made of. Everything else in a run folder stays at home: checkpoints, optimizer states, logs, pickles.
+# What a repository is made of. Everything else in a run folder stays at home: checkpoints, optimizer states, logs, pickles, and
+# `samples.md`, since the card has what the finished model writes.
 PUSHED = (
     "*.safetensors",
     "*.safetensors.index.json",
