@@ -41,11 +41,30 @@ class ProgressRecorder(TrainerCallback):
     def __init__(self, tokens_per_step: int = 0, flops_per_token: float = 0.0, peak_flops: float = 0.0):
         self.tokens_per_step = tokens_per_step
         self.mfu_per_token = flops_per_token / peak_flops if peak_flops else 0.0
-        self.last = time.monotonic()
-        self.last_step = 0
+        self._begin(0)
+
+    def _begin(self, step: int) -> None:
+        self.last = self.last_loss = self.step_ended = time.monotonic()
+        self.first_step = self.last_step = step
+        # Seconds of evaluations and checkpoints: since the last loss was logged, and in all.
+        self.is_paused, self.paused, self.all_paused = False, 0.0, 0.0
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.last, self.last_step = time.monotonic(), state.global_step
+        self._begin(state.global_step)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.step_ended = time.monotonic()
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self.is_paused = True
+
+    def on_save(self, args, state, control, **kwargs):
+        self.is_paused = True
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if self.is_paused:
+            self.paused += time.monotonic() - self.step_ended
+            self.is_paused = False
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         row = state.log_history[-1]
@@ -54,13 +73,16 @@ class ProgressRecorder(TrainerCallback):
             row["tokens"] = state.global_step * self.tokens_per_step
         if "loss" in row:
             steps = state.global_step - self.last_step
-            if steps and self.tokens_per_step:
-                row["tokens_per_second"] = steps * self.tokens_per_step / (now - self.last)
-                if self.mfu_per_token:
-                    row["mfu"] = row["tokens_per_second"] * self.mfu_per_token
             if steps:
-                row["seconds_left"] = (state.max_steps - state.global_step) * (now - self.last) / steps
-            self.last_step = state.global_step
+                seconds = max((now - self.last_loss - self.paused) / steps, 1e-9)
+                self.all_paused += self.paused
+                pauses = self.all_paused / (state.global_step - self.first_step)
+                row["seconds_left"] = (state.max_steps - state.global_step) * (seconds + pauses)
+                if self.tokens_per_step:
+                    row["tokens_per_second"] = self.tokens_per_step / seconds
+                if self.tokens_per_step and self.mfu_per_token:
+                    row["mfu"] = row["tokens_per_second"] * self.mfu_per_token
+            self.last_step, self.last_loss, self.paused = state.global_step, now, 0.0
         before = next(
             (entry["elapsed_seconds"] for entry in reversed(state.log_history[:-1]) if "elapsed_seconds" in entry), 0.0
         )

@@ -114,7 +114,7 @@ def test_a_run_fixes_its_steps_and_a_resumed_one_ends_with_the_same_bits(corpus,
     settled = json.loads((tmp_path / "run" / "settled.json").read_text())
     steps = settled["max_steps"]
     assert 20 <= steps < 60
-    assert re.search(rf"max_minutes=1: {steps} steps fit, at 1 s a step", capsys.readouterr().out)
+    assert re.search(rf"max_minutes=1: {steps} steps \([\d.]+ epochs\) fit, at 1 s a step", capsys.readouterr().out)
     assert (tmp_path / "run" / f"checkpoint-{settled['time_budget']['fixed_after']}").is_dir()
     # One goes on from its checkpoint, one begins anew with what was settled, and both with a clock that stands still.
     shutil.copytree(tmp_path / "run", tmp_path / "anew", ignore=lambda folder, names: {n for n in names if "checkpoint" in n})

@@ -121,12 +121,14 @@ def test_mfu_is_that_of_the_device(monkeypatch):
         global_step, max_steps = 10, 20
         log_history: list = [{"loss": 1.0}]
 
-    recorder.last -= 1.0
+    recorder.last_loss -= 3.0
+    # Two of these three seconds it evaluated.
+    recorder.paused = 2.0
     recorder.on_log(None, State, None)
     row = State.log_history[-1]
     assert row["tokens_per_second"] == pytest.approx(10_000, rel=0.1)
     assert row["mfu"] == pytest.approx(row["tokens_per_second"] * flops / 989.5e12)
-    assert row["seconds_left"] == pytest.approx(1.0, rel=0.1)
+    assert row["seconds_left"] == pytest.approx(1.0 + 2.0, rel=0.1)
 
 
 @pytest.mark.parametrize(
