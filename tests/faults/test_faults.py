@@ -103,7 +103,12 @@ def to_the_group_and_again(child, number):
 
 @pytest.mark.parametrize(
     ("name", "tell", "workers"),
-    [("SIGTERM", once, 0), ("SIGTERM", to_the_group_and_again, 1), ("SIGINT", once, 1), ("SIGHUP", to_the_group_and_again, 0)],
+    [
+        ("SIGTERM", to_the_group_and_again, 1),
+        ("SIGINT", once, 1),
+        pytest.param("SIGHUP", to_the_group_and_again, 0, marks=pytest.mark.slow),
+        pytest.param("SIGTERM", once, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_ends_and_the_run_resumes_to_the_same_bits(name, tell, workers, corpus, finished, tmp_path):
     values = values_of(corpus, tmp_path / "run", save_steps=1000, dataloader_num_workers=workers)
@@ -176,6 +181,7 @@ def command_line(values, tmp_path):
     return [sys.executable, "-m", "hf_gpt", "train", str(recipe)]
 
 
+@pytest.mark.slow
 def test_persistent_workers_do_not_keep_the_process(corpus, tmp_path):
     values = values_of(corpus, tmp_path / "run", max_steps=4, dataloader_num_workers=1, dataloader_persistent_workers=True)
     assert subprocess.run(command_line(values, tmp_path), timeout=100, check=False, capture_output=True).returncode == 0
