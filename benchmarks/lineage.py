@@ -35,7 +35,8 @@ from hf_gpt.arguments import load_recipe
 from hf_gpt.baselines import NgramModel
 from hf_gpt.evaluation import score
 from hf_gpt.records import make_record, read_record, write_json
-from hf_gpt.train import build_blocks, build_tokenizer, open_source
+from hf_gpt.runs import prepare_launch
+from hf_gpt.train import build_blocks, build_tokenizer, open_source, split_texts
 
 
 RUNS = Path("runs/lineage")
@@ -55,8 +56,9 @@ def ngrams() -> None:
     """Each order and smoothing, counted on as many tokens as the networks see and on all, scored on their test tokens."""
     recipe = load_recipe("pretrain/small-modern")
     rows, source = open_source(recipe)
-    tokenizer, texts = build_tokenizer(recipe, rows)
-    language_data = build_blocks(recipe, source, rows, texts, tokenizer)
+    texts, _ = split_texts(recipe, source, rows)
+    tokenizer = build_tokenizer(recipe, texts["train"])
+    language_data = build_blocks(recipe, prepare_launch(recipe), source, texts, tokenizer)
     size, vocab_size = recipe.data.block_size, len(tokenizer)
     blocks = {name: text_data.flat_tokens(part).reshape(-1, size) for name, part in language_data.blocks.items()}
     drawn = np.random.default_rng(0).choice(len(blocks["train"]), STEPS * TOKENS_PER_STEP // size, replace=False)

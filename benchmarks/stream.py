@@ -33,6 +33,7 @@ LINE_BYTES = 2000
 class Bytes:
     """Stands for a tokenizer: an id for each byte."""
 
+    bos_token_id = None
     eos_token_id = 256
 
     def __call__(self, texts: list[str], **kwargs: Any) -> dict[str, list[list[int]]]:
@@ -50,7 +51,7 @@ def write_lines(path: Path, megabytes: int) -> int:
 
 
 def open_stream(path: Path) -> PackedStream:
-    rows = load_rows(text_source({"path": "text", "files": str(path), "streaming": True}))
+    rows = load_rows(text_source({"path": "text", "sample_by": "line", "files": str(path), "streaming": True}))
     return PackedStream(split_stream(rows, "text", 0.05, 0.05)["train"], Bytes(), BLOCK_SIZE, seed=0)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from hf_gpt.arguments import load_recipe
 from hf_gpt.runs import prepare_launch
-from hf_gpt.train import build_blocks, build_tokenizer, open_source
+from hf_gpt.train import build_blocks, build_tokenizer, open_source, split_texts
 
 
 BLOCK = 256
@@ -55,8 +55,9 @@ def load_corpus(folder: Path) -> Corpus:
         folder.mkdir(parents=True, exist_ok=True)
         recipe = load_recipe("pretrain/speed", [f"output_dir={folder / 'run'}"])
         rows, source = open_source(recipe)
-        tokenizer, texts = build_tokenizer(recipe, rows)
-        blocks = build_blocks(recipe, prepare_launch(recipe), source, rows, texts, tokenizer).blocks
+        texts, _ = split_texts(recipe, source, rows)
+        tokenizer = build_tokenizer(recipe, texts["train"])
+        blocks = build_blocks(recipe, prepare_launch(recipe), source, texts, tokenizer).blocks
         for file, name in zip(files, ("train", "validation")):
             tokens = np.asarray(blocks[name].with_format("numpy")["input_ids"][:], dtype=np.uint16)
             with file.with_suffix(".tmp").open("wb") as target:

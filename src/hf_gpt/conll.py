@@ -25,7 +25,7 @@ def read_conll(files: list[Path], layout: str) -> Iterator[dict[str, list[str]]]
     for file in files:
         tokens: list[str] = []
         tags: list[str] = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if not line.strip():
                 if tokens:
                     yield {"tokens": tokens, "tags": tags}

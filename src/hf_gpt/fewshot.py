@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from . import data as text_data
 from .arguments import load_recipe
+from .encoding import plain
 from .errors import InputError
 from .inference import load_model
 from .metrics import Accuracy, AnswerMatch, MacroF1, compute
@@ -70,8 +71,8 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, parts: list[str], room: int) -> tuple[list[int], bool]:
     """Ids of the examples and the question, without the first examples if they have no room; the question loses its beginning."""
-    encoded = [tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] for part in parts]
-    gap = tokenizer("\n\n", add_special_tokens=False)["input_ids"]
+    encoded = [plain(tokenizer, part)["input_ids"] for part in parts]
+    gap = plain(tokenizer, "\n\n")["input_ids"]
     kept = list(encoded[-1])[-room:]
     is_whole = len(kept) == len(encoded[-1])
     for ids in reversed(encoded[:-1]):
@@ -87,7 +88,7 @@ def classify(
 ) -> tuple[dict[str, float], int]:
     """The label whose tokens have the highest mean log-probability after the prompt (Brown et al. 2020, section 2.4)."""
     train_labels, targets = task.labels(train), task.targets("test", test)
-    labels = [tokenizer(f" {name}", add_special_tokens=False)["input_ids"] for name in task.names]
+    labels = [plain(tokenizer, f" {name}")["input_ids"] for name in task.names]
     room = model.config.max_position_embeddings - max(map(len, labels))
     found, shortened = [], 0
     for row, chosen in zip(tqdm(test, desc="Prompting", unit="row", leave=False), examples):

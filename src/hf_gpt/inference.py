@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TextStreamer, set_seed
+from transformers.utils import cached_file
 
 from . import data as text_data
-from .arguments import DataArguments
+from .arguments import RECIPE_FILE, DataArguments
 from .errors import InputError, reason_of
 from .evaluation import LanguageModelScore, evaluate_language_model
 from .inspection import prompt_inputs, sampling
 from .packages import PACKAGES
-from .sources import load_rows, text_source
+from .sources import load_rows, text_rows, text_source
+from .text_files import source_of
 from .tokenizer import load_tokenizer
 
 
@@ -35,31 +38,47 @@ def load_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     return model.eval(), tokenizer
 
 
-def evaluate_folder(name: str, dataset: str, block_size: int, text_column: str, batch_size: int) -> LanguageModelScore:
-    """Scores a model on a text file, a Hub dataset, or the test split of a package.
+def evaluate_folder(
+    name: str, dataset: str, block_size: int, text_column: str, batch_size: int
+) -> tuple[LanguageModelScore, list[str]]:
+    """Scores a model on a file or folder of text, a Hub dataset, or the test split of a package.
+
+    Returns:
+        The score, and what has to be known of it, a line each.
 
     Raises:
         InputError: the model or the text cannot be read, or the text is shorter than a block.
     """
     model, tokenizer = load_model(name)
-    given: dict[str, Any] = {"path": dataset, "text_column": text_column}
-    if Path(dataset).is_file():
-        formats = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-        given = {"path": formats.get(Path(dataset).suffix, "text"), "files": dataset, "text_column": text_column}
-    source = text_source(given)
+    path = Path(dataset)
+    is_here = path.is_file() or (path.is_dir() and dataset not in PACKAGES)
+    given: dict[str, Any] = source_of(path) if is_here else {"path": dataset}
+    source = text_source({**given, "text_column": text_column})
     rows = load_rows(source)
+    notes = []
     if source.path in PACKAGES:
-        texts = text_data.split_rows(rows, source.text_column, DataArguments.validation_share, DataArguments.test_share)[
-            "test"
-        ]
+        shares = held_out_shares(name)
+        notes.append(f"on the test split of {dataset} at validation_share={shares[0]} and test_share={shares[1]}")
+        texts = text_data.split_rows(rows, source.text_column, *shares).parts["test"]
     else:
-        texts = rows if source.text_column == "text" else rows.rename_column(source.text_column, "text")
-        texts = texts.select_columns("text")
+        texts = text_data.without_empty(text_rows(rows, source.text_column))
+    if text_data.is_lossy(texts, tokenizer):
+        notes.append(f"mind that {text_data.LOSSY}")
     documents = text_data.tokenize(texts, tokenizer)
     bytes_per_token = text_data.byte_count(texts) / text_data.token_count(documents)
     blocks = text_data.pack(documents, block_size)
     text_data.check_token_ids(blocks, model.config.vocab_size)
-    return evaluate_language_model(model, blocks, bytes_per_token, batch_size)
+    return evaluate_language_model(model, blocks, bytes_per_token, batch_size), notes
+
+
+def held_out_shares(name: str) -> tuple[float, float]:
+    """The shares that the run of a model held out, as its recipe says; those of a recipe that says nothing if it has none."""
+    # A model on the Hub has its recipe there, too.
+    file = cached_file(
+        name, RECIPE_FILE, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    )
+    values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
+    return values.get("validation_share", DataArguments.validation_share), values.get("test_share", DataArguments.test_share)
 
 
 def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> None:

@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from .adapter_config import adapter_base
+from .encoding import plain
 from .errors import InputError, reason_of
 from .tokenizer import load_tokenizer
 
@@ -208,7 +209,7 @@ def classify(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, second: 
         raise InputError("text='' is empty: write something first.")
     end = tokenizer.eos_token_id
     if tokenizer.num_special_tokens_to_add(pair=len(texts) > 1) == 0 and isinstance(end, int):
-        ids = [end, *(token for part in texts for token in [*tokenizer(part, verbose=False)["input_ids"], end])]
+        ids = [end, *(token for part in texts for token in [*plain(tokenizer, part)["input_ids"], end])]
     else:
         ids = tokenizer(*texts, verbose=False)["input_ids"]
     check_room(model, len(ids), 0)

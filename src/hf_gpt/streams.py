@@ -16,8 +16,10 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import PreTrainedTokenizerBase
 
+from .encoding import opening, text_ids
 from .errors import InputError
-from .sources import FileState, check_unchanged
+from .sources import check_unchanged
+from .text_files import FileState
 
 
 # Texts that are put into another order at a time: more mix better, and are what is read again when a run goes on.
@@ -102,9 +104,9 @@ class PackedStream(IterableDataset):
 
     def _ids(self, texts: list[str]) -> np.ndarray:
         """The ids of some texts, one after the other, each closed by the end-of-text token."""
-        ids = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        end = [self.tokenizer.eos_token_id]
-        return np.concatenate([np.asarray(document + end, dtype=np.int32) for document in ids])
+        begin, end = opening(self.tokenizer), [self.tokenizer.eos_token_id]
+        ids = text_ids(self.tokenizer, texts)
+        return np.concatenate([np.asarray(part, dtype=np.int32) for document in ids for part in (begin, document, end)])
 
 
 def collate_stream(rows: list[dict[str, Any]]) -> dict[str, Any]:

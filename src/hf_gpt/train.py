@@ -61,7 +61,7 @@ from .runs import (
     wait_for_all,
     with_adapter,
 )
-from .sources import TextSource, file_states, fingerprint, load_rows, text_source
+from .sources import TextSource, file_states, fingerprint, load_rows, text_count, text_source
 from .streams import PackedStream, StreamLoader, collate_stream, load_state, save_state
 from .tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
 from .workers import outlive_signals
@@ -115,10 +115,12 @@ def run(recipe: Recipe) -> dict[str, Any]:
     check_schedule(recipe, launch, None)
     rows, source = open_source(recipe)
     with recipe.training.main_process_first(desc="data"):
-        tokenizer, texts = build_tokenizer(recipe, rows)
+        texts, described = split_texts(recipe, source, rows)
+        tokenizer = build_tokenizer(recipe, texts["train"])
         options = recipe.run
         check_objective(options.objective, options.ngram_orders, options.sample_prompts or [], tokenizer.mask_token)
-        language_data = build_blocks(recipe, launch, source, rows, texts, tokenizer)
+        language_data = build_blocks(recipe, launch, source, texts, tokenizer)
+        language_data.description = {**fingerprint(source, rows), **described, **language_data.description}
     train_blocks = language_data.blocks["train"]
     check_schedule(recipe, launch, None if isinstance(train_blocks, PackedStream) else len(train_blocks))
     model = build_model(recipe, tokenizer)
@@ -159,30 +161,35 @@ def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
     return load_rows(source), source
 
 
-def build_tokenizer(recipe: Recipe, rows: Any) -> tuple[PreTrainedTokenizerBase, dict[str, Any]]:
-    """The tokenizer that the recipe names, the model's, or one trained on the train split; and the texts by split."""
+def split_texts(recipe: Recipe, source: TextSource, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The texts by split, and what a record says of how they came about, which is printed too."""
+    shares = (recipe.data.validation_share, recipe.data.test_share)
+    described = {"sample_by": source.sample_by} if source.sample_by else {}
+    if isinstance(rows, IterableDataset):
+        if recipe.run.ngram_orders:
+            raise InputError(
+                f"ngram_orders={recipe.run.ngram_orders} counts the whole train split, which a stream has not: leave it out."
+            )
+        return text_data.split_stream(rows, source.text_column, *shares), described
+    splits = text_data.split_rows(rows, source.text_column, *shares, workers(recipe, len(rows)))
+    notice(splits.line())
+    return splits.parts, {**described, **splits.to_dict()}
+
+
+def build_tokenizer(recipe: Recipe, train: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer that the recipe names, the model's, or one trained on the train split."""
     arguments = recipe.data
     finish = (lambda made: made) if objective(recipe).is_causal else with_mask
-    if isinstance(rows, IterableDataset) and recipe.run.ngram_orders:
-        raise InputError(
-            f"ngram_orders={recipe.run.ngram_orders} counts the whole train split, which a stream has not: leave it out."
-        )
-    source = text_source(arguments.dataset)
-    shares = (arguments.validation_share, arguments.test_share)
-    if isinstance(rows, IterableDataset):
-        texts: dict[str, Any] = text_data.split_stream(rows, source.text_column, *shares)
-    else:
-        texts = dict(text_data.split_rows(rows, source.text_column, *shares, workers(recipe, len(rows))))
     name = arguments.tokenizer or recipe.model.model_name_or_path
     kept = recipe.output_dir / "tokenizer.json"
     if name is None and kept.is_file() and not replaces(recipe.output_dir, recipe):
         name = str(kept.parent)
     if name is not None:
-        return finish(load_tokenizer(name)), texts
-    train = texts["train"].take(STREAM_TOKENIZER_TEXTS) if isinstance(rows, IterableDataset) else texts["train"]
-    batches = (batch["text"] for batch in train.iter(batch_size=1000))
+        return finish(load_tokenizer(name))
+    texts = train.take(STREAM_TOKENIZER_TEXTS) if isinstance(train, IterableDataset) else train
+    batches = (batch["text"] for batch in texts.iter(batch_size=64))
     limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
-    return finish(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit)), texts
+    return finish(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit))
 
 
 def workers(recipe: Recipe, rows: int) -> int | None:
@@ -192,12 +199,13 @@ def workers(recipe: Recipe, rows: int) -> int | None:
 
 
 def build_blocks(
-    recipe: Recipe, launch: Launch, source: TextSource, rows: Any, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, launch: Launch, source: TextSource, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
 ) -> LanguageData:
     """Tokenises and packs each split; datasets caches both steps on disk by what they depend on."""
     blocks: dict[str, Any] = {}
     bytes_per_token: dict[str, float] = {}
     counts: dict[str, Any] = {}
+    description: dict[str, Any] = {}
     for name, split in texts.items():
         if isinstance(split, IterableDataset) and name != "train":
             split = text_data.first_texts(split, STREAM_EVALUATION_TEXTS)
@@ -210,11 +218,14 @@ def build_blocks(
         tokens, size = text_data.token_count(documents), text_data.byte_count(split)
         blocks[name] = text_data.pack(documents, recipe.data.block_size)
         bytes_per_token[name] = size / tokens
-        counts[name] = {"texts": len(split), "bytes": size, "tokens": tokens, "blocks": len(blocks[name])}
+        counts[name] = {"texts": text_count(split), "bytes": size, "tokens": tokens, "blocks": len(blocks[name])}
+        if name == "test" and text_data.is_lossy(split, tokenizer):
+            notice(f"Mind that {text_data.LOSSY}.")
+            description["is_lossy"] = True
     prompts = recipe.run.sample_prompts
     if prompts is None:
         prompts = held_out_beginnings(blocks["validation"], tokenizer, objective(recipe).is_causal)
-    return LanguageData(blocks, bytes_per_token, {**fingerprint(source, rows), "splits": counts}, prompts)
+    return LanguageData(blocks, bytes_per_token, {**description, "splits": counts}, prompts)
 
 
 # ----------------------------------------------------------------------------------------------------------- model

@@ -223,7 +223,7 @@ def lines_of_json(path, lines):
 def test_a_line_of_megabytes_and_nul(tokenizer, tmp_path):
     """Ten of them in `make fuzz`, one in the suite."""
     lines = ["word " * (2_000_000 if IS_LONG else 200_000), "\0\0 nul", *(f"line {i}" for i in range(50))]
-    splits = split_rows(lines_of_json(tmp_path / "lines.jsonl", lines), "text", 0.2, 0.2)
+    splits = split_rows(lines_of_json(tmp_path / "lines.jsonl", lines), "text", 0.2, 0.2).parts
     assert sum(len(split) for split in splits.values()) == len(lines)
     for split in splits.values():
         assert len(tokenize(split, tokenizer)) == len(split)

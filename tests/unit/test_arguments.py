@@ -82,7 +82,9 @@ def test_files_that_are_no_recipe(tmp_path, content, told):
 
 
 def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(InputError, match=r"neither a file nor a packaged recipe\. Did you mean 'pretrain/quickstart'"):
+    with pytest.raises(
+        InputError, match=r"neither a file, a folder nor a packaged recipe\. Did you mean 'pretrain/quickstart'"
+    ):
         find_recipe("pretrain/quickstat")
 
 

@@ -5,8 +5,13 @@ import zipfile
 import numpy as np
 import pytest
 from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
-from hf_gpt import data, packages, sources
+from hf_gpt import data, packages, sources, text_files
 from hf_gpt.errors import InputError
 from hf_gpt.packages import fetching
 from hf_gpt.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
@@ -25,17 +30,29 @@ def tokenizer(texts):
 
 def test_splits_are_disjoint_complete_and_fixed(texts):
     rows = Dataset.from_dict({"body": [*texts, *texts[:50], "", "  "]})
-    parts = data.split_rows(rows, "body", 0.1, 0.1)
+    parts = data.split_rows(rows, "body", 0.1, 0.1).parts
     found = {name: set(parts[name]["text"]) for name in parts}
     assert set.union(*found.values()) == set(texts)
     assert sum(len(parts[name]) for name in parts) == len(texts)
-    shuffled = data.split_rows(rows.shuffle(seed=1), "body", 0.1, 0.1)
+    shuffled = data.split_rows(rows.shuffle(seed=1), "body", 0.1, 0.1).parts
     assert {name: set(shuffled[name]["text"]) for name in shuffled} == found
+
+
+def test_what_is_left_out_is_counted(texts):
+    rows = Dataset.from_dict({"text": [*texts, *texts[:50], "", "  ", None]})
+    splits = data.split_rows(rows, "text", 0.1, 0.1)
+    assert splits.dropped == {"empty texts": 3, "repeated texts": 50}
+    size = sum(len(text) for text in texts)
+    assert splits.dropped_bytes == {"empty texts": 2, "repeated texts": sum(len(text) for text in texts[:50])}
+    assert splits.read == {"texts": 653, "bytes": size + sum(splits.dropped_bytes.values())}
+    assert sum(data.byte_count(part) for part in splits.parts.values()) == size
+    assert splits.line().startswith("653 texts, ")
+    assert "3 empty texts (2 bytes) and 50 repeated texts" in splits.line()
 
 
 def test_a_stream_is_split_as_its_rows_are(texts):
     rows = Dataset.from_dict({"body": texts})
-    parts = data.split_rows(rows, "body", 0.1, 0.1)
+    parts = data.split_rows(rows, "body", 0.1, 0.1).parts
     stream = data.split_stream(rows.to_iterable_dataset(), "body", 0.1, 0.1)
     for name, part in parts.items():
         assert [row["text"] for row in stream[name]] == list(part["text"])
@@ -73,13 +90,13 @@ def test_the_first_byte_that_is_not_utf8_is_named(tmp_path, content, offset):
     path = tmp_path / "bad.txt"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"bad\.txt.* is not UTF-8 at byte {offset}:"):
-        sources.check_utf8(path)
+        text_files.check_utf8(path)
 
 
 def test_a_character_across_two_chunks_is_read_whole(tmp_path):
     path = tmp_path / "good.txt"
     path.write_bytes(b"a" * ((1 << 20) - 1) + "中".encode())
-    sources.check_utf8(path)
+    text_files.check_utf8(path)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +132,36 @@ def test_empty_inputs_are_refused(tmp_path, tokenizer):
         data.split_rows(Dataset.from_dict({"text": ["only one"]}), "text", 0.1, 0.1)
     with pytest.raises(InputError, match="block_size=512 is more than the"):
         data.pack(data.tokenize(Dataset.from_dict({"text": ["short"]}), tokenizer), 512)
+
+
+def test_the_name_of_a_special_token_is_text(tokenizer):
+    text = "before <|endoftext|> between <|pad|> after"
+    documents = data.tokenize(Dataset.from_dict({"text": [text]}), tokenizer)
+    *ids, last = documents[0]["input_ids"]
+    assert last == tokenizer.eos_token_id
+    assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & set(ids)
+    assert tokenizer.decode(ids) == text
+
+
+def test_a_document_begins_as_the_tokenizer_begins_a_prompt(texts):
+    tokenizer = train_tokenizer(iter([texts]), 300, 64)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
+    prompt = tokenizer("text 1")["input_ids"]
+    assert prompt[0] == begin
+    documents = data.tokenize(Dataset.from_dict({"text": ["text 1", "b"]}), tokenizer)
+    assert documents["input_ids"][0] == [*prompt, end]
+    assert documents["input_ids"][1] == [*tokenizer("b")["input_ids"], end]
+
+
+def test_a_tokenizer_that_leaves_text_out_is_known(tokenizer):
+    words = Tokenizer(WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    lossy = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="[UNK]")
+    assert data.is_lossy(Dataset.from_dict({"text": ["a b", "a word"]}), lossy)
+    assert not data.is_lossy(Dataset.from_dict({"text": ["a b\nb", "a"]}), lossy)
+    assert not data.is_lossy(Dataset.from_dict({"text": ["<|endoftext|> naïve 中文\r\n\x00 x"]}), tokenizer)
 
 
 def test_vocabularies_that_do_not_fit(tokenizer):

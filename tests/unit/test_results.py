@@ -92,6 +92,27 @@ def test_a_card_shows_the_records_figures_and_valid_metadata(record, tmp_path):
         assert figure in card.text
 
 
+def test_the_bytes_on_a_card_add_up(record):
+    record["data"] |= {
+        "read": {"texts": 6, "bytes": 22},
+        "dropped": {"empty texts": 2, "repeated texts": 1, "byte order marks": 1},
+        "dropped_bytes": {"empty texts": 1, "repeated texts": 9, "byte order marks": 3},
+        "files": [{"name": f"{i}.txt", "sha256": "0"} for i in range(13)],
+    }
+    card = render_card(record)
+    for row in (
+        "| train | 3 | 9 | 4 |",
+        "| dropped: empty texts | 2 | 1 | |",
+        "| dropped: repeated texts | 1 | 9 | |",
+        "| dropped: byte order marks |  | 3 | |",
+        "| read | 6 | 22 | |",
+    ):
+        assert row in card
+    assert "And 3 files more" in card
+    assert "is cut" not in card
+    assert "each other one is cut" in render_card({**record, "data": {**record["data"], "is_cut": True}})
+
+
 def test_a_card_without_its_figures_is_not_written(record, tmp_path):
     del record["parameters"]
     with pytest.raises(UndefinedError, match="parameters"):

@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorWithPadding
 
+from ..encoding import plain
 from ..errors import InputError
 from ..metrics import AnswerMatch, answer_f1, compute
 from .task import Task
@@ -44,7 +45,7 @@ class QuestionAnswering(Task):
                     f"row {number} of the {split} split has a question of {len(question) - 2} tokens, which leaves no room for its "
                     f"text: max_length={self.settings.max_length} has to exceed question and stride={self.settings.stride}."
                 )
-            encoding = self.tokenizer(row["context"], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            encoding = plain(self.tokenizer, row["context"], return_offsets_mapping=True)
             ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
             step = room - self.settings.stride
             firsts = range(0, max(len(ids) - self.settings.stride, 1), step)

@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
+from ..encoding import text_ids
 from ..errors import InputError
 
 
@@ -105,7 +106,7 @@ class Task(ABC):
         return end
 
     def token_ids(self, texts: list[str]) -> list[list[int]]:
-        return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return [ids.tolist() for ids in text_ids(self.tokenizer, texts)]
 
     def fitted(self, split: str, parts: list[list[int]]) -> list[int]:
         """The parts of one input, each closed by the boundary token, in at most `max_length` tokens.

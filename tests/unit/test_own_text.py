@@ -1,0 +1,97 @@
+"""`hf-gpt train my.txt`: what is assumed for somebody's own text, and that it can be said otherwise."""
+
+import gzip
+import json
+
+import pytest
+
+from hf_gpt import own_text
+from hf_gpt.arguments import load_recipe
+from hf_gpt.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recipe_of(name, *overrides):
+    assert own_text.is_own_text(name)
+    return own_text.recipe_of_text(name, list(overrides))
+
+
+def test_a_file_gets_the_quickstart_without_its_prompts(here):
+    (here / "my.txt").write_text("A line.\n" * 100_000)
+    recipe = recipe_of("my.txt")
+    wanted = {key: value for key, value in load_recipe("pretrain/quickstart").values.items() if key != "sample_prompts"}
+    dataset = {"path": "text", "files": "my.txt", "sample_by": "document"}
+    assert recipe.values == {**wanted, "dataset": dataset, "output_dir": "runs/my"}
+    line = recipe.notices[0]
+    for said in ("my.txt is read as plain text", "sample_by: document", "pretrain/quickstart", "runs/my", "key=value"):
+        assert said in line
+
+
+def test_a_small_text_gets_a_small_vocabulary_and_short_blocks_unless_said(here):
+    (here / "small.txt").write_text("A short line.\n" * 1500)
+    recipe = recipe_of("small.txt")
+    assert recipe.data.tokenizer_vocab_size < 1000
+    # Two blocks of a held-out part, at three bytes of a token.
+    assert 16 <= recipe.data.block_size <= 21000 * 0.05 / 3 / 2
+    assert "tokenizer_vocab_size=" in recipe.notices[0]
+    assert "21,000 bytes" in recipe.notices[0]
+    recipe = recipe_of(
+        "small.txt", "block_size=32", "tokenizer_vocab_size=300", "output_dir=elsewhere", "config.hidden_size=64"
+    )
+    assert (recipe.data.block_size, recipe.data.tokenizer_vocab_size) == (32, 300)
+    assert str(recipe.output_dir) == "elsewhere"
+    assert recipe.model.config == {**load_recipe("pretrain/quickstart").model.config, "hidden_size": 64}
+    assert recipe_of("small.txt", "dataset.sample_by=line").data.dataset["sample_by"] == "line"
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.JSONL", "rows.ndjson", "rows.jsonl.gz"])
+@pytest.mark.parametrize(
+    ("row", "column"), [({"text": "a", "long": "bbb"}, "text"), ({"id": "x", "n": 1, "body": "abc"}, "body")]
+)
+def test_the_column_of_a_table_is_found(here, name, row, column):
+    content = (json.dumps(row) + "\n").encode() * 20
+    (here / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    recipe = recipe_of(name)
+    assert recipe.data.dataset == {"path": "json", "files": name, "text_column": column}
+    assert f"text_column: {column}" in recipe.notices[0]
+    assert str(recipe.output_dir) == "runs/rows"
+
+
+def test_a_table_without_text_names_its_columns(here):
+    (here / "rows.csv").write_text("width,height\n1,2\n")
+    with pytest.raises(InputError, match="no column holds text; the columns are width, height"):
+        recipe_of("rows.csv")
+
+
+def test_a_folder_says_how_many_files_are_read(here):
+    (here / "my code").mkdir()
+    for i in range(3):
+        (here / "my code" / f"{i}.py").write_text(f"x = {i}\n" * 40_000)
+    (here / "my code" / "x.bin").write_bytes(b"\0")
+    recipe = recipe_of("my code")
+    assert recipe.data.dataset == {"path": "text", "files": "my code", "sample_by": "document"}
+    assert "(3 files, 1 others left out)" in recipe.notices[0]
+    assert str(recipe.output_dir) == "runs/my-code"
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "recipe.YML", "pretrain/quickstart", "no-such-file.txt"])
+def test_a_recipe_stays_a_recipe(here, name):
+    (here / "recipe.yaml").write_text("a: 1")
+    (here / "recipe.YML").write_text("a: 1")
+    assert not own_text.is_own_text(name)
+
+
+def test_what_is_no_text_is_one_line(here):
+    (here / "empty").mkdir()
+    with pytest.raises(InputError, match="the folder empty holds no text"):
+        recipe_of("empty")
+    (here / "all.tar.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="unpack it and give the folder"):
+        recipe_of("all.tar.gz")
+    with pytest.raises(InputError, match="neither a file, a folder nor a packaged recipe"):
+        load_recipe("no-such-file.txt")

@@ -1,0 +1,141 @@
+"""Rows of a task as people have them: each is read, or left out and counted, or named."""
+
+import json
+
+import pytest
+from datasets import Dataset
+
+from hf_gpt import data, rows, sources
+from hf_gpt.errors import InputError
+from hf_gpt.tasks import TASKS
+
+
+def splits_of(tmp_path, task, given, **dataset):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    source = sources.text_source({"path": "json", "files": str(path), **dataset})
+    return data.task_splits(source, TASKS[task].columns, TASKS[task].group, 0.1, 0.1)
+
+
+def rows_of(tmp_path, task, given, **dataset):
+    splits, dropped = splits_of(tmp_path, task, given, **dataset)
+    return [row for part in splits.values() for row in part], dropped
+
+
+def many(make, faults=()):
+    return [*faults, *(make(i) for i in range(100))]
+
+
+# A task, a row of it, and rows that are nothing to learn from.
+FAULTS = {
+    "text-classification": (
+        lambda i: {"text": f"t{i}", "label": i % 2},
+        [{"text": None, "label": 1}, {"text": " ", "label": 1}],
+    ),
+    "token-classification": (
+        lambda i: {"tokens": [f"a{i}", "b"], "tags": ["X", "Y"]},
+        [{"tokens": ["a", None], "tags": ["X", "Y"]}, {"tokens": [], "tags": []}],
+    ),
+    "question-answering": (
+        lambda i: {"question": "q", "context": f"c{i}", "answers": {"text": ["c"], "answer_start": [0]}},
+        [{"question": None, "context": "c", "answers": {"text": [], "answer_start": []}}],
+    ),
+    "multiple-choice": (
+        lambda i: {"question": f"q{i}", "choices": ["a", "b"], "label": 0},
+        [{"question": "q", "choices": ["a", None], "label": 0}, {"question": "q", "choices": None, "label": 0}],
+    ),
+    "text-to-text": (
+        lambda i: {"source": f"s{i}", "target": "t"},
+        [{"source": "s", "target": None}, {"source": "", "target": "t"}],
+    ),
+    "chat": (
+        lambda i: {"messages": [{"role": "user", "content": f"u{i}"}, {"role": "assistant", "content": "a"}]},
+        [{"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "a"}]}, {"messages": None}],
+    ),
+    "preference": (
+        lambda i: {"prompt": f"p{i}", "chosen": "a", "rejected": "b"},
+        [{"prompt": "p", "chosen": None, "rejected": "b"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("task", list(FAULTS))
+def test_what_is_nothing_is_left_out_and_counted_in_each_split(tmp_path, task):
+    make, faults = FAULTS[task]
+    found, dropped = rows_of(tmp_path, task, many(make, faults))
+    assert len(found) == 100
+    assert dropped == {"empty rows": len(faults)}
+    held_out = tmp_path / "test.jsonl"
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in [*faults, make(200), make(201)]))
+    splits, dropped = splits_of(tmp_path, task, many(make, faults), test={"files": str(held_out)})
+    assert len(splits["test"]) == 2
+    assert dropped == {"empty rows": 2 * len(faults)}
+
+
+def test_a_pair_without_its_second_text_is_left_out(tmp_path):
+    given = many(lambda i: {"text": f"t{i}", "text_pair": "p", "label": i % 2}, [{"text": "t", "text_pair": None, "label": 1}])
+    assert rows_of(tmp_path, "text-classification", given)[1] == {"empty rows": 1}
+
+
+def test_numbers_are_texts(tmp_path):
+    found, _ = rows_of(tmp_path, "text-classification", many(lambda i: {"text": i, "label": i % 2}))
+    assert sorted(row["text"] for row in found) == sorted(map(str, range(100)))
+    found, _ = rows_of(tmp_path, "multiple-choice", many(lambda i: {"question": i, "choices": [i, 2 * i], "label": 0}))
+    assert all(row["choices"] == [row["question"], str(2 * int(row["question"]))] for row in found)
+
+
+ASKED = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": json.dumps(ASKED)},
+        {"messages": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]},
+        {"conversations": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]},
+        {"conversations": json.dumps([{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}])},
+        {"instruction": "u", "input": "", "output": "a"},
+        {"instruction": "u", "output": "a"},
+    ],
+    ids=["json", "from and value", "sharegpt", "sharegpt as json", "alpaca", "alpaca without input"],
+)
+def test_dialogues_in_other_layouts(tmp_path, row):
+    found, _ = rows_of(tmp_path, "chat", many(lambda i: {**row, "group": i}))
+    assert len(found) == 100
+    assert all(row["messages"] == ASKED for row in found)
+
+
+def test_instruction_and_input_are_one_message(tmp_path):
+    faults = [{"instruction": None, "input": "", "output": "a"}]
+    given = many(lambda i: {"instruction": f"do {i}", "input": "this", "output": "a"}, faults)
+    found, dropped = rows_of(tmp_path, "chat", given)
+    assert {row["messages"][0]["content"] for row in found} == {f"do {i}\n\nthis" for i in range(100)}
+    assert dropped == {"empty rows": 1}
+
+
+@pytest.mark.parametrize(
+    ("answers", "wanted"),
+    [
+        ([{"text": "c", "answer_start": 0}], {"text": ["c"], "answer_start": [0]}),
+        (None, {"text": [], "answer_start": []}),
+        ([], {"text": [], "answer_start": []}),
+        ({"text": "c", "answer_start": 0}, {"text": ["c"], "answer_start": [0]}),
+        (json.dumps({"text": ["c"], "answer_start": [0]}), {"text": ["c"], "answer_start": [0]}),
+    ],
+    ids=["raw", "null", "none", "one", "json"],
+)
+def test_answers_as_squad_has_them(tmp_path, answers, wanted):
+    found, dropped = rows_of(
+        tmp_path, "question-answering", many(lambda i: {"question": "q", "context": f"c{i}", "answers": answers})
+    )
+    assert [row["answers"] for row in found] == [wanted] * 100
+    assert dropped == {}
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"column 'messages' of row 1 cannot be read: 'no JSON'"):
+        rows.read_columns(Dataset.from_dict({"messages": [json.dumps(ASKED), "no JSON"]}))
+    with pytest.raises(InputError, match=r"column 'text' holds List.*, and not text"):
+        rows.read_columns(Dataset.from_dict({"text": [["a"]]}))
+    with pytest.raises(InputError, match="column 'messages' is not a column; the columns are text"):
+        splits_of(tmp_path, "chat", [{"text": "a"}])
