@@ -141,7 +141,10 @@ def test_a_machine_that_is_too_slow_makes_a_few_steps_and_says_so(corpus, tmp_pa
     assert "max_minutes=1 is too short for this machine: a step takes 30.0 s" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("length", "steps"), [({"max_steps": 25}, 25), ({"num_train_epochs": 0.2}, None), ({}, None)])
+@pytest.mark.parametrize(
+    ("length", "steps"),
+    [({"max_steps": 25}, 25), ({"num_train_epochs": 0.2}, None), pytest.param({}, None, marks=pytest.mark.slow)],
+)
 def test_what_ends_sooner_counts(length, steps, corpus, tmp_path, clock, capsys):
     clock.seconds = 1e-6
     changes = {"block_size": 64, "per_device_train_batch_size": 64, "eval_strategy": "no", **length}

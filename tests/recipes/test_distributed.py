@@ -50,6 +50,7 @@ def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
     assert record["samples"] == alone[1]["samples"]
 
 
+@pytest.mark.slow
 def test_muon_gathers_what_is_split(text, tmp_path):
     variant = VARIANTS["muon, fsdp2, resumed"]
     reference = run(parse_recipe(recipe_values(text, tmp_path / "alone", STEPS, **VARIANTS[variant.reference].changes)))
