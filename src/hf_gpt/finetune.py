@@ -136,7 +136,8 @@ def model_config(recipe: Recipe, task: Task) -> Any:
     for key in overrides:
         if key not in known:
             raise InputError(f"config: {key!r} is not a field of {type(config).__name__}.{did_you_mean(key, known)}")
-    config.pad_token_id = task.tokenizer.pad_token_id
+    # A token that the tokenizer has gained is beyond the table until this has grown with it.
+    config.pad_token_id = task.tokenizer.pad_token_id if task.tokenizer.pad_token_id < config.vocab_size else None
     try:
         for key, value in {**task.config, **overrides}.items():
             setattr(config, key, value)
@@ -176,6 +177,7 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
     has_new_tokens = len(task.tokenizer) > model.config.vocab_size
     if has_new_tokens:
         model.resize_token_embeddings(len(task.tokenizer))
+    model.config.pad_token_id = task.tokenizer.pad_token_id
     if task.auto_class == "AutoModelForCausalLM":
         model.generation_config.eos_token_id = task.tokenizer.eos_token_id
         model.generation_config.pad_token_id = task.tokenizer.pad_token_id

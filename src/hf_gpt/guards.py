@@ -13,12 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate.utils import gather_object
+from peft import PeftModel
 from safetensors import SafetensorError
 from torch.distributed import DistError
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, get_scheduler
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import rotate_checkpoints
 
 from .checkpoints import STAGING_FOLDER, newest, seal
@@ -50,6 +53,27 @@ def skipped_steps(history: list[dict[str, Any]]) -> int:
     return len({row["step"] for row in history if SKIPPED in row})
 
 
+class WholeLabelSmoother(LabelSmoother):
+    """transformers' own, of a causal language model always shifted, and with the loss that a model has beside its labels'.
+
+    `Trainer` finds out at each step by the name of the class whether labels are to be shifted, and `torch.compile` and FSDP change it.
+
+    Args:
+        epsilon: The share of the uniform distribution.
+        is_causal: Whether each position is compared with the next token.
+    """
+
+    def __init__(self, epsilon: float, is_causal: bool):
+        super().__init__(epsilon)
+        self.is_causal = is_causal
+
+    def __call__(self, model_output: Any, labels: Any, shift_labels: bool = False, **named: Any) -> Any:
+        loss = super().__call__(model_output, labels, shift_labels or self.is_causal, **named)
+        # Trainer has taken the labels out: what is left comes of no label, as the language model's loss of a classifier.
+        beside = model_output.get("loss") if isinstance(model_output, dict) else None
+        return loss if beside is None else loss + beside
+
+
 class GuardedTrainer(Trainer):
     """The stock trainer; or, named before another trainer among the bases of a class, that one.
 
@@ -76,6 +100,11 @@ class GuardedTrainer(Trainer):
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
+        if self.label_smoother is not None:
+            model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
+            is_causal = name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+            self.label_smoother = WholeLabelSmoother(self.args.label_smoothing_factor, is_causal)
         # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
         self._spoilt: list[tuple[str, float]] = []
 

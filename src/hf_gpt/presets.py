@@ -5,6 +5,7 @@ The modern presets are ours: rotary positions, RMSNorm, q/k norm, gated SiLU and
 what `Qwen3Config` can express, so that every engine that runs Qwen3 runs them after an export.
 """
 
+import math
 from typing import Any
 
 from .errors import did_you_mean
@@ -36,11 +37,21 @@ _MODERN = {
     "hidden_act": "silu",
     "qk_norm": True,
     "use_bias": False,
-    "residual_init": "zero",
+    "residual_init": "depth_scaled",
 }
 
-# The width of the band is not in the paper; 256 is what GPT-Neo chose, and an assumption here.
+# Neither the width of the band nor the biases are in the paper: both are GPT-Neo's here, an assumption with which what is trained can
+# be exported as one.
 GPT3_SLIDING_WINDOW = 256
+
+
+def small_range(width: int) -> float:
+    """GPT-2's 0.02 up to a width of 1,000, then sqrt(2 / (5 width)) (Nguyen and Salazar 2019, section 3.1).
+
+    It keeps the spread of the first logits, width * range^2, from growing with the width: at 12,288 they would cost 2.5 nats. GPT-3's
+    paper does not say; GPT-NeoX takes this, and OPT 0.006, which is its value at 12,288.
+    """
+    return min(0.02, math.sqrt(0.4 / width))
 
 
 def _size(width: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
@@ -53,8 +64,10 @@ def _gpt3(width: int, layers: int, heads: int, head_dim: int) -> dict[str, Any]:
     size = _size(width, layers, heads, head_dim=head_dim, layer_types=layer_types)
     return {
         **size,
+        "initializer_range": small_range(width),
         "max_position_embeddings": 2048,
         "sliding_window": GPT3_SLIDING_WINDOW,
+        "qkv_bias": False,
         "bos_token_id": 50256,
         "eos_token_id": 50256,
     }
@@ -80,7 +93,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     # At GPT-2's vocabulary.
     "modern-124m": {**_MODERN, **_size(768, 12, 12, num_key_value_heads=4, intermediate_size=2432)},
     "modern-350m": {**_MODERN, **_size(1024, 24, 16, num_key_value_heads=4, intermediate_size=3200)},
-    "modern-1b": {**_MODERN, **_size(2048, 18, 16, num_key_value_heads=8, intermediate_size=6144)},
+    "modern-1b": {
+        **_MODERN,
+        **_size(2048, 18, 16, num_key_value_heads=8, intermediate_size=6144),
+        "initializer_range": small_range(2048),
+    },
 }
 
 # Training FLOPs of each size on 300 billion tokens, as published: Brown et al. 2020, table D.1, which counts 6 for each parameter.
@@ -106,8 +123,8 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     """The config of a published or of one of our own models, with any field overridden.
 
     Parameters, counted with a tied output matrix: GPT-1 116.5M (published as 117M); GPT-2 124.4M, 354.8M, 774.0M and
-    1557.6M, the published sizes; GPT-3 125.2M, 355.9M, 760.3M, 1315.7M, 2651.6M, 6658.4M, 12936.5M (from the printed width of
-    5140 with 40 heads of 128) and 174604.3M against the rounded 125M, 350M, 760M, 1.3B, 2.7B, 6.7B, 13.0B and 175.0B of
+    1557.6M, the published sizes; GPT-3 125.2M, 355.8M, 760.2M, 1315.6M, 2651.3M, 6658.0M, 12935.9M (from the printed width of
+    5140 with 40 heads of 128) and 174600.7M against the rounded 125M, 350M, 760M, 1.3B, 2.7B, 6.7B, 13.0B and 175.0B of
     table 2.1. The table prints 24 heads of 128 for a width of 2048 in its 1.3B row; with them the model would have
     1.52B parameters, so that row has the 16 heads here that its width and its size ask for.
 
@@ -132,6 +149,10 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     if "num_hidden_layers" in overrides and "layer_types" not in overrides and "layer_types" in values:
         pattern = values["layer_types"]
         values["layer_types"] = [pattern[i % len(pattern)] for i in range(values["num_hidden_layers"])]
+    for key in ("bos_token_id", "eos_token_id"):
+        # Of the published vocabulary, which a smaller one has no such token of.
+        if key not in overrides and values.get(key, 0) >= values.get("vocab_size", GPTConfig.vocab_size):
+            values.pop(key)
     if overrides.keys() & {"hidden_size", "num_attention_heads"} and "head_dim" not in overrides:
         values.pop("head_dim", None)
     return GPTConfig(**values)

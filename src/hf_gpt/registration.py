@@ -34,6 +34,8 @@ MODEL_NAMES = {
     "hf_gpt_nnlm": {"AutoModelForCausalLM": "NNLMForCausalLM"},
 }
 
+PEFT_TABLES = "peft.utils.constants"
+
 # The transformers module as it was imported first: transformers makes another when its code for processors is imported.
 _FIRST: list[ModuleType] = []
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -78,11 +80,14 @@ def register() -> None:
         "hf_gpt.modeling.configuration_nnlm_hf_gpt": partial(register_config, model_type="hf_gpt_nnlm"),
         "hf_gpt.modeling.modeling_hf_gpt": partial(register_models, model_type="hf_gpt"),
         "hf_gpt.modeling.modeling_nnlm_hf_gpt": partial(register_models, model_type="hf_gpt_nnlm"),
+        PEFT_TABLES: fill_peft_tables,
     }
     sys.meta_path.insert(0, AfterImport(actions))
     for model_type in CONFIG_NAMES:
         # Where transformers looks for the classes of a model type.
         sys.modules[f"transformers.models.{model_type}"] = sys.modules["hf_gpt"]
+    if PEFT_TABLES in sys.modules:
+        fill_peft_tables(sys.modules[PEFT_TABLES])
     if "transformers" in sys.modules:
         remember(sys.modules["transformers"])
     if CONFIG_AUTO in sys.modules:
@@ -123,20 +128,18 @@ def register_models(modeling: ModuleType, model_type: str) -> None:
         for module in (*_FIRST, sys.modules["transformers"]):
             setattr(module, class_name, model_class)
     enter_model_names(import_module(MODELING_AUTO))
-    from transformers.utils import is_peft_available
-
-    if is_peft_available():
-        register_lora_targets()
 
 
-def register_lora_targets() -> None:
-    """Lets `peft` know which modules an adapter goes to when `target_modules` is not given: all matrices of the blocks.
+def fill_peft_tables(constants: ModuleType) -> None:
+    """Lets every method of `peft` know where it goes when `target_modules` is not given.
 
-    peft has no other way to be told than its own table.
+    peft has no other way to be told than its tables, one for each method. LoRA gets all matrices of the blocks; each other
+    method what Qwen3 has there, of which every generation has what is named `q_proj`, `v_proj` or `down_proj`.
     """
-    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-
-    TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING["hf_gpt"] = list(LORA_TARGETS)
+    for name, table in vars(constants).items():
+        if name.endswith("_MODULES_MAPPING") and "qwen3" in table:
+            table.setdefault("hf_gpt", list(table["qwen3"]))
+    constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING["hf_gpt"] = list(LORA_TARGETS)
 
 
 __all__ = ["register"]

@@ -43,18 +43,6 @@ def test_one_graph_holds_the_forward_pass_with_its_default_cache(architecture):
         torch.testing.assert_close(compiled(ids).logits, model(ids).logits, rtol=0, atol=1e-5)
 
 
-def test_one_graph_keeps_documents_in_one_row_apart():
-    """While a graph is traced nothing can be decided by the positions in it, so the mask has to hold for any."""
-    model, ids, lengths = language_model("gpt3"), token_ids(1, 15), (5, 3, 7)
-    positions = torch.cat([torch.arange(length) for length in lengths])[None]
-    torch.compiler.reset()
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    with torch.no_grad():
-        packed = compiled(ids, position_ids=positions).logits
-        alone = torch.cat([model(part).logits for part in ids.split(lengths, dim=1)], dim=1)
-    torch.testing.assert_close(packed, alone, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("architecture", "fused"), [("gpt1", True), ("gpt2", True), ("gpt3", True), ("modern", True), ("modern", False)]
 )

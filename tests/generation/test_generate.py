@@ -72,6 +72,15 @@ def test_an_assistant_changes_the_work_and_not_the_text(architecture, model, pro
 
 
 @torch.inference_mode()
+def test_the_first_layers_may_draft_what_all_of_them_check(model, prompts):
+    """`assistant_early_exit` lowers the number of layers in the config for a while."""
+    one = {name: tensor[:1] for name, tensor in prompts.items()}
+    wanted = expected(model, one)
+    assert torch.equal(generate(model, one, assistant_early_exit=1), wanted)
+    assert torch.equal(generate(model, one), wanted)
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize(("beams", "sample"), [(3, False), (1, True), (2, True)])
 def test_beams_and_samples_do_not_depend_on_the_cache(model, prompts, beams, sample):
     options = GenerationConfig(num_beams=beams, do_sample=sample, max_new_tokens=NEW_TOKENS, pad_token_id=0)

@@ -6,6 +6,7 @@ from parity_references import CONFIGS, random_ids, reference
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from hf_gpt import GPTConfig, GPTForCausalLM, GPTForSequenceClassification, export_checkpoint, import_checkpoint, preset
+from hf_gpt.conversion.translation import zero_biases
 
 
 TINY = {"vocab_size": 61, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "max_position_embeddings": 48}
@@ -91,6 +92,50 @@ def test_gpt_neo_whose_scale_is_no_power_of_two(tmp_path):
         torch.testing.assert_close(tensor, back.state_dict()[key], rtol=3e-7, atol=0)
 
 
+def trained(model):
+    """Two steps, after which no bias that there is is zero."""
+    optimizer = torch.optim.AdamW(model.train().parameters(), 1e-2)
+    for _ in range(2):
+        model(random_ids(), labels=random_ids()).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+def imported_gpt_neo(tmp_path):
+    reference("gpt_neo").save_pretrained(tmp_path / "neo")
+    return import_checkpoint(tmp_path / "neo")
+
+
+TRAINED = {
+    "gpt2 without biases": ("gpt2", lambda path: model_of("gpt2", use_bias=False)),
+    "gpt2 with biases of all but queries, keys and values": ("gpt2", lambda path: model_of("gpt2", qkv_bias=False)),
+    "gpt1 without biases": ("openai-gpt", lambda path: model_of("gpt1", use_bias=False)),
+    "gpt3": ("gpt_neo", lambda path: model_of("gpt3-125m", sliding_window=5, hidden_size=64)),
+    "gpt3 without biases": ("gpt_neo", lambda path: model_of("gpt3-125m", sliding_window=5, hidden_size=64, use_bias=False)),
+    "imported GPT-Neo": ("gpt_neo", imported_gpt_neo),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_was_trained_goes_out_with_zeros_for_the_biases_that_it_lacks(name, tmp_path):
+    layout, make = TRAINED[name]
+    model = trained(make(tmp_path))
+    assert export_checkpoint(model, tmp_path / "out", layout) == layout
+    theirs, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(info.values()), info
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(random_ids()).logits, model(random_ids()).logits, rtol=0, atol=1e-5)
+
+
+def test_a_bias_of_zero_is_no_bias():
+    without, with_zeros = (model_of("gpt2", use_bias=use_bias) for use_bias in (False, True))
+    tensors = without.state_dict()
+    with_zeros.load_state_dict(tensors | zero_biases(tensors))
+    with torch.no_grad():
+        assert torch.equal(without(random_ids()).logits, with_zeros(random_ids()).logits)
+
+
 def test_generation_config_comes_along(tmp_path):
     model = model_of("modern-5m")
     model.generation_config.update(do_sample=True, temperature=0.7)
@@ -139,7 +184,7 @@ CANNOT = [
     ("gpt2", "gpt2", "head_dim", {"hidden_size": 30, "head_dim": 7}),
     *(("gpt_neo", "gpt3-125m", field, {field: value}) for field, value in GPT.items()),
     ("gpt_neo", "gpt3-125m", "norm_position", {"norm_position": "post"}),
-    ("gpt_neo", "gpt3-125m", "use_bias", {}),
+    ("gpt_neo", "gpt3-125m", "qkv_bias", {"qkv_bias": True}),
     *(("llama", "modern-5m", field, {"qk_norm": False, field: value}) for field, value in ROTARY.items()),
     ("llama", "modern-5m", "qk_norm", {}),
     ("llama", "modern-5m", "layer_types", {"qk_norm": False, **WINDOW}),

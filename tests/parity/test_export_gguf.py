@@ -18,6 +18,10 @@ SPECIAL = ["<|endoftext|>", "<|user|>"]
 # transformers reads neither a GPT-2's context length nor a Qwen3's head_dim from the file: these have its defaults.
 MODELS = {
     "gpt2": ("gpt2", {"hidden_size": 32, "num_attention_heads": 4, "bos_token_id": 0, "eos_token_id": 0}),
+    "gpt2-unbiased": (
+        "gpt2",
+        {"hidden_size": 32, "num_attention_heads": 4, "bos_token_id": 0, "eos_token_id": 0, "use_bias": False},
+    ),
     "gpt2-untied": (
         "gpt2",
         {"hidden_size": 32, "num_attention_heads": 4, "bos_token_id": 0, "eos_token_id": 0, "tie_word_embeddings": False},
@@ -142,7 +146,6 @@ def test_folder_without_a_tokenizer(tmp_path):
     [
         ("gpt2", {"hidden_act": "relu"}, "gguf layout cannot express hidden_act='relu'"),
         ("gpt2", {"norm_position": "post"}, "gpt2 layout cannot express norm_position='post'"),
-        ("gpt2", {"use_bias": False}, "gpt2 layout cannot express use_bias=False"),
         ("qwen3", {"hidden_act": "gelu"}, "gguf layout cannot express hidden_act='gelu'"),
         (
             "qwen3",

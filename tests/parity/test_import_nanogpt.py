@@ -89,11 +89,7 @@ def test_logits(bias, prefix, tmp_path):
             expected, found = theirs(random_ids()), ours(random_ids()).logits
         assert expected.std() > 0.5
         assert (expected - found).abs().max() <= 1e-5
-    if bias:
-        assert export_checkpoint(ours, tmp_path / "gpt2") == "gpt2"
-    else:
-        with pytest.raises(ValueError, match="cannot express use_bias=False"):
-            export_checkpoint(ours, tmp_path / "gpt2", "gpt2")
+    assert export_checkpoint(ours, tmp_path / "gpt2") == "gpt2"
 
 
 def test_buffers_without_flash_attention(tmp_path):

@@ -1,5 +1,6 @@
 """A LoRA adapter that was trained on this family is worth as much after a merge and an export."""
 
+import peft
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -41,3 +42,42 @@ def test_an_adapter_on_the_output_matrix_is_part_of_the_training_loss():
     ids = torch.randint(2, 96, (2, 12))
     scored = adapted.eval()(input_ids=ids, labels=ids).loss.item()
     assert adapted.train()(input_ids=ids, labels=ids).loss.item() == pytest.approx(scored, abs=1e-5)
+
+
+# Of each method, what it needs to be told of a model this small; no `target_modules`.
+METHODS = {
+    "LoraConfig": {},
+    "IA3Config": {},
+    "AdaLoraConfig": {"total_step": 10},
+    "VeraConfig": {},
+    "LoHaConfig": {},
+    "LoKrConfig": {},
+    "OFTConfig": {"oft_block_size": 4},
+    "BOFTConfig": {"boft_block_size": 4},
+    "LNTuningConfig": {},
+    "HRAConfig": {},
+    "RandLoraConfig": {},
+    "VBLoRAConfig": {"vector_length": 16, "num_vectors": 8},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_knows_where_it_goes(architecture, method):
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config(architecture)), std=0.1)
+    adapted = peft.get_peft_model(model, getattr(peft, method)(task_type="CAUSAL_LM", **METHODS[method]))
+    ids = torch.randint(2, 96, (2, 12))
+    adapted.train()(input_ids=ids, labels=ids).loss.backward()
+    learned = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+    assert learned
+    assert all(adapted.get_parameter(name).grad is not None for name in learned)
+
+
+def test_the_tables_of_peft_name_modules_that_every_generation_has(architecture):
+    names = {
+        name.rsplit(".", 1)[-1] for name, _ in AutoModelForCausalLM.from_config(tiny_config(architecture)).named_modules()
+    }
+    tables = {name: table for name, table in vars(peft.utils.constants).items() if name.endswith("_MODULES_MAPPING")}
+    assert {name for name, table in tables.items() if "qwen3" in table} == {
+        name for name, table in tables.items() if "hf_gpt" in table
+    }
+    assert all(names & set(table["hf_gpt"]) for table in tables.values() if "hf_gpt" in table)

@@ -1,17 +1,19 @@
 """Every task from a recipe on rows of a user's own file: what it learns, what it leaves, and what it says about bad rows."""
 
 import json
+import shutil
 import sys
 
 import pytest
 import torch
 import yaml
 from tests.conftest import ROOT, randomize, tiny_config
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_gpt import cli
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.errors import InputError
+from hf_gpt.finetune import build_model, build_task
 from hf_gpt.tokenizer import train_tokenizer
 from hf_gpt.train import run
 
@@ -155,6 +157,23 @@ def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
     # An empty line would end the table.
     assert "|\n\n|" not in card
     assert "| **this model** |" in card
+
+
+@pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_padding_token_that_the_tokenizer_has_gained_is_in_the_model(task, adapter, base, tmp_path):
+    """Set as our message asks: `tokenizer.add_special_tokens({"pad_token": ...})`."""
+    folder = shutil.copytree(base, tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    size = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    values = recipe_values(folder, write_rows(tmp_path, TASKS[task][0]), tmp_path / "run", task)
+    recipe = parse_recipe(values | ({"lora": adapter} if adapter else {}))
+    made = build_task(recipe)
+    model = build_model(recipe, made)
+    assert made.tokenizer.pad_token_id == model.config.pad_token_id == size
+    assert model.config.vocab_size == model.get_input_embeddings().weight.shape[0] == size + 1
 
 
 @pytest.mark.parametrize("grouped", [True, False])

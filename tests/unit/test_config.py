@@ -26,6 +26,7 @@ CONTRADICTIONS = {
     "no layers": ({"num_hidden_layers": 0}, ["num_hidden_layers=0"]),
     "dropout of one": ({"resid_dropout": 1.0}, ["resid_dropout=1.0"]),
     "unknown activation": ({"hidden_act": "gelo"}, ["hidden_act='gelo'", "gelu"]),
+    "padding beyond the vocabulary": ({"vocab_size": 300, "pad_token_id": 300}, ["pad_token_id=300", "vocab_size=300"]),
     "epsilon of zero": ({"norm_eps": 0.0}, ["norm_eps=0.0"]),
 }
 

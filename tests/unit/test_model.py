@@ -1,5 +1,7 @@
 """The model itself: the formulas, what it refuses, what it starts from, and that it learns."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 import hf_gpt
+from hf_gpt.modeling.layers_hf_gpt import CACHE_FIELD
 from hf_gpt.modeling.loss_hf_gpt import causal_lm_loss
 
 
@@ -152,3 +155,62 @@ def test_one_batch_is_learned_by_heart(architecture):
         optimizer.step()
         optimizer.zero_grad()
     assert loss.item() < 0.5
+
+
+def first_loss(name: str, tied: bool) -> tuple[float, int]:
+    """Of random tokens, and the size of the vocabulary; at the preset's full width, of two layers.
+
+    Wider than 1,024, the vocabulary is 4,096, which is harder: a token's own logit weighs more among fewer. Of the heads and of the
+    feed-forward layer a share is built, and what it adds to the residual stream is scaled up by the square root of the rest:
+    sums of independent terms of the same variance.
+    """
+    torch.manual_seed(0)
+    full = hf_gpt.preset(name)
+    # The table holds 50,257 entries and more, and 12,288 of width are 30 gigabytes of layers.
+    share = full.num_attention_heads // 4 if full.hidden_size > 1024 else 1
+    overrides = {"num_hidden_layers": 2, "tie_word_embeddings": tied, "bos_token_id": None, "eos_token_id": None}
+    if share > 1:
+        overrides |= {"vocab_size": 4096, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": full.head_dim}
+        overrides |= {"intermediate_size": full.intermediate_size // share, "max_position_embeddings": 64}
+    model = AutoModelForCausalLM.from_config(hf_gpt.preset(name, **overrides)).eval()
+    for block in model.model.layers:
+        for projection in (block.self_attn.o_proj, block.mlp.down_proj):
+            projection.weight.data.mul_(share**0.5)
+    ids = torch.randint(model.config.vocab_size, (2, 48))
+    with torch.no_grad():
+        return model(ids, labels=ids).loss.item(), model.config.vocab_size
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("name", hf_gpt.list_presets())
+def test_every_preset_begins_by_knowing_nothing(name, tied):
+    """Within half a nat of ln V: nobody's own embedding, nor the spread of wide layers, is a guess at the next token."""
+    loss, vocab_size = first_loss(name, tied)
+    assert loss == pytest.approx(math.log(vocab_size), abs=0.5)
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_a_padding_token_that_texts_contain_is_learned(tied):
+    """With pad = eos, the commonest line of all, what follows an end of text is still learned from its own embedding."""
+    torch.manual_seed(0)
+    config = tiny_config("gpt2", pad_token_id=1, eos_token_id=1, tie_word_embeddings=tied)
+    model = AutoModelForCausalLM.from_config(config).train()
+    before = model.model.embed_tokens.weight[1].detach().clone()
+    assert before.any()
+    ids = torch.tensor([[1, 7, 8, 9]])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        model(ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert (model.model.embed_tokens.weight[1] - before).abs().max() > 1e-3
+    assert model(ids[:, :1]).logits[0, -1].softmax(-1)[7] > 0.9
+
+
+def test_a_model_in_training_mode_goes_on_from_what_it_cached():
+    """As a model that was just built is, and as stock models do."""
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config("gpt2"))).train()
+    ids = torch.randint(2, 96, (1, 12))
+    first = model(ids[:, :6], use_cache=True)
+    second = model(ids[:, 6:], **{CACHE_FIELD: getattr(first, CACHE_FIELD)})
+    torch.testing.assert_close(second.logits, model(ids).logits[:, 6:], rtol=0, atol=1e-5)

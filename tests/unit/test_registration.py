@@ -54,7 +54,37 @@ def test_what_is_saved_carries_its_code_however_the_class_was_reached(module, tm
 
 def test_a_config_saved_alone_carries_its_code(tmp_path):
     run(f"from hf_gpt.modeling.configuration_hf_gpt import GPTConfig; GPTConfig().save_pretrained({str(tmp_path)!r})")
-    assert (tmp_path / "configuration_hf_gpt.py").is_file()
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"config.json", *(f"{name}_hf_gpt.py" for name in ("configuration", "layers", "loss", "modeling"))}
+
+
+def test_a_config_saved_alone_makes_a_model_where_the_package_is_missing(tmp_path):
+    run(f"import hf_gpt; hf_gpt.GPTConfig({SIZES['hf_gpt']}).save_pretrained({str(tmp_path / 'first')!r})")
+    # What is loaded by its own code is saved with it, too.
+    for source, target in (("first", "second"), ("second", "third")):
+        code = f"""
+import os, sys
+os.environ["HF_MODULES_CACHE"] = {str(tmp_path / ("modules-" + target))!r}
+sys.modules["hf_gpt"] = None
+from transformers import AutoConfig, AutoModelForCausalLM
+config = AutoConfig.from_pretrained({str(tmp_path / source)!r}, trust_remote_code=True)
+config.save_pretrained({str(tmp_path / target)!r})
+print(type(AutoModelForCausalLM.from_config(config, trust_remote_code=True)).__name__)
+"""
+        assert run(code) == "GPTForCausalLM"
+
+
+@pytest.mark.parametrize("before", ["import peft, hf_gpt", "import hf_gpt, peft"])
+def test_peft_knows_the_family_whichever_is_imported_first(before):
+    table = "peft.utils.constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING"
+    assert run(f"{before}; print({table}['hf_gpt'])") == "['down_proj']"
+
+
+def test_a_model_without_an_adapter_imports_no_peft():
+    code = (
+        f"import sys, hf_gpt; hf_gpt.GPTForCausalLM(hf_gpt.GPTConfig({SIZES['hf_gpt']})); print('peft.utils' in sys.modules)"
+    )
+    assert run(code) == "False"
 
 
 def test_the_names_are_those_of_the_config():

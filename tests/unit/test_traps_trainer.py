@@ -1,8 +1,12 @@
 """What `Trainer` and TRL do to a model from outside the transformers tree, each test by the trap that it closes."""
 
 import json
+import os
+import subprocess
+import sys
 from copy import deepcopy
 
+import peft
 import pytest
 import torch
 from tests.conftest import randomize, tiny_config
@@ -13,6 +17,8 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
     Trainer,
     TrainingArguments,
 )
@@ -38,9 +44,9 @@ ONE_STEP = {
 }
 
 
-def one_step(model, rows, folder, **options) -> float:
+def one_step(model, rows, folder, trainer_class=Trainer, **options) -> float:
     """The loss that `Trainer` logs for one step; the step itself is in the weights, moved by the gradient times 0.1."""
-    trainer = Trainer(model=model, args=TrainingArguments(str(folder), **{**ONE_STEP, **options}), train_dataset=rows)
+    trainer = trainer_class(model=model, args=TrainingArguments(str(folder), **{**ONE_STEP, **options}), train_dataset=rows)
     trainer.train()
     return trainer.state.log_history[0]["loss"]
 
@@ -54,15 +60,82 @@ def token_rows(*, counted=(10, 10, 10, 10)) -> list[dict]:
     ]
 
 
-def test_label_smoothing_compares_each_position_with_the_next_token(tmp_path):
-    model = randomize(AutoModelForCausalLM.from_config(tiny_config("gpt2")))
-    rows = token_rows(counted=(10, 7, 4, 10))
+def smoothed_loss(model, rows) -> float:
+    """With labels shifted, and a share of 0.3 for all other tokens."""
     ids, labels = (torch.tensor([row[key] for row in rows]) for key in ("input_ids", "labels"))
     with torch.no_grad():
         logits = model(ids).logits[:, :-1]
-    wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), label_smoothing=0.3)
-    logged = one_step(model, rows, tmp_path, label_smoothing_factor=0.3, per_device_train_batch_size=4)
-    assert logged == pytest.approx(wanted.item(), abs=1e-4)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), label_smoothing=0.3).item()
+
+
+SMOOTH = {"label_smoothing_factor": 0.3, "per_device_train_batch_size": 4}
+COMPILED = {"torch_compile": True, "torch_compile_backend": "eager"}
+
+
+@pytest.mark.parametrize("trainer_class", [Trainer, GuardedTrainer])
+@pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
+@pytest.mark.parametrize("compiled", [{}, COMPILED], ids=["", "compiled"])
+def test_label_smoothing_compares_each_position_with_the_next_token(compiled, adapter, trainer_class, tmp_path):
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config("gpt2")))
+    rows = token_rows(counted=(10, 7, 4, 10))
+    wanted = smoothed_loss(model, rows)
+    if adapter:
+        model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM"))
+    torch.compiler.reset()
+    logged = one_step(model, rows, tmp_path, trainer_class, **SMOOTH, **compiled)
+    assert logged == pytest.approx(wanted, abs=1e-4)
+
+
+def test_our_trainer_shifts_the_labels_of_any_language_model_that_is_compiled(tmp_path):
+    sizes = {"vocab_size": 96, "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 16}
+    model = randomize(GPT2LMHeadModel(GPT2Config(**sizes, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)))
+    wanted = one_step(deepcopy(model), token_rows(), tmp_path, **SMOOTH)
+    torch.compiler.reset()
+    assert one_step(model, token_rows(), tmp_path, GuardedTrainer, **SMOOTH, **COMPILED) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_class_that_fsdp_derives_keeps_the_name_that_trainer_looks_up(tmp_path):
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config("gpt2")))
+    rows = token_rows()
+    wanted = smoothed_loss(model, rows)
+    # What `fully_shard` does to the class of a model.
+    model.__class__ = type(f"FSDP{type(model).__name__}", (type(model),), {})
+    assert one_step(model, rows, tmp_path, **SMOOTH) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_labels_are_shifted_for_a_checkpoint_that_is_loaded_by_its_own_code(tmp_path):
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config("gpt2")))
+    model.save_pretrained(tmp_path / "model")
+    rows = token_rows()
+    script = f"""
+import sys
+sys.modules["hf_gpt"] = None
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+for options in ({{}}, {COMPILED}):
+    model = AutoModelForCausalLM.from_pretrained({str(tmp_path / "model")!r}, trust_remote_code=True)
+    arguments = TrainingArguments({str(tmp_path / "run")!r}, **{ONE_STEP}, **{SMOOTH}, **options)
+    trainer = Trainer(model, arguments, train_dataset={rows})
+    trainer.train()
+    assert abs(trainer.state.log_history[0]["loss"] - {smoothed_loss(model, rows)}) < 1e-4, trainer.state.log_history
+"""
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    environment.pop("PYTHONPATH", None)
+    result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_label_smoothing_leaves_a_classifier_its_language_model_loss(tmp_path):
+    """L_2, smoothed, + lambda * L_1 (Radford et al. 2018, equation 5)."""
+    rows = head_rows(AutoModelForSequenceClassification)
+    model = randomize(AutoModelForSequenceClassification.from_config(tiny_config("modern", num_labels=3)), std=0.1)
+    alone = one_step(deepcopy(model), rows, tmp_path, GuardedTrainer, **SMOOTH)
+    language_model = AutoModelForCausalLM.from_config(tiny_config("modern")).eval()
+    language_model.model.load_state_dict(model.model.state_dict())
+    ids = torch.tensor([row["input_ids"] for row in rows])
+    other = language_model(ids, labels=ids).loss.item()
+    model.config.auxiliary_lm_weight = 0.5
+    both = one_step(model, rows, tmp_path, GuardedTrainer, **SMOOTH)
+    assert both == pytest.approx(alone + 0.5 * other, abs=1e-4)
 
 
 def head_rows(auto_class) -> list[dict]:

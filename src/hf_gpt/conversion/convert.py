@@ -30,7 +30,7 @@ from .layouts import (
     Module,
     Tensors,
 )
-from .translation import config_to_ours, config_to_theirs, tensors_to_ours, tensors_to_theirs
+from .translation import config_to_ours, config_to_theirs, tensors_to_ours, tensors_to_theirs, zero_biases
 
 
 EXPORT_LAYOUTS = (*LAYOUTS, "gguf")
@@ -245,6 +245,8 @@ def to_foreign(model: GPTForCausalLM, layout: str | None = None) -> PreTrainedMo
     ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         del ours["lm_head.weight"]
+    if rules.has_biases:
+        ours |= zero_biases(ours)
     tensors = tensors_to_theirs(rules.modules, model.config.num_hidden_layers, ours)
     rules.write_tensors(model.config, tensors)
     model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]

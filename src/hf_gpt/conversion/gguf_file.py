@@ -12,7 +12,7 @@ from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from .checkpoints import TOKENIZER_FILES
 from .layouts import GPT2, LAYER, LLAMA, QUERY_KEY_VALUE, QWEN3, CannotExpressError, Module
-from .translation import config_to_theirs, tensors_to_theirs
+from .translation import config_to_theirs, tensors_to_theirs, zero_biases
 
 
 BLOCK = "blk.{}"
@@ -127,6 +127,8 @@ def add_tensors(writer: gguf.GGUFWriter, model: GPTForCausalLM, architecture: st
     ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     if config.tie_word_embeddings:
         del ours["lm_head.weight"]
+    if architecture == "gpt2":
+        ours |= zero_biases(ours)
     if architecture == "llama":
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         for i in range(config.num_hidden_layers):

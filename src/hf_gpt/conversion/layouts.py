@@ -49,10 +49,11 @@ class Layout:
         fields (`dict[str, str]`): Our config field to its config field, of the same meaning.
         fixed (`dict`): Our config fields that have only this value there.
         required (`dict`): Its config fields that must have this value here.
-        initial (`dict`): Our config fields that it knows nothing of, and that only training reads.
+        initial (`dict`): Our config fields that it knows nothing of, and that only training reads, or that an export need not have.
         bound (`Callable`): Config to the fields that the layout derives from others, with the value it derives.
         read_config, write_config (`Callable`): Corrections to the other side's values, given the config.
         read_tensors, write_tensors (`Callable`): Corrections to the foreign tensors, in place, given our config.
+        has_biases (`bool`): Whether every matrix of a block and every norm has a bias there: zeros where ours has none.
         ignored (`str`): Regular expression of the names of buffers that old checkpoints carry and nothing reads.
     """
 
@@ -68,6 +69,7 @@ class Layout:
     write_config: Callable[[GPTConfig, dict[str, Any]], None] = lambda config, values: None
     read_tensors: Callable[[GPTConfig, Tensors], None] = lambda config, tensors: None
     write_tensors: Callable[[GPTConfig, Tensors], None] = lambda config, tensors: None
+    has_biases: bool = False
     ignored: str = "(?!)"
 
 
@@ -93,7 +95,6 @@ GPT_FIXED = {
     "position_embedding_type": "learned",
     "mlp_type": "mlp",
     "qk_norm": False,
-    "use_bias": True,
     "is_causal": True,
 }
 
@@ -179,7 +180,8 @@ OPENAI_GPT = Layout(
     ),
     fields=GPT_FIELDS,
     fixed={**GPT_FIXED, "norm_position": "post"},
-    initial={"residual_init": "none"},
+    initial={"residual_init": "none", "use_bias": True},
+    has_biases=True,
     bound=lambda config: {
         **one_key_head_per_head(config),
         **full_attention(config),
@@ -202,7 +204,8 @@ GPT2 = Layout(
     },
     fixed={**GPT_FIXED, "norm_position": "pre"},
     required={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
-    initial={"residual_init": "depth_scaled"},
+    initial={"residual_init": "depth_scaled", "use_bias": True},
+    has_biases=True,
     bound=lambda config: {**one_key_head_per_head(config), **full_attention(config)},
     ignored=r"transformer\.h\.\d+\.attn\.(bias|masked_bias)",
 )
@@ -233,7 +236,7 @@ def neo_projections(config: GPTConfig, names: str) -> list[str]:
 
 
 def read_gpt_neo_tensors(config: GPTConfig, tensors: Tensors) -> None:
-    """Scales the queries by sqrt(d), since GPT-Neo's scores are not divided by it, and fills in biases of zero.
+    """Scales the queries by sqrt(d), since GPT-Neo's scores are not divided by it.
 
     The scaling is exact where sqrt(head_dim) is a power of two, as in the sizes of 125M (64); elsewhere each weight is
     rounded once.
@@ -241,9 +244,6 @@ def read_gpt_neo_tensors(config: GPTConfig, tensors: Tensors) -> None:
     for name in neo_projections(config, "q"):
         if f"{name}.weight" in tensors:
             tensors[f"{name}.weight"] = tensors[f"{name}.weight"] * config.head_dim**0.5
-    for name in neo_projections(config, "qkv"):
-        if f"{name}.weight" in tensors:
-            tensors[f"{name}.bias"] = torch.zeros_like(tensors[f"{name}.weight"][:, 0])
 
 
 def write_gpt_neo_tensors(config: GPTConfig, tensors: Tensors) -> None:
@@ -251,7 +251,7 @@ def write_gpt_neo_tensors(config: GPTConfig, tensors: Tensors) -> None:
         bias = tensors.pop(f"{name}.bias")
         if bias.any():
             raise CannotExpressError(
-                "gpt_neo", "use_bias", True, f"{name} has none, and this model's reaches {bias.abs().max().item():.3g}"
+                "gpt_neo", "qkv_bias", True, f"{name} has none, and this model's reaches {bias.abs().max().item():.3g}"
             )
     for name in neo_projections(config, "q"):
         tensors[f"{name}.weight"] = tensors[f"{name}.weight"] / config.head_dim**0.5
@@ -281,7 +281,8 @@ GPT_NEO = Layout(
         "embd_dropout": "embed_dropout",
     },
     fixed={**GPT_FIXED, "norm_position": "pre"},
-    initial={"residual_init": "none"},
+    initial={"residual_init": "none", "use_bias": True, "qkv_bias": False},
+    has_biases=True,
     bound=one_key_head_per_head,
     read_config=read_gpt_neo,
     write_config=write_gpt_neo,
@@ -315,6 +316,7 @@ LLAMA_FIXED = {
     "position_embedding_type": "rope",
     "mlp_type": "glu",
     "use_bias": False,
+    "qkv_bias": False,
     "is_causal": True,
 }
 

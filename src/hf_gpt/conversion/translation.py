@@ -105,3 +105,13 @@ def tensors_to_theirs(modules: tuple[Module, ...], number_of_layers: int, ours: 
             tensor = torch.cat([ours[name] for name in names]) if len(names) > 1 else ours[names[0]]
             tensors[f"{module.theirs}.{kind}"] = (tensor.t() if module.transposed else tensor).contiguous()
     return tensors
+
+
+def zero_biases(ours: Tensors) -> Tensors:
+    """A bias of zero for each matrix of a block and each norm that has none, which computes the same to the last bit."""
+    modules = {name.removesuffix(".weight"): tensor for name, tensor in ours.items() if name.endswith(".weight")}
+    return {
+        f"{name}.bias": torch.zeros_like(tensor[:, 0] if tensor.ndim > 1 else tensor)
+        for name, tensor in modules.items()
+        if name.startswith(("model.layers.", "model.norm")) and f"{name}.bias" not in ours
+    }

@@ -1,6 +1,6 @@
 """One configuration for the whole GPT line: what differs between the generations is the value of a field."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
@@ -8,6 +8,10 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.utils import logging
 
+
+if TYPE_CHECKING:
+    # transformers saves with a file what it names in such a line, and `auto_map` names the models' file.
+    from .modeling_hf_gpt import GPTModel  # noqa: F401
 
 # The version of the package, kept here because this file travels with a checkpoint and the package does not.
 __version__ = "0.1.0"
@@ -59,6 +63,7 @@ class GPTConfig(PreTrainedConfig):
         mlp_type (`"mlp"` or `"glu"`): Two matrices with an activation, or a gated unit of three (Shazeer 2020).
         qk_norm (`bool`): Whether queries and keys are normalised head by head before the product.
         use_bias (`bool`): Whether linear layers and layer norms have a bias.
+        qkv_bias (`bool`, *optional*): Whether queries, keys and values have one. `None` means as `use_bias` says.
         residual_init (`"none"`, `"depth_scaled"` or `"zero"`): Standard deviation of the two matrices of each block that
             write to the residual stream: `initializer_range`, that divided by sqrt(2 * num_hidden_layers) (Radford et
             al. 2019, section 2.3), or 0.
@@ -122,6 +127,7 @@ class GPTConfig(PreTrainedConfig):
     mlp_type: Literal["mlp", "glu"] = "mlp"
     qk_norm: bool = False
     use_bias: bool = True
+    qkv_bias: bool | None = None
     residual_init: Literal["none", "depth_scaled", "zero"] = "depth_scaled"
     is_causal: bool = True
     tie_word_embeddings: bool = True
@@ -152,6 +158,8 @@ class GPTConfig(PreTrainedConfig):
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
+        if self.qkv_bias is None:
+            self.qkv_bias = self.use_bias
         if self.layer_types is None:
             self.layer_types = ["full_attention"] * self.num_hidden_layers
         if self.hf_gpt_version not in (None, __version__):
@@ -205,6 +213,11 @@ class GPTConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name}={value} must be at least 0, and finite.")
+        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
+            raise ValueError(
+                f"pad_token_id={self.pad_token_id} is not below vocab_size={self.vocab_size}: enlarge vocab_size, or call "
+                "resize_token_embeddings before it is set."
+            )
         if not 0 < self.norm_eps < float("inf"):
             raise ValueError(f"norm_eps={self.norm_eps} must be positive and finite.")
         if self.num_attention_heads % self.num_key_value_heads:

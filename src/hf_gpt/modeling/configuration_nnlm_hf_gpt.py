@@ -1,7 +1,14 @@
 """Configuration of the neural n-gram model (Bengio et al. 2003)."""
 
+from typing import TYPE_CHECKING
+
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
+
+
+if TYPE_CHECKING:
+    # transformers saves with a file what it names in such a line, and `auto_map` names the model's file.
+    from .modeling_nnlm_hf_gpt import NNLMForCausalLM  # noqa: F401
 
 
 @strict

@@ -171,9 +171,9 @@ class GPTAttention(nn.Module):
         self.sliding_window = config.sliding_window if is_sliding else None
 
         query_size, key_size = config.num_attention_heads * self.head_dim, config.num_key_value_heads * self.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, query_size, bias=config.use_bias)
-        self.k_proj = nn.Linear(config.hidden_size, key_size, bias=config.use_bias)
-        self.v_proj = nn.Linear(config.hidden_size, key_size, bias=config.use_bias)
+        self.q_proj = nn.Linear(config.hidden_size, query_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, key_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, key_size, bias=config.qkv_bias)
         self.o_proj = residual_projection(query_size, config)
         norm = NORMS[config.norm_type]
         self.q_norm = norm(self.head_dim, config) if config.qk_norm else nn.Identity()
@@ -212,7 +212,8 @@ class GPTAttention(nn.Module):
             sliding_window=self.sliding_window,
             **kwargs,
         )
-        return self.o_proj(output.flatten(-2)), weights
+        # Engines that hold all tokens in one row hand back `(tokens, num_attention_heads * head_dim)`.
+        return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1)), weights
 
 
 # --------------------------------------------------------------------------------------------------- feed-forward

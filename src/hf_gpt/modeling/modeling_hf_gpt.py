@@ -9,7 +9,11 @@ from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import (
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+    packed_sequence_mask_function,
+)
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
@@ -20,6 +24,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import can_return_tuple, is_tracing, logging
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -76,7 +81,7 @@ class GPTModel(GPTPreTrainedModel):
 
     def __init__(self, config: GPTConfig):
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.embed_positions = POSITIONS[config.position_embedding_type](config)
         self.embed_dropout = nn.Dropout(config.embd_dropout)
         self.layers = nn.ModuleList(BLOCKS[config.norm_position](config, i) for i in range(config.num_hidden_layers))
@@ -123,25 +128,18 @@ class GPTModel(GPTPreTrainedModel):
             check_ids(input_ids, self.config.vocab_size, "input_ids", "vocab_size")
             inputs_embeds = self.embed_tokens(input_ids)
 
-        # The paged cache of `generate_batch`, which is no `Cache`, comes with masks and positions of its own. An empty cache
-        # changes no mask, but its presence would hide document borders from the mask builder.
-        mask_cache = cache if isinstance(cache, Cache) else None
-        # A cache is of no use while training.
-        if use_cache and cache is None and not self.training:
-            cache = DynamicCache(config=self.config)
-
-        if is_packed(position_ids, attention_mask, mask_cache):
-            attention_mask, mask_cache = None, None
         masks = attention_mask
         if not isinstance(masks, dict):
-            arguments = (self.config, inputs_embeds, attention_mask, mask_cache, position_ids)
-            masks = {name: MASKS[name](*arguments) for name in set(self.config.layer_types)}
+            masks = self.make_masks(inputs_embeds, attention_mask, position_ids, cache)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
         if position_ids is None:
             position_ids = count_positions(inputs_embeds, attention_mask, cache)
 
         hidden_states, rotary = self.embed_positions(inputs_embeds, position_ids)
         hidden_states = self.embed_dropout(hidden_states)
-        for block, layer_type in zip(self.layers, self.config.layer_types):
+        # The number in the config, which `assistant_early_exit` lowers for a while.
+        for block, layer_type in zip(self.layers, self.config.layer_types[: self.config.num_hidden_layers]):
             hidden_states = block(
                 hidden_states,
                 attention_mask=masks[layer_type],
@@ -154,23 +152,51 @@ class GPTModel(GPTPreTrainedModel):
         # By position, since the second field has one name before transformers 5.24 and another from then on.
         return BaseModelOutputWithPast(hidden_states, cache if use_cache else None)
 
+    def make_masks(self, inputs_embeds, attention_mask, position_ids, cache) -> dict[str, torch.Tensor | None]:
+        """The mask of each type of layer, or `None` where the attention function needs none."""
+        # The paged cache of `generate_batch`, which is no `Cache`, comes with masks and positions of its own.
+        cache = cache if isinstance(cache, Cache) else None
+        documents, apart = None, None
+        if attention_mask is None or attention_mask.ndim == 2:
+            documents = number_documents(position_ids, attention_mask, cache)
+        if documents is not None:
+            # An empty cache changes no mask.
+            cache, apart = None, packed_sequence_mask_function(documents.expand(len(inputs_embeds), -1))
+        plain = attention_mask is None and cache is None and apart is None
+        return {
+            name: None
+            if plain and self.needs_no_mask(name, inputs_embeds.shape[1])
+            # Without positions: the builder takes a jump forward for another document.
+            else MASKS[name](self.config, inputs_embeds, attention_mask, cache, None, and_mask_function=apart)
+            for name in set(self.config.layer_types)
+        }
+
+    def needs_no_mask(self, layer_type, length) -> bool:
+        """Whether `is_causal` says it all; the mask builder knows, but not in a compiled graph with torch before 2.14."""
+        is_whole = layer_type == "full_attention" or (self.training and length <= self.config.sliding_window)
+        return self.config._attn_implementation == "sdpa" and is_whole
+
 
 MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
 
 
-def is_packed(position_ids, attention_mask, cache) -> bool:
-    """Whether the rows of a first forward pass hold several documents: positions restart and nothing is padding.
+def number_documents(position_ids, attention_mask, cache) -> torch.LongTensor | None:
+    """The number of each token's document, `(batch or 1, length)`, or `None` where every row is one document.
 
-    The mask builder of transformers looks for restarts only without a mask and without a cache, but a caller who gives
-    a mask of ones, or leaves `use_cache` at its default, means the same.
+    A document begins where positions do not increase, in a row without padding, and never after tokens in a cache. While a
+    graph is traced nothing can be decided by values, so that the numbers have to hold for any.
     """
-    if position_ids is None or position_ids.ndim != 2 or is_tracing(position_ids):
-        return False
-    if isinstance(attention_mask, dict) or (cache is not None and cache.get_seq_length() > 0):
-        return False
-    if attention_mask is not None and (attention_mask.ndim != 2 or not bool((attention_mask != 0).all())):
-        return False
-    return bool((position_ids.diff(dim=-1) != 1).any())
+    if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] == 1:
+        return None
+    if cache is not None and (not isinstance(cache, DynamicCache) or cache.get_seq_length() > 0):
+        return None
+    begins = nn.functional.pad(position_ids.diff(dim=-1) <= 0, (1, 0))
+    if attention_mask is not None:
+        begins = begins & (attention_mask != 0).all(-1, keepdim=True)
+    # One look at the device, where each mask would take one.
+    if not is_tracing(begins) and not begins.any():
+        return None
+    return begins.cumsum(-1)
 
 
 def count_positions(inputs_embeds, attention_mask, cache) -> torch.LongTensor:
@@ -197,6 +223,10 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def _get_name(self) -> str:
+        # Of a class that FSDP derives from this one, too.
+        return GPTForCausalLM.__name__
 
     @accept_past_key_values
     @can_return_tuple
@@ -245,6 +275,20 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
             if labels is not None:
                 loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         return CausalLMOutputWithPast(loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions)
+
+
+def lend_name(wrapper: nn.Module, name: str, wrapped: nn.Module) -> None:
+    """Gives what `torch.compile` wraps around a `GPTForCausalLM`, or around its adapter, that model's name."""
+    if name == "_orig_mod":
+        for module in wrapped.modules():
+            if isinstance(module, GPTForCausalLM):
+                wrapper._get_name = module._get_name
+                return
+
+
+# `Trainer` shifts the labels of label smoothing for a model whose name stands in this table; for any other it teaches the identity.
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(GPTConfig.model_type, GPTForCausalLM.__name__)
+nn.modules.module.register_module_module_registration_hook(lend_name)
 
 
 class GPTForMaskedLM(GPTPreTrainedModel):
@@ -369,10 +413,10 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config)
-            if self.training and self.config.auxiliary_lm_weight > 0:
-                loss = loss + self.config.auxiliary_lm_weight * self.language_model_loss(
-                    hidden_states, input_ids, attention_mask
-                )
+        if self.training and self.config.auxiliary_lm_weight > 0:
+            # Alone without labels, which `Trainer` keeps to itself for label smoothing.
+            auxiliary = self.config.auxiliary_lm_weight * self.language_model_loss(hidden_states, input_ids, attention_mask)
+            loss = auxiliary if loss is None else loss + auxiliary
         return SequenceClassifierOutputWithPast(
             loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions
         )

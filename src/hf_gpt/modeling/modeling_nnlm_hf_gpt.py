@@ -5,6 +5,7 @@ from torch import nn
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import can_return_tuple
 
 from .configuration_nnlm_hf_gpt import NNLMConfig
@@ -75,5 +76,8 @@ class NNLMForCausalLM(PreTrainedModel, GenerationMixin):
             "logits_to_keep": 1,
         }
 
+
+# `Trainer` shifts the labels of label smoothing for a model whose name stands in this table.
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(NNLMConfig.model_type, NNLMForCausalLM.__name__)
 
 __all__ = ["NNLMForCausalLM"]

@@ -15,7 +15,7 @@ def parameter_counts(config: GPTConfig) -> dict[str, int]:
     inputs = mlp_inputs(config)
     norm = width * (1 + bias * (config.norm_type == "layernorm"))
     head_norm = config.head_dim * (1 + bias * (config.norm_type == "layernorm"))
-    attention = width * (2 * query + 2 * key) + bias * (query + 2 * key + width)
+    attention = width * (2 * query + 2 * key) + int(bool(config.qkv_bias)) * (query + 2 * key) + bias * width
     feed_forward = (inputs + 1) * width * config.intermediate_size + bias * (inputs * config.intermediate_size + width)
     return {
         "token embeddings": config.vocab_size * width,
