@@ -67,8 +67,9 @@ class WholeLabelSmoother(LabelSmoother):
         super().__init__(epsilon)
         self.is_causal = is_causal
 
-    def __call__(self, model_output: Any, labels: Any, shift_labels: bool = False, **named: Any) -> Any:
-        loss = super().__call__(model_output, labels, shift_labels or self.is_causal, **named)
+    def __call__(self, model_output: Any, labels: Any, *arguments: Any, **named: Any) -> Any:
+        named["shift_labels"] = named.get("shift_labels", False) or self.is_causal
+        loss = super().__call__(model_output, labels, *arguments, **named)
         # Trainer has taken the labels out: what is left comes of no label, as the language model's loss of a classifier.
         beside = model_output.get("loss") if isinstance(model_output, dict) else None
         return loss if beside is None else loss + beside

@@ -91,7 +91,7 @@ def test_what_comes_after_a_cache_is_not_another_document():
     torch.testing.assert_close(after, model(ids).last_hidden_state[:, 8:], rtol=0, atol=1e-5)
 
 
-class MaskWasBuilt(Exception):
+class MaskWasBuiltError(Exception):
     pass
 
 
@@ -102,12 +102,12 @@ def test_no_mask_is_built_where_the_kernel_needs_none(architecture, length, buil
     model = trunk(architecture, attention).train()
 
     def refuse(*arguments, **named):
-        raise MaskWasBuilt
+        raise MaskWasBuiltError
 
     monkeypatch.setattr(modeling_hf_gpt, "MASKS", dict.fromkeys(modeling_hf_gpt.MASKS, refuse))
     ids = token_ids()[:, :length]
     if builds or attention == "eager":
-        with pytest.raises(MaskWasBuilt):
+        with pytest.raises(MaskWasBuiltError):
             model(ids)
     else:
         model(ids)

@@ -156,25 +156,22 @@ class GPTModel(GPTPreTrainedModel):
         """The mask of each type of layer, or `None` where the attention function needs none."""
         # The paged cache of `generate_batch`, which is no `Cache`, comes with masks and positions of its own.
         cache = cache if isinstance(cache, Cache) else None
-        documents, apart = None, None
-        if attention_mask is None or attention_mask.ndim == 2:
-            documents = number_documents(position_ids, attention_mask, cache)
+        apart, documents = None, number_documents(position_ids, attention_mask, cache)
         if documents is not None:
-            # An empty cache changes no mask.
+            # The cache is empty, and changes no mask.
             cache, apart = None, packed_sequence_mask_function(documents.expand(len(inputs_embeds), -1))
-        plain = attention_mask is None and cache is None and apart is None
-        return {
-            name: None
-            if plain and self.needs_no_mask(name, inputs_embeds.shape[1])
-            # Without positions: the builder takes a jump forward for another document.
-            else MASKS[name](self.config, inputs_embeds, attention_mask, cache, None, and_mask_function=apart)
-            for name in set(self.config.layer_types)
-        }
-
-    def needs_no_mask(self, layer_type, length) -> bool:
-        """Whether `is_causal` says it all; the mask builder knows, but not in a compiled graph with torch before 2.14."""
-        is_whole = layer_type == "full_attention" or (self.training and length <= self.config.sliding_window)
-        return self.config._attn_implementation == "sdpa" and is_whole
+        # `is_causal` says it all: the mask builder knows, but not in a compiled graph with torch before 2.14.
+        is_plain = attention_mask is None and cache is None and documents is None
+        is_plain = is_plain and self.config._attn_implementation == "sdpa"
+        length, window = inputs_embeds.shape[1], self.config.sliding_window
+        masks: dict[str, torch.Tensor | None] = {}
+        for name in set(self.config.layer_types):
+            if is_plain and (name == "full_attention" or (self.training and length <= window)):
+                masks[name] = None
+            else:
+                # Without positions, since the builder takes a jump forward for another document.
+                masks[name] = MASKS[name](self.config, inputs_embeds, attention_mask, cache, None, and_mask_function=apart)
+        return masks
 
 
 MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
@@ -183,17 +180,18 @@ MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_slidi
 def number_documents(position_ids, attention_mask, cache) -> torch.LongTensor | None:
     """The number of each token's document, `(batch or 1, length)`, or `None` where every row is one document.
 
-    A document begins where positions do not increase, in a row without padding, and never after tokens in a cache. While a
-    graph is traced nothing can be decided by values, so that the numbers have to hold for any.
+    One begins where positions do not increase, in a row without padding, and never after tokens in a cache. While a graph
+    is traced, nothing can be decided by their values.
     """
     if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] == 1:
+        return None
+    if attention_mask is not None and attention_mask.ndim != 2:
         return None
     if cache is not None and (not isinstance(cache, DynamicCache) or cache.get_seq_length() > 0):
         return None
     begins = nn.functional.pad(position_ids.diff(dim=-1) <= 0, (1, 0))
     if attention_mask is not None:
         begins = begins & (attention_mask != 0).all(-1, keepdim=True)
-    # One look at the device, where each mask would take one.
     if not is_tracing(begins) and not begins.any():
         return None
     return begins.cumsum(-1)
