@@ -40,8 +40,7 @@ _MODERN = {
     "residual_init": "depth_scaled",
 }
 
-# Neither the width of the band nor the biases are in the paper: both are GPT-Neo's here, an assumption with which what is trained can
-# be exported as one.
+# The width of the band is not in the paper; 256 is what GPT-Neo chose, and an assumption here.
 GPT3_SLIDING_WINDOW = 256
 
 
@@ -67,7 +66,6 @@ def _gpt3(width: int, layers: int, heads: int, head_dim: int) -> dict[str, Any]:
         "initializer_range": small_range(width),
         "max_position_embeddings": 2048,
         "sliding_window": GPT3_SLIDING_WINDOW,
-        "qkv_bias": False,
         "bos_token_id": 50256,
         "eos_token_id": 50256,
     }
@@ -123,8 +121,8 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     """The config of a published or of one of our own models, with any field overridden.
 
     Parameters, counted with a tied output matrix: GPT-1 116.5M (published as 117M); GPT-2 124.4M, 354.8M, 774.0M and
-    1557.6M, the published sizes; GPT-3 125.2M, 355.8M, 760.2M, 1315.6M, 2651.3M, 6658.0M, 12935.9M (from the printed width of
-    5140 with 40 heads of 128) and 174600.7M against the rounded 125M, 350M, 760M, 1.3B, 2.7B, 6.7B, 13.0B and 175.0B of
+    1557.6M, the published sizes; GPT-3 125.2M, 355.9M, 760.3M, 1315.7M, 2651.6M, 6658.4M, 12936.5M (from the printed width of
+    5140 with 40 heads of 128) and 174604.3M against the rounded 125M, 350M, 760M, 1.3B, 2.7B, 6.7B, 13.0B and 175.0B of
     table 2.1. The table prints 24 heads of 128 for a width of 2048 in its 1.3B row; with them the model would have
     1.52B parameters, so that row has the 16 heads here that its width and its size ask for.
 

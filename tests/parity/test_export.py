@@ -111,7 +111,7 @@ TRAINED = {
     "gpt2 without biases": ("gpt2", lambda path: model_of("gpt2", use_bias=False)),
     "gpt2 with biases of all but queries, keys and values": ("gpt2", lambda path: model_of("gpt2", qkv_bias=False)),
     "gpt1 without biases": ("openai-gpt", lambda path: model_of("gpt1", use_bias=False)),
-    "gpt3": ("gpt_neo", lambda path: model_of("gpt3-125m", sliding_window=5, hidden_size=64)),
+    "gpt3": ("gpt_neo", lambda path: model_of("gpt3-125m", sliding_window=5, hidden_size=64, qkv_bias=False)),
     "gpt3 without biases": ("gpt_neo", lambda path: model_of("gpt3-125m", sliding_window=5, hidden_size=64, use_bias=False)),
     "imported GPT-Neo": ("gpt_neo", imported_gpt_neo),
 }
@@ -167,7 +167,7 @@ def test_tokenizer_comes_along(tmp_path):
 
 # ---------------------------------------------------------------------------------------------------------- faults
 
-GPT = {"norm_type": "rmsnorm", "qk_norm": True, "use_bias": False, "is_causal": False, "num_key_value_heads": 2}
+GPT = {"norm_type": "rmsnorm", "qk_norm": True, "is_causal": False, "num_key_value_heads": 2}
 GPT |= {"head_dim": 16, "mlp_type": "glu", "position_embedding_type": "rope"}
 WINDOW = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 5}
 ROTARY = {"norm_type": "layernorm", "norm_position": "post", "mlp_type": "mlp", "use_bias": True, "is_causal": False}
@@ -184,7 +184,7 @@ CANNOT = [
     ("gpt2", "gpt2", "head_dim", {"hidden_size": 30, "head_dim": 7}),
     *(("gpt_neo", "gpt3-125m", field, {field: value}) for field, value in GPT.items()),
     ("gpt_neo", "gpt3-125m", "norm_position", {"norm_position": "post"}),
-    ("gpt_neo", "gpt3-125m", "qkv_bias", {"qkv_bias": True}),
+    ("gpt_neo", "gpt3-125m", "qkv_bias", {}),
     *(("llama", "modern-5m", field, {"qk_norm": False, field: value}) for field, value in ROTARY.items()),
     ("llama", "modern-5m", "qk_norm", {}),
     ("llama", "modern-5m", "layer_types", {"qk_norm": False, **WINDOW}),
