@@ -19,6 +19,8 @@ from .guards import GuardedTrainer
 SAMPLES_FILE = "samples.md"
 # Of a sample on the console, and of a text before it is cut there.
 SHOWN_CHARACTERS = 160
+# The bar of tqdm without its guess of what is left, which takes the time of compiling for that of a step.
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 # What a log row is shown as, in this order.
 SHOWN = {
     "loss": ("loss", ".4g"),
@@ -116,7 +118,8 @@ class ProgressLine(ProgressCallback):
         if state.is_world_process_zero:
             total = None if self._is_open() else state.max_steps
             doing = "compiling" if args.torch_compile else None
-            bar: Any = tqdm(desc=doing, total=total, initial=state.global_step, dynamic_ncols=True, unit="step")
+            first = state.global_step
+            bar: Any = tqdm(desc=doing, total=total, initial=first, dynamic_ncols=True, unit="step", bar_format=BAR)
             self.training_bar = bar
 
     def _is_open(self) -> bool:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import InputError
-from .terminal import Interruption, silence_libraries
+from .terminal import Interruption, hide_bars_of_weights, silence_libraries
 
 
 app = typer.Typer(
@@ -78,6 +78,7 @@ def train(
     from .own_text import is_own_text, recipe_of_text
 
     loaded = (recipe_of_text if is_own_text(recipe) else load_recipe)(recipe, overrides or [])
+    hide_bars_of_weights()
     from .train import run
 
     record = run(loaded)
@@ -245,6 +246,7 @@ def import_(
     """Read a GPT-1, GPT-2, GPT-Neo, Llama, Qwen3 or nanoGPT checkpoint and save it as one of this family."""
     from .conversion import convert_folder
 
+    hide_bars_of_weights()
     try:
         model = convert_folder(source, out_dir, **({"revision": revision} if revision else {}))
     except ValueError as error:
@@ -266,6 +268,7 @@ def export(
     from .inference import load_model
     from .records import RECORD_FILE
 
+    hide_bars_of_weights()
     loaded, tokenizer = load_model(model)
     try:
         written = export_checkpoint(loaded, out_dir, layout, tokenizer)

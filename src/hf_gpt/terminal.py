@@ -61,4 +61,15 @@ def silence_libraries() -> None:
         logging.getLogger(name).addFilter(is_worth_telling)
 
 
-__all__ = ["Interruption", "is_worth_telling", "silence_libraries"]
+def hide_bars_of_weights() -> None:
+    """Leave out transformers' bars of weights that are read and written, which are full at once; downloads from the Hub keep theirs."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    are_wanted = not are_progress_bars_disabled()
+    transformers_logging.disable_progress_bar()
+    if are_wanted:
+        enable_progress_bars()
+
+
+__all__ = ["Interruption", "hide_bars_of_weights", "is_worth_telling", "silence_libraries"]

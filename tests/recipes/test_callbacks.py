@@ -16,7 +16,7 @@ from hf_gpt import planning
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.callbacks import ProgressRecorder, log_line, measured_speed, sample_section, with_section
 from hf_gpt.schedule import epoch_line
-from hf_gpt.terminal import is_worth_telling, silence_libraries
+from hf_gpt.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
 from hf_gpt.train import run
 
 
@@ -191,6 +191,17 @@ def test_deprecations_of_libraries_are_not_told_and_warnings_are():
         warnings.warn("your text", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in told] == ["your text"]
     assert torch.get_num_threads() == 1
+
+
+def test_bars_of_weights_go_and_those_of_downloads_stay(monkeypatch, capsys):
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers.utils import logging as transformers_logging
+
+    monkeypatch.setattr(transformers_logging, "_tqdm_active", True)
+    hide_bars_of_weights()
+    assert not are_progress_bars_disabled()
+    assert list(transformers_logging.tqdm(range(3), desc="Writing model shards")) == [0, 1, 2]
+    assert "Writing" not in capsys.readouterr().err
 
 
 def test_the_record_tells_the_speed(corpus, tmp_path):
