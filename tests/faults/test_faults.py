@@ -1,6 +1,7 @@
 """What happens to real runs, tried on purpose: each fault with its message, and what is left afterwards."""
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -521,3 +522,22 @@ def test_a_loss_that_is_no_number_in_one_rank_stops_both_and_may_be_skipped(corp
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert (record["steps"], record["skipped_steps"]) == (20, 1)
     assert f"step 13, batch of SHA-256 {told[0][0]}: the loss is nan: the step is skipped" in logs[0].read_text()
+
+
+@pytest.mark.slow
+def test_two_ranks_make_the_steps_that_the_first_one_counts(corpus, tmp_path):
+    """Their clocks differ: alone, each would fix another number after another step, and wait for the other for ever."""
+    from hf_gpt import budget
+
+    def before():
+        now = itertools.count(0, 1 + 4 * int(os.environ["RANK"]))
+        budget.monotonic = lambda: float(next(now))
+
+    values = values_of(corpus, tmp_path / "run", max_minutes=1, save_steps=0.5)
+    del values["max_steps"]
+    ranks, logs = two_ranks(values, tmp_path, before)
+    for child, _ in ranks:
+        assert end_of(child, seconds=90) == 0, [log.read_text()[-2000:] for log in logs]
+    settled = json.loads((tmp_path / "run" / "settled.json").read_text())
+    assert 20 < settled["max_steps"] < 60
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["steps"] == settled["max_steps"]

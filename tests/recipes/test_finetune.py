@@ -1,5 +1,6 @@
 """Every task from a recipe on rows of a user's own file: what it learns, what it leaves, and what it says about bad rows."""
 
+import itertools
 import json
 import shutil
 import sys
@@ -336,6 +337,17 @@ def test_lora_needs_no_target_modules(base):
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(task_type="CAUSAL_LM"))
     adapted = {name.split(".lora_A")[0].split(".")[-1] for name, _ in model.named_parameters() if ".lora_A" in name}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def test_a_task_keeps_to_its_minutes(base, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("hf_gpt.budget.monotonic", lambda: float(next(ticks)))
+    rows = write_rows(tmp_path, classification, 160)
+    values = recipe_values(base, rows, tmp_path / "run", "text-classification", max_minutes=1, eval_steps=0.5, save_steps=0.5)
+    record = run(parse_recipe({key: value for key, value in values.items() if key != "max_steps"}))
+    assert 20 <= record["steps"] < 60
+    assert record["time_budget"]["minutes"] == 1
+    assert "for a budget of 1 min of training" in (tmp_path / "run" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("kind", [{"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj"]}], ids=str)
