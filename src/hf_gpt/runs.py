@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -285,7 +286,8 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
         if stop.has_stopped:
             after = f"Stopped by {stop.signal_name} after step {trainer.state.global_step}"
-            notice(f"{after}, which is saved: rerun the same command to resume." if stop.can_save else f"{after}.")
+            told = f"{after}, which is saved: rerun the same command to resume." if stop.can_save else f"{after}."
+            tqdm.write(told, file=sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout)
     if stop.has_stopped:
         raise SystemExit(stop.exit_code)
 

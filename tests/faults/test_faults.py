@@ -159,7 +159,9 @@ def test_a_run_whose_output_nobody_reads_saves_and_ends(corpus, finished, tmp_pa
     wait_for(phase, "stepping", 3)
     os.close(reader)
     end_of(child)
-    assert f"SystemExit: {128 + signal.SIGPIPE}" in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert f"SystemExit: {128 + signal.SIGPIPE}" in log
+    assert "Stopped by SIGPIPE after step" in log, "on the stream that somebody still reads"
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
     assert checkpoints.damage(saved) is None
     run(parse_recipe(values))
