@@ -8,15 +8,19 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import yaml
 from huggingface_hub.dataclasses import type_validator
-from huggingface_hub.errors import StrictDataclassFieldValidationError
+from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
 from transformers import TrainingArguments
 
 from .errors import InputError, did_you_mean, shown
 from .limits import check_ranges, check_schedule_keywords, check_training_keys
+from .machine import RunSize, settle_machine
+from .planning import training_flops
+from .presets import preset
+from .records import RECORD_FILE
 from .schedule import MOST_EPOCHS
+from .settled import read_settled
 from .sources import text_source
 from .strict_yaml import read_yaml
 from .tasks import TASKS
@@ -32,14 +36,14 @@ class ModelArguments:
             one of transformers' own such as `gpt2`.
         model_name_or_path: A trained model to go on from, in place of `preset`.
         config: Fields of `GPTConfig` that differ from the preset's.
-        attn_implementation: `sdpa`, `eager`, `flex_attention` or `flash_attention_2`.
+        attn_implementation: `sdpa`, `eager`, `flex_attention` or `flash_attention_2`; by default what is fastest on the machine.
     """
 
     preset: str | None = None
     model_type: str | None = None
     model_name_or_path: str | None = None
     config: dict = field(default_factory=dict)
-    attn_implementation: str = "sdpa"
+    attn_implementation: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -142,7 +146,12 @@ class TaskArguments:
 
 @dataclass
 class Recipe:
-    """A recipe that was read: its values as written, as the arguments of each part, and what of it this machine has no use for."""
+    """A recipe that was read: its values as written, as the arguments of each part, and what this machine makes of it.
+
+    Args:
+        notices: A line for each thing that it asks for and this machine does not do.
+        machine: What was settled for this machine, for the folder of the run.
+    """
 
     values: dict[str, Any]
     model: ModelArguments
@@ -152,6 +161,7 @@ class Recipe:
     training: TrainingArguments
     training_values: dict[str, Any]
     notices: list[str] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)
 
     @property
     def output_dir(self) -> Path:
@@ -309,10 +319,13 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     if not values.get("output_dir"):
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)
-    training, notices = settle_hardware(settle_safety(sorted_values["training"]))
     # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
     read = {key: sorted_values[home[key]][key] for key in values}
-    return Recipe(read, model, data, run, task, _training_arguments(training), training, notices)
+    size = run_size(model, data, run, sorted_values["training"], task.task != "language-modeling")
+    settled = settle_machine(settle_safety(sorted_values["training"]), model.attn_implementation, size, kept_by(read))
+    model.attn_implementation = settled.attention
+    training = _training_arguments(settled.training)
+    return Recipe(read, model, data, run, task, training, settled.training, settled.notices, settled.values)
 
 
 def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:
@@ -353,23 +366,32 @@ def settle_safety(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def settle_hardware(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The training arguments that this machine has a use for, and a line for each that it has not.
+def run_size(
+    model: ModelArguments, data: DataArguments, run: RunArguments, training: dict[str, Any], is_task: bool
+) -> RunSize:
+    """How much a run computes, as far as its values tell."""
+    rows = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
+    config = flops = None
+    if model.preset is not None:
+        vocab_size = model.config.get("vocab_size", data.tokenizer_vocab_size)
+        try:
+            config = preset(model.preset, **{"vocab_size": vocab_size, **model.config})
+        except (ValueError, StrictDataclassError):
+            # Told where the model is built, with the tokenizer that it is for.
+            config = None
+    steps = training.get("max_steps", -1)
+    if config is not None and steps > 0:
+        accumulated = training.get("gradient_accumulation_steps", 1)
+        flops = training_flops(config, data.block_size).total * steps * accumulated * rows * data.block_size
+    return RunSize(run.max_minutes, flops, config, rows * data.block_size, is_task)
 
-    A recipe stays the same everywhere. Only what changes speed is settled here, and the record of a run says what was used.
-    """
-    values = dict(values)
-    notices: list[str] = []
-    if torch.accelerator.is_available() and not values.get("use_cpu"):
-        return values, notices
-    values["use_cpu"] = True
-    if values.get("bf16") and not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        values["bf16"] = False
-        notices.append("bf16: this processor has no bfloat16 instructions, going on in float32.")
-    if values.get("torch_compile") and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
-        values["torch_compile"] = False
-        notices.append("torch_compile: no C++ compiler was found, going on without; with g++ installed the run is faster.")
-    return values, notices
+
+def kept_by(values: dict[str, Any]) -> dict[str, Any]:
+    """What the run that a recipe resumes has settled; empty where it begins one."""
+    folder = Path(values["output_dir"])
+    kept = folder / RECIPE_FILE
+    is_resumed = kept.is_file() and not (folder / RECORD_FILE).is_file() and are_same_values(kept, values)
+    return read_settled(folder) if is_resumed else {}
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:
@@ -416,10 +438,14 @@ def recipe_text(recipe: Recipe) -> str:
 
 def is_same_recipe(path: Path, recipe: Recipe) -> bool:
     """Whether the recipe that a run folder keeps asks for the same run, whatever the order of its keys."""
+    return are_same_values(path, recipe.values)
+
+
+def are_same_values(path: Path, values: dict[str, Any]) -> bool:
     kept = read_yaml(path.read_text(encoding="utf-8"), str(path))
     # How a run is taken up again is no part of what it is.
     free = {"overwrite": None, "on_nan": None}
-    return isinstance(kept, dict) and {**kept, **free} == {**recipe.values, **free}
+    return isinstance(kept, dict) and {**kept, **free} == {**values, **free}
 
 
 def _without_folders(dataset: Any) -> Any:

@@ -269,7 +269,7 @@ def export(
     from .records import RECORD_FILE
 
     hide_bars_of_weights()
-    loaded, tokenizer = load_model(model)
+    loaded, tokenizer = load_model(model, as_saved=True)
     try:
         written = export_checkpoint(loaded, out_dir, layout, tokenizer)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import time
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -30,6 +31,12 @@ def multiplies_natively(dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
     if device != "cpu":
         return True
     return product_seconds(torch.float32) >= NATIVE_SHARE * product_seconds(dtype)
+
+
+def in_native_type(model: Any) -> Any:
+    """The model as it is, or in float32 where its device emulates the type of its weights."""
+    is_half = model.dtype in (torch.bfloat16, torch.float16)
+    return model.float() if is_half and not multiplies_natively(model.dtype, model.device.type) else model
 
 
 def product_seconds(dtype: torch.dtype, size: int = 256, repeats: int = 4) -> float:

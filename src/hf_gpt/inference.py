@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TextStre
 from transformers.utils import cached_file
 
 from . import data as text_data
+from . import hardware
 from .arguments import RECIPE_FILE, DataArguments
 from .errors import InputError, reason_of
 from .evaluation import LanguageModelScore, evaluate_language_model
@@ -19,8 +20,11 @@ from .text_files import source_of
 from .tokenizer import load_tokenizer
 
 
-def load_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
+def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
     """A causal language model of any architecture with its tokenizer.
+
+    Args:
+        as_saved: Whether its weights keep their type even where this machine emulates it: to be written, not run.
 
     Raises:
         InputError: there is none by that name, or it is a masked one.
@@ -35,7 +39,7 @@ def load_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
             f"model={name!r} is a masked language model, which neither goes on from a text nor has a probability of one: use "
             "transformers.pipeline('fill-mask', ...), or fine-tune it."
         )
-    return model.eval(), tokenizer
+    return (model if as_saved else hardware.in_native_type(model)).eval(), tokenizer
 
 
 def evaluate_folder(

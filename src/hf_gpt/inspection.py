@@ -26,6 +26,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from . import hardware
 from .adapter_config import adapter_base
 from .encoding import plain
 from .errors import InputError, reason_of
@@ -86,7 +87,7 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
         raise
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model={name!r} cannot be loaded: {reason_of(error)}") from error
-    return model.eval(), tokenizer
+    return hardware.in_native_type(model).eval(), tokenizer
 
 
 def is_language_model(model: Any) -> bool:

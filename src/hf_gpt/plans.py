@@ -53,7 +53,7 @@ def planned_run(
         "optimizer": loaded.run.optimizer,
         # What the recipe asks for, whether or not this machine has the instructions.
         "bfloat16": bool(loaded.values.get("bf16")),
-        "attention": loaded.model.attn_implementation,
+        "attention": loaded.model.attn_implementation or "sdpa",
         "checkpointing": False,
         "on_cpu": on_cpu,
         **chosen,

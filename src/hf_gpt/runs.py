@@ -26,12 +26,14 @@ from .checkpoints import STAGING_FOLDER, check_links, held, last_whole, put, wri
 from .errors import InputError
 from .guards import GuardedTrainer, named_causes
 from .hub import check_repository, push
+from .machine import compile_seconds
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS
 from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .privacy import check_public
 from .records import RECORD_FILE, write_json
 from .schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
+from .settled import settle
 from .shutdown import GracefulShutdown
 
 
@@ -99,6 +101,7 @@ def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) ->
         check_same_data(folder, data)
         write_json(folder / DATA_FILE, data)
         write_whole(folder / RECIPE_FILE, recipe_text(recipe))
+        settle(folder, **recipe.machine)
         # No process may look for checkpoints, or write, before the first one has emptied the folder.
         wait_for_all(recipe)
         yield
@@ -283,6 +286,10 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
             trainer.add_callback(ProgressLine(budget))
         trainer.add_callback(stop)
         trainer.on_resume(checkpoint)
+        if recipe.training.torch_compile and trainer.is_world_process_zero():
+            config: Any = getattr(trainer.model, "config", None)
+            seconds = compile_seconds(getattr(config, "num_hidden_layers", None), trainer.args.device.type)
+            notice(f"Compiling before the first step, about {seconds:.0f} s; less where this was done before.")
         trainer.train(resume_from_checkpoint=checkpoint)
         if stop.has_stopped:
             after = f"Stopped by {stop.signal_name} after step {trainer.state.global_step}"

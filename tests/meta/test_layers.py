@@ -35,6 +35,7 @@ LEVELS = {
     "conversion": 2,
     "data": 2,
     "evaluation": 2,
+    "machine": 2.7,
     "metrics": 1,
     "optim": 2,
     "planning": 2,

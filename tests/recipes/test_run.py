@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 from tests.conftest import ROOT
 
-from hf_gpt import cli, records
+from hf_gpt import cli, hardware, optim, records
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.errors import InputError
 from hf_gpt.train import run
@@ -62,6 +62,22 @@ def finished(real_text, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "finished"
     record = run(parse_recipe(recipe_values(real_text, folder)))
     return folder, record
+
+
+def test_ten_steps_on_a_processor_without_bfloat16(real_text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype=torch.bfloat16, device="cpu": False)
+    multiplied = set()
+    monkeypatch.setattr(
+        optim, "orthogonalize_", lambda stack, real=optim.orthogonalize_: (multiplied.add(stack.dtype), real(stack))
+    )
+    values = recipe_values(real_text, tmp_path / "run", max_steps=10, eval_strategy="no", ngram_orders=[], bf16=True)
+    record = run(parse_recipe(values))
+    assert "bf16: this processor has no bfloat16 instructions, going on in float32." in capsys.readouterr().out.splitlines()
+    assert multiplied == {torch.float32}
+    assert (record["steps"], record["precision"], record["compiled"]) == (10, "float32", False)
+    assert record["test"]["loss"] < 6.2
+    kept = json.loads((tmp_path / "run" / "settled.json").read_text())
+    assert {name: kept[name] for name in ("bf16", "torch_compile")} == {"bf16": False, "torch_compile": False}
 
 
 @pytest.fixture

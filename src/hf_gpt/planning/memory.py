@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..modeling.configuration_hf_gpt import GPTConfig
-from ..modeling.loss_hf_gpt import CHUNK_TOKENS
+from ..modeling.loss_hf_gpt import slice_tokens
 from .counts import block_matrices, mlp_inputs, parameter_counts, projection_sizes, window_of
 
 
@@ -115,8 +115,9 @@ def loss_bytes(config: GPTConfig, load: Workload) -> dict[str, float]:
     """
     table = config.vocab_size * config.hidden_size
     cast = 2 * table if load.bfloat16 else 0
+    tokens = slice_tokens(config.vocab_size, load.tokens, load.compute_bytes, "cpu" if load.on_cpu else "cuda")
     return {
-        "logits": 12.0 * min(CHUNK_TOKENS, load.tokens) * config.vocab_size,
+        "logits": 12.0 * tokens * config.vocab_size,
         "loss gradients": 4.0 * load.tokens * config.hidden_size + 4 * table + 4 * table + 2 * cast,
     }
 
