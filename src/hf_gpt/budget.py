@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .guards import GuardedTrainer
+from .planning import USED_SHARE
 from .schedule import occasions, resolve_schedule
 from .settled import read_settled, settle
 
@@ -20,8 +21,6 @@ from .settled import read_settled, settle
 UNTIMED_STEPS = 2
 # At least so many steps are timed, and so large a share of the budget; fewer where they alone take the second share.
 TIMED_STEPS, TIMED_SHARE, LONGEST_SHARE = 5, 0.015, 0.1
-# What is left for a machine that slows down as it gets warm.
-USED_SHARE = 0.95
 # However slow a machine is: fewer steps train nothing.
 FEWEST_STEPS = 20
 

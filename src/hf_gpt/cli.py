@@ -362,20 +362,37 @@ def plan(
     tokens: Annotated[
         float | None, typer.Option(help="Tokens to train on; by default the recipe's, or the compute-optimal number.")
     ] = None,
-    mfu: Annotated[float, typer.Option(help="Share of the device's peak that is used; 0.4 is an assumption.")] = 0.4,
+    mfu: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the device's peak that is used; by default 0.4, an assumption, and on cpu what steps take."
+        ),
+    ] = None,
     price: Annotated[float | None, typer.Option(help="Of a device for an hour, for the cost.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the memory by part into this PNG.")] = None,
 ) -> None:
     """What a run will take: parameters, FLOPs, tokens, memory by strategy, hours, cost. Trains nothing."""
     from .planning import find_device
     from .planning import plan as make_plan
-    from .plans import planned_run
+    from .plans import measured_speed, planned_run
 
     found = find_device(device)
     given = {"length": length, "rows": batch_size, "optimizer": optimizer, "tokens": tokens}
-    config, load, duration = planned_run(recipe, preset, devices, found.is_cpu, given)
+    run = planned_run(recipe, preset, devices, found.is_cpu, given)
     chosen = None if strategy is None else (strategy,)
-    planned = make_plan(config, load, found, devices, devices_per_node, chosen, mfu=mfu, price=price, **duration)
+    planned = make_plan(
+        run.config,
+        run.load,
+        found,
+        devices,
+        devices_per_node,
+        chosen,
+        tokens=run.tokens,
+        minutes=run.minutes,
+        mfu=0.4 if mfu is None else mfu,
+        price=price,
+        measure=lambda: measured_speed(run, found, devices) if found.is_cpu and mfu is None else None,
+    )
     print_plan(preset or str(recipe), planned, device)
     if picture is not None:
         from .plots import plot_plan
@@ -410,8 +427,13 @@ def print_plan(name: str, planned: dict, device: str) -> None:
         )
     lines.append(
         f"time on {given['devices']:,} x {device} ({planned['device']['source']}) at MFU {given['mfu']:.2f}: {times['hours']:,.4g} h, "
-        f"{times['device_hours']:,.4g} device-hours, {times['tokens_per_second']:,.0f} tokens/s [extrapolated]"
+        f"{times['device_hours']:,.4g} device-hours, {times['tokens_per_second']:,.0f} tokens/s [{times['source']}]"
     )
+    if times["steps_in_time"] is not None:
+        lines.append(
+            f"  max_minutes={times['minutes']:g}: {times['steps_in_time']:,} steps of {tokens['planned']:.4g} tokens in all fit, "
+            "evaluations not counted"
+        )
     lines.append("cost: give --price" if times["cost"] is None else f"cost: {times['cost']:,.2f} [extrapolated]")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     for checkpointing, kept in ((False, "all activations kept"), (True, "checkpointing, inputs of blocks kept")):

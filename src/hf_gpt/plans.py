@@ -1,19 +1,50 @@
 """From a recipe or the name of a preset to the plain values that `planning` takes."""
 
+import time
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
+import torch
+
+from . import hardware
 from .arguments import load_recipe
 from .errors import InputError, did_you_mean
+from .machine import CPU_SHARE, compile_seconds
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS
-from .planning import Workload
+from .planning import USABLE_SHARE, Device, MeasuredSpeed, Workload, memory_by_part, training_flops
 from .presets import preset
 
 
-def planned_run(
-    recipe: str | None, name: str | None, devices: int, on_cpu: bool, given: dict[str, Any]
-) -> tuple[GPTConfig, Workload, dict[str, float]]:
-    """The config, what a device does at a time, and how long it trains: `tokens` or `minutes`, or nothing where nobody said.
+# Steps are timed where they are expected to take so many seconds with one row; with more rows, at most the second number.
+LONGEST_ROW, LONGEST_STEP, TIMED_STEPS = 20.0, 5.0, 3
+# How many times as long a step takes that is not compiled, with eager attention in bfloat16: the ablation "not compiled" of
+# benchmarks/RESULTS.md, 1.24 to 1.45.
+NOT_COMPILED = 1.35
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What is planned.
+
+    Args:
+        load: What a device does at a time.
+        tokens, minutes: How long it trains; `None` where nobody said.
+        accumulation: Batches of one step.
+        is_compiled: Whether it would be compiled here.
+    """
+
+    config: GPTConfig
+    load: Workload
+    tokens: float | None = None
+    minutes: float | None = None
+    accumulation: int = 1
+    is_compiled: bool = False
+
+
+def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool, given: dict[str, Any]) -> PlannedRun:
+    """Read a recipe or a preset.
 
     Args:
         recipe, name: A recipe of pretraining, or the name of a preset; exactly one.
@@ -34,10 +65,11 @@ def planned_run(
             config = preset(name)
         except ValueError as error:
             raise InputError(str(error)) from error
-        load = Workload(**{"length": config.max_position_embeddings, "on_cpu": on_cpu, **chosen})
-        return config, load, {} if given["tokens"] is None else {"tokens": given["tokens"]}
+        bfloat16 = not on_cpu or hardware.multiplies_natively()
+        load = Workload(**{"length": config.max_position_embeddings, "on_cpu": on_cpu, "bfloat16": bfloat16, **chosen})
+        return PlannedRun(config, load, given["tokens"])
 
-    loaded = load_recipe(str(recipe))
+    loaded = load_recipe(str(recipe), ["use_cpu=true"] if on_cpu else [])
     # The trainer's libraries are of no use to a preset, and slow to import.
     from .train import model_config
 
@@ -47,24 +79,78 @@ def planned_run(
         )
     config = model_config(loaded, loaded.model.config.get("vocab_size", loaded.data.tokenizer_vocab_size))
     training = loaded.training
+    # Another device does what the recipe asks for; this one what was settled for it.
+    attention = loaded.model.attn_implementation if on_cpu else loaded.values.get("attn_implementation")
     values = {
         "length": loaded.data.block_size,
         "rows": training.per_device_train_batch_size,
         "optimizer": loaded.run.optimizer,
-        # What the recipe asks for, whether or not this machine has the instructions.
-        "bfloat16": bool(loaded.values.get("bf16")),
-        "attention": loaded.model.attn_implementation or "sdpa",
+        "bfloat16": bool(training.bf16 if on_cpu else loaded.values.get("bf16")),
+        "attention": attention or "sdpa",
         "checkpointing": False,
         "on_cpu": on_cpu,
         **chosen,
     }
     load = Workload(**values)
-    if given["tokens"] is not None:
-        return config, load, {"tokens": given["tokens"]}
-    if training.max_steps > 0:
-        return (
-            config,
-            load,
-            {"tokens": float(training.max_steps * training.gradient_accumulation_steps * load.tokens * devices)},
-        )
-    return config, load, {} if loaded.run.max_minutes is None else {"minutes": loaded.run.max_minutes}
+    accumulation = training.gradient_accumulation_steps
+    tokens, minutes = given["tokens"], None
+    if tokens is None and training.max_steps > 0:
+        tokens = float(training.max_steps * accumulation * load.tokens * devices)
+    elif tokens is None:
+        minutes = loaded.run.max_minutes
+    return PlannedRun(config, load, tokens, minutes, accumulation, on_cpu and training.torch_compile)
+
+
+def measured_speed(run: PlannedRun, device: Device, devices: int = 1) -> MeasuredSpeed | None:
+    """Time a few steps of a run on this processor.
+
+    Args:
+        device: This processor.
+        devices: Processes that are each taken to be as fast as this one.
+
+    Returns:
+        `None` where one row alone takes too long, or the model more memory than there is.
+    """
+    per_row = training_flops(run.config, run.load.length).total * run.load.length / (CPU_SHARE * device.peak_flops)
+    memory = sum(memory_by_part(run.config, replace(run.load, rows=1), "cpu", 1, 1).values())
+    if per_row > LONGEST_ROW or memory > USABLE_SHARE * device.memory:
+        return None
+    rows = min(run.load.rows, max(1, int(LONGEST_STEP / per_row)))
+    load = replace(run.load, rows=rows)
+    pass_seconds, optimizer_seconds = step_seconds(run.config, load)
+    source = (
+        f"measured here: {TIMED_STEPS} steps of {rows} x {load.length} tokens in {'bfloat16' if load.bfloat16 else 'float32'}"
+    )
+    pass_seconds *= run.load.rows / rows
+    if run.is_compiled:
+        pass_seconds /= NOT_COMPILED
+        source += f", not compiled; a compiled pass is taken to be {NOT_COMPILED} times as fast"
+    step = run.accumulation * pass_seconds + optimizer_seconds
+    tokens = run.accumulation * run.load.tokens * devices
+    compiling = compile_seconds(run.config.num_hidden_layers, "cpu") if run.is_compiled else 0.0
+    return MeasuredSpeed(tokens / step, tokens, compiling, source)
+
+
+def step_seconds(config: GPTConfig, load: Workload) -> tuple[float, float]:
+    """Seconds of a forward and backward pass over random tokens, and of the optimizer's step after it, not compiled."""
+    # Building a weight takes what a plan of another device does without.
+    from .modeling.modeling_hf_gpt import GPTForCausalLM
+
+    config.fused_loss = True
+    model = GPTForCausalLM._from_config(config, attn_implementation=load.attention).train()
+    rates = {"lr": 1e-4, "embedding_lr": 1e-4, "head_lr": 1e-4, "rest_lr": 1e-4}
+    optimizer = OPTIMIZERS[load.optimizer](model, **rates, weight_decay=0.0, betas=(0.9, 0.95), eps=1e-8)
+    passes, steps = [], []
+    for _ in range(TIMED_STEPS + 1):
+        ids = torch.randint(config.vocab_size, (load.rows, load.length))
+        begun = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=load.bfloat16):
+            loss = model(ids, labels=ids).loss
+        loss.backward()
+        passed = time.perf_counter()
+        optimizer.step()
+        optimizer.zero_grad()
+        passes.append(passed - begun)
+        steps.append(time.perf_counter() - passed)
+    # In the first one, memory is touched for the first time.
+    return median(passes[1:]), median(steps[1:])

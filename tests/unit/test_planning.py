@@ -10,7 +10,7 @@ from tests.conftest import ROOT, tiny_config
 from typer.testing import CliRunner
 
 import hf_gpt
-from hf_gpt import planning
+from hf_gpt import hardware, machine, planning, plans
 from hf_gpt.cli import app
 from hf_gpt.errors import InputError
 from hf_gpt.planning import Workload
@@ -169,10 +169,45 @@ def test_a_plan_is_printed_and_drawn(tmp_path):
     for figure in ("174,604,259,328 parameters", "3.14e+23", "published", "extrapolated", "tensor-parallel", "cost"):
         assert figure in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_a_plan_for_this_processor_times_steps(monkeypatch, has_bfloat16):
+    monkeypatch.setattr(hardware, "device_type", lambda use_cpu=False: "cpu")
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype=torch.bfloat16, device="cpu": has_bfloat16)
+    monkeypatch.setattr(machine, "has_compiler", lambda device: True)
+    monkeypatch.setattr(machine, "cpu_flops", lambda: 1e11)
+    timed = []
+    monkeypatch.setattr(plans, "step_seconds", lambda config, load: timed.append(load) or (2.0, 0.5))
+    monkeypatch.setattr(planning.devices, "measured_cpu", lambda: planning.Device(2**36, 1e12, 0.0, "here", is_cpu=True))
     printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu"]).stdout
     assert "7,146,240 parameters" in printed
-    assert "measured" in printed
-    assert "at MFU 0.40: 0.1333 h" in printed, "eight minutes, whatever fits them"
+    (load,) = timed
+    assert (load.bfloat16, load.attention, load.rows) == (has_bfloat16, "eager" if has_bfloat16 else "sdpa", 16)
+    step = 2.0 / (plans.NOT_COMPILED if has_bfloat16 else 1) + 0.5
+    compiling = machine.compile_seconds(4, "cpu") if has_bfloat16 else 0
+    steps = int((0.95 * 8 * 60 - compiling) / step)
+    assert f"max_minutes=8: {steps:,} steps of {steps * 4096:.4g} tokens in all fit" in printed
+    assert f"{16 * 256 / step:,.0f} tokens/s [measured here" in printed
+    assert ("a compiled pass is taken" in printed) == has_bfloat16
+    printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu", "--mfu", "0.4"]).stdout
+    assert "at MFU 0.40: 0.126" in printed, "eight minutes less what is left for a machine that slows down"
+    assert len(timed) == 1
+
+
+def test_what_would_take_too_long_is_not_timed(monkeypatch):
+    monkeypatch.setattr(plans, "step_seconds", lambda config, load: pytest.fail("timed"))
+    slow = planning.Device(2**36, 1e9, 0.0, "here", is_cpu=True)
+    small = planning.Device(2**20, 1e15, 0.0, "here", is_cpu=True)
+    run = plans.PlannedRun(hf_gpt.preset("modern-124m"), Workload(1024, on_cpu=True))
+    assert plans.measured_speed(run, slow) is None
+    assert plans.measured_speed(run, small) is None
+
+
+def test_steps_are_timed_with_the_optimizer_of_the_run():
+    config = config_of("modern")
+    for optimizer in ("adamw", "muon"):
+        assert min(plans.step_seconds(config, Workload(LENGTH, ROWS, optimizer, bfloat16=False, on_cpu=True))) > 0
 
 
 def test_the_figures_of_the_page_come_from_records():

@@ -1,7 +1,8 @@
 """All figures of a run that is only planned."""
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
@@ -12,8 +13,26 @@ from .memory import Workload, whole_logits_bytes
 from .strategies import STRATEGIES, USABLE_SHARE, check_strategy, communication_bytes, largest_batch, memory_by_part
 
 
+# Of a time budget, what a run uses; the rest is for a machine that slows down as it gets warm.
+USED_SHARE = 0.95
 # The largest model whose memory and products were measured, by benchmarks/planning.py; above it a figure is extrapolated.
 MEASURED_UP_TO = 50e6
+
+
+@dataclass(frozen=True)
+class MeasuredSpeed:
+    """What steps on this machine say.
+
+    Args:
+        tokens_per_second, tokens_per_step: Of all devices.
+        seconds_before: What passes before the first step.
+        source: How it was found.
+    """
+
+    tokens_per_second: float
+    tokens_per_step: float
+    seconds_before: float
+    source: str
 
 
 def plan(
@@ -26,6 +45,7 @@ def plan(
     tokens: float | None = None,
     minutes: float | None = None,
     mfu: float = 0.4,
+    measure: Callable[[], MeasuredSpeed | None] = lambda: None,
     price: float | None = None,
 ) -> dict[str, Any]:
     """All figures of a run, as values that JSON can hold.
@@ -34,6 +54,8 @@ def plan(
         tokens: Tokens to train on; by default as many as fit `minutes`, or the compute-optimal number.
         minutes: How long training may take.
         mfu: Model FLOPs utilisation: the share of the peak that goes into `Flops.total` (Chowdhery et al. 2022, section 4.1).
+        measure: Times steps on the device, once the values are found to make sense; the MFU is what they make of it. `None` where it
+            cannot: then `mfu` holds.
         price: Of a device for an hour, in any currency.
 
     Raises:
@@ -58,9 +80,18 @@ def plan(
     total = sum(counts.values())
     optimal, optimal_source = compute_optimal_tokens(total)
     flops = training_flops(config, load.length)
-    speed = devices * device.peak_flops * mfu / flops.total
-    if tokens is None:
-        tokens = optimal if minutes is None else 60 * minutes * speed
+    peak = devices * device.peak_flops / flops.total
+    measured = measure()
+    speed = peak * mfu if measured is None else measured.tokens_per_second
+    mfu = speed / peak
+    in_time = None
+    if tokens is None and minutes is not None:
+        tokens_per_step = devices * load.tokens if measured is None else measured.tokens_per_step
+        seconds = USED_SHARE * 60 * minutes - (0.0 if measured is None else measured.seconds_before)
+        in_time = max(1, int(seconds * speed / tokens_per_step))
+        tokens = float(in_time * tokens_per_step)
+    elif tokens is None:
+        tokens = optimal
     hours = tokens / speed / 3600
     source = "measured" if total <= MEASURED_UP_TO else "extrapolated"
     names = strategies or tuple(name for name, strategy in STRATEGIES.items() if strategy.for_cpu == device.is_cpu)
@@ -86,6 +117,9 @@ def plan(
         ],
         "time": {
             "tokens_per_second": speed,
+            "source": "extrapolated" if measured is None else measured.source,
+            "minutes": minutes,
+            "steps_in_time": in_time,
             "hours": hours,
             "device_hours": hours * devices,
             "compute_seconds_a_step": devices * load.tokens / speed,
