@@ -34,6 +34,7 @@ from benchmarks.tiny import recipe_values, write_corpus
 from hf_gpt import data, train
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.guards import GuardedTrainer
+from hf_gpt.manifest import read_manifest
 from hf_gpt.records import make_record, write_json
 
 
@@ -117,6 +118,7 @@ def attempt(values: dict[str, Any], cache: Path, phase: Phase) -> None:
     phase.wrap(GuardedTrainer, "_save_checkpoint", "writing a checkpoint")
     phase.wrap(train, "save_model", "finishing")
     phase.wrap(train, "measure", "finishing")
+    phase.wrap(train, "finish", "finishing")
     train.run(parse_recipe(values))
 
 
@@ -217,8 +219,9 @@ def kill_runs(kills: int, seed: int, kills_of_a_run: int = 3) -> dict[str, Any]:
                 if where is not None:
                     of_this_run.append({"phase": where, "checkpoints": len(list((folder / name).glob("checkpoint-*")))})
                     print(f"killed while {where}", flush=True)
+            manifest = read_manifest(folder / name)
             child, _, log = start(name)
-            if not (folder / name / "record.json").is_file():
+            if manifest is None or manifest.stage != "finished":
                 finish(child, log)
             else:
                 os.waitpid(child, 0)

@@ -14,7 +14,8 @@ def write_corpus(path: Path) -> None:
 
 
 def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, Any]:
-    """A recipe of seconds on one core: dropout, so that every step draws random numbers; Muon beside AdamW; a rate that changes."""
+    """A recipe of seconds on one core: dropout, so that every step draws random numbers; Muon beside AdamW; a rate
+    that changes and does not end at zero, where one step too many would not be seen."""
     return {
         "preset": "modern-5m",
         "config": {
@@ -37,7 +38,7 @@ def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, A
         "optimizer": "muon",
         "learning_rate": 0.02,
         "embedding_learning_rate": 0.01,
-        "lr_scheduler_type": "linear",
+        "lr_scheduler_type": "inverse_sqrt",
         "logging_steps": 10,
         "eval_strategy": "steps",
         "eval_steps": 20,

@@ -1,9 +1,11 @@
 """A recipe: flat YAML of values, read into typed dataclasses. A key that is not known, or of another type, is refused."""
 
+import json
 import os
 import shutil
 import types
 import typing
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,7 @@ from transformers import TrainingArguments
 from .errors import InputError, did_you_mean, shown
 from .limits import check_ranges, check_schedule_keywords, check_training_keys
 from .machine import RunSize, settle_machine
+from .manifest import read_manifest
 from .planning import training_flops
 from .presets import preset
 from .records import RECORD_FILE
@@ -160,12 +163,9 @@ class Recipe:
     task: TaskArguments
     training: TrainingArguments
     training_values: dict[str, Any]
+    output_dir: Path
     notices: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def output_dir(self) -> Path:
-        return Path(self.values["output_dir"])
 
 
 # What a run folder keeps of its recipe.
@@ -321,11 +321,14 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     task = _task_arguments(sorted_values["task"], model)
     # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
     read = {key: sorted_values[home[key]][key] for key in values}
+    folder = output_path(values["output_dir"])
+    # `TrainingArguments` would take a folder called `~` for the home folder.
+    sorted_values["training"]["output_dir"] = os.path.join(".", folder) if str(folder).startswith("~") else str(folder)
     size = run_size(model, data, run, sorted_values["training"], task.task != "language-modeling")
-    settled = settle_machine(settle_safety(sorted_values["training"]), model.attn_implementation, size, kept_by(read))
+    settled = settle_machine(settle_safety(sorted_values["training"]), model.attn_implementation, size, kept_by(folder, read))
     model.attn_implementation = settled.attention
     training = _training_arguments(settled.training)
-    return Recipe(read, model, data, run, task, training, settled.training, settled.notices, settled.values)
+    return Recipe(read, model, data, run, task, training, settled.training, folder, settled.notices, settled.values)
 
 
 def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:
@@ -386,12 +389,22 @@ def run_size(
     return RunSize(run.max_minutes, flops, config, rows * data.block_size, is_task)
 
 
-def kept_by(values: dict[str, Any]) -> dict[str, Any]:
-    """What the run that a recipe resumes has settled; empty where it begins one."""
-    folder = Path(values["output_dir"])
-    kept = folder / RECIPE_FILE
-    is_resumed = kept.is_file() and not (folder / RECORD_FILE).is_file() and are_same_values(kept, values)
-    return read_settled(folder) if is_resumed else {}
+def kept_by(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """What the run that a recipe resumes, or extends, has settled; empty where it begins one."""
+    try:
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            before, is_over = manifest.recipe, manifest.stage in ("finished", "replaced")
+        else:
+            path = folder / RECIPE_FILE
+            kept = read_yaml(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+            before, is_over = recipe_identity(kept) if isinstance(kept, dict) else {}, (folder / RECORD_FILE).is_file()
+    except (InputError, OSError, UnicodeDecodeError):
+        # Whether the folder may be used at all is looked at before anything is written.
+        return {}
+    now = recipe_identity(values)
+    is_same = {**before, **dict.fromkeys(LENGTHS)} == {**now, **dict.fromkeys(LENGTHS)}
+    return read_settled(folder) if is_same and not (is_over and values.get("overwrite")) else {}
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:
@@ -436,16 +449,56 @@ def recipe_text(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.values, sort_keys=False, allow_unicode=True)
 
 
-def is_same_recipe(path: Path, recipe: Recipe) -> bool:
-    """Whether the recipe that a run folder keeps asks for the same run, whatever the order of its keys."""
-    return are_same_values(path, recipe.values)
+# How long a run is: more of it goes on with the same run.
+LENGTHS = ("max_steps", "num_train_epochs")
+# Keys that say how a run is taken up, where it lies, and what is told of it: they are no part of what it is.
+REPORTING = frozenset(
+    {
+        "output_dir",
+        "overwrite",
+        "on_nan",
+        "ngram_orders",
+        "sample_prompts",
+        "sample_tokens",
+        "task_baselines",
+        "report_to",
+        "run_name",
+        "project",
+        "disable_tqdm",
+        "push_to_hub",
+    }
+)
+REPORTING_PREFIXES = ("logging_", "log_", "hub_", "trackio_")
 
 
-def are_same_values(path: Path, values: dict[str, Any]) -> bool:
-    kept = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    # How a run is taken up again is no part of what it is.
-    free = {"overwrite": None, "on_nan": None}
-    return isinstance(kept, dict) and {**kept, **free} == {**values, **free}
+def recipe_identity(values: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run the one that it is, as JSON holds it: the values of its recipe without those of `REPORTING`.
+
+    Which files the data are is told by their hashes, and not by the folder that they lie in today.
+    """
+    kept = {
+        key: value for key, value in values.items() if key not in REPORTING and not str(key).startswith(REPORTING_PREFIXES)
+    }
+    hints = {key: hint for part in PARTS.values() for key, hint in typing.get_type_hints(part).items()}
+    for key in set(kept) & set(hints):
+        # An earlier version kept `1e-3` as the text that it was written as.
+        with suppress(InputError):
+            kept[key] = _checked(key, kept[key], hints[key])
+    if "dataset" in kept:
+        kept["dataset"] = _without_folders(kept["dataset"])
+    return json.loads(json.dumps(kept, default=str))
+
+
+def output_path(value: str) -> Path:
+    """The run's folder as the recipe names it, its `~` made the home folder; the one place that reads `output_dir`.
+
+    Raises:
+        InputError: there is no such home folder.
+    """
+    expanded = os.path.expanduser(value)
+    if expanded.startswith("~"):
+        raise InputError(f"output_dir={value!r}: there is no home folder of that name: write the folder out.")
+    return Path(expanded)
 
 
 def _without_folders(dataset: Any) -> Any:
@@ -456,7 +509,7 @@ def _without_folders(dataset: Any) -> Any:
         public["mixture"] = [_without_folders(part) for part in dataset["mixture"]]
     if "files" in dataset:
         files = [dataset["files"]] if isinstance(dataset["files"], str) else dataset["files"]
-        public["files"] = [Path(file).name for file in files]
+        public["files"] = [Path(str(file)).name for file in files]
     return public
 
 
@@ -479,11 +532,11 @@ __all__ = [
     "TaskArguments",
     "copy_recipes",
     "find_recipe",
-    "is_same_recipe",
     "list_recipes",
     "load_recipe",
     "parse_recipe",
     "public_values",
+    "recipe_identity",
     "recipe_text",
     "resource_folder",
 ]

@@ -14,6 +14,7 @@ from transformers.integrations import TensorBoardCallback
 from .budget import TimeBudget
 from .checkpoints import write_whole
 from .guards import GuardedTrainer
+from .manifest import announce
 
 
 SAMPLES_FILE = "samples.md"
@@ -204,6 +205,7 @@ class SampleWriter(TrainerCallback):
         model.train(was_training)
         loss = (metrics or {}).get("eval_loss", math.nan)
         section = sample_section(state.global_step, loss, samples)
+        announce(self.path.parent, [SAMPLES_FILE])
         write_whole(self.path, with_section(self.path, state.global_step, section))
         for sample in samples[:1]:
             text = " ".join(sample["text"].split())

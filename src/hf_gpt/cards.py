@@ -1,6 +1,5 @@
 """Renders the model card of a run: every figure in it comes from the run's record."""
 
-import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +10,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .arguments import resource_folder
+from .checkpoints import write_whole
 from .errors import InputError
+from .manifest import announce, note_written
 from .records import RECORD_FILE, check_record, folder_hash, read_record, write_json
 
 
@@ -157,9 +158,9 @@ def write_card(folder: Path) -> Path:
     """
     text = render_card(read_record(folder))
     path = folder / CARD_FILE
-    temporary = folder / ".README.md.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    announce(folder, [CARD_FILE])
+    write_whole(path, text)
+    note_written(folder, names=[CARD_FILE])
     return path
 
 

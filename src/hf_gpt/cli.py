@@ -1,6 +1,7 @@
 """The command `hf-gpt`: reads arguments and prints; the work is done by the modules it calls."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,7 @@ def main() -> None:
 def run_command() -> None:
     """Run a command; what a person can fix ends in one line on stderr and exit code 2, without a traceback."""
     try:
+        check_caches()
         app()
     except InputError as error:
         fail(str(error))
@@ -55,6 +57,15 @@ def run_command() -> None:
             raise
         place = f" at {error.filename}" if error.filename else ""
         fail(f"{error.strerror}{place}: free or change the place and rerun the same command; what is written stays good.")
+
+
+def check_caches() -> None:
+    """Raises `InputError` for a user without a home folder, for whom libraries would make a folder called `~` where they are."""
+    has_place = os.path.expanduser("~") != "~" or "HF_HOME" in os.environ or "XDG_CACHE_HOME" in os.environ
+    if not has_place and "--help" not in sys.argv:
+        raise InputError(
+            "this user has no home folder, where data would be cached: set HF_HOME to a folder that can be written."
+        )
 
 
 def fail(message: str, code: int = 2) -> None:
@@ -266,6 +277,7 @@ def export(
     from .cards import write_export_record
     from .conversion import export_checkpoint
     from .inference import load_model
+    from .places import writing
     from .records import RECORD_FILE
 
     hide_bars_of_weights()
@@ -275,7 +287,8 @@ def export(
     except ValueError as error:
         raise InputError(str(error)) from error
     if written != "gguf" and (Path(model) / RECORD_FILE).is_file():
-        write_export_record(Path(model), out_dir, written)
+        with writing(out_dir):
+            write_export_record(Path(model), out_dir, written)
     print(f"{out_dir}: {written}")
 
 
@@ -324,9 +337,11 @@ def compare(
     plot: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("comparison.png"),
 ) -> None:
     """Print runs side by side, and plot their losses against tokens and against time."""
+    from .places import check_picture
     from .plots import plot_comparison
     from .records import read_record
 
+    check_picture(plot, "--plot")
     records = [read_record(folder) for folder in run_folders]
     for folder, record in zip(run_folders, records):
         if record["kind"] != "train":
@@ -372,10 +387,13 @@ def plan(
     picture: Annotated[Path | None, typer.Option(help="Draw the memory by part into this PNG.")] = None,
 ) -> None:
     """What a run will take: parameters, FLOPs, tokens, memory by strategy, hours, cost. Trains nothing."""
+    from .places import check_picture
     from .planning import find_device
     from .planning import plan as make_plan
     from .plans import measured_speed, planned_run
 
+    if picture is not None:
+        check_picture(picture, "--picture")
     found = find_device(device)
     given = {"length": length, "rows": batch_size, "optimizer": optimizer, "tokens": tokens}
     run = planned_run(recipe, preset, devices, found.is_cpu, given)

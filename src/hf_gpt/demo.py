@@ -20,6 +20,9 @@ from .plots import attention_figure
 # What one visitor may ask of the machine: characters of a text, tokens of a continuation, visitors that wait.
 CHARACTERS = 2000
 NEW_TOKENS = 256
+LARGEST_SEED = 2**32 - 1
+# Bytes of a file: nothing on the page takes one, and Gradio would keep whatever is sent.
+UPLOAD = 1
 WAITING = 16
 
 # How likely a token was, from a bound on, and the colour of its band; told apart by people with any kind of colour vision.
@@ -86,8 +89,12 @@ def messages() -> Iterator[None]:
         raise gr.Error(str(error), duration=None, print_exception=False) from error
 
 
-def check_length(text: str) -> str:
-    """Raises `InputError` when a text is longer than the page takes."""
+def check_length(text: Any) -> str:
+    """The text, or `InputError` when it is longer than the page takes or none; a field that was emptied is an empty one."""
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise InputError(f"the text is a {type(text).__name__}: write words.")
     if len(text) > CHARACTERS:
         raise InputError(f"the text has {len(text):,} characters and this page takes {CHARACTERS:,}: shorten it.")
     return text
@@ -96,10 +103,25 @@ def check_length(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------- what models say
 
 
-def write(model: Model, prompt: str, *settings: Any) -> Iterator[str]:
+def check_number(name: str, value: Any, low: float, high: float) -> Any:
+    """The number, or `InputError`: a page may be asked for what its sliders do not offer, and a field may be emptied."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}: give a number from {low:g} to {high:,.15g}.")
+    return value
+
+
+def write(
+    model: Model, prompt: str, new_tokens: float, temperature: float, top_p: float, top_k: float, seed: float
+) -> Iterator[str]:
     """The prompt and its continuation, word by word."""
     with messages():
-        for written in inspection.stream_text(model.network, model.tokenizer, check_length(prompt), *settings):
+        count = int(check_number("New tokens", new_tokens, 1, NEW_TOKENS))
+        check_number("Temperature", temperature, 0, 2)
+        check_number("Top p", top_p, 0, 1)
+        settings = (count, temperature, top_p, int(check_number("Top k", top_k, 0, 200)))
+        seed = int(check_number("Seed", seed, 0, LARGEST_SEED))
+        prompt = check_length(prompt)
+        for written in inspection.stream_text(model.network, model.tokenizer, prompt, *settings, seed):
             yield prompt + written
 
 
@@ -111,7 +133,8 @@ def band(loss: float | None) -> str | None:
 def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
     """A text looked at up to its end: itself, the chosen token, and what its column shows."""
     with messages():
-        check_length(text)
+        text = check_length(text)
+        check_map(model, layer, head)
         if not model.is_language_model:
             pieces, weights = inspection.attention_maps(model.network, model.tokenizer, text)
             plain = [(piece or "·", None) for piece in pieces]
@@ -131,6 +154,7 @@ def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple
         return chosen, gr.skip(), gr.skip(), drawn
     with messages():
         reading = inspection.read_text(model.network, model.tokenizer, text)
+        chosen = int(check_number("the token", chosen, 0, len(reading.pieces) - 1))
     piece, loss = inspection.visible(reading.pieces[chosen]), reading.losses[chosen]
     if loss is None:
         return chosen, f"`{piece}` is the first token: nothing comes before it.", None, drawn
@@ -143,12 +167,24 @@ def draw(model: Model, text: str, chosen: int, layer: int, head: int) -> Figure 
     if not text:
         return None
     with messages():
+        check_map(model, layer, head)
         pieces, weights = inspection.attention_maps(model.network, model.tokenizer, check_length(text))
+        chosen = int(check_number("the token", chosen, 0, len(pieces) - 1))
     return picture(pieces[: chosen + 1], weights, layer, head)
 
 
+def check_map(model: Model, layer: Any, head: Any) -> None:
+    """Raises `InputError` for a layer or a head that the model has not."""
+    config = model.network.config
+    for name, value, count in (("Layer", layer, config.num_hidden_layers), ("Head", head, config.num_attention_heads)):
+        if check_number(name, value, 1, count) != int(value):
+            raise InputError(f"{name} is {value!r}: give a whole number.")
+
+
 def picture(pieces: list[str], weights: Any, layer: int, head: int) -> Figure:
-    return attention_figure([inspection.visible(piece) for piece in pieces], weights, layer - 1, head - 1, len(pieces) - 1)
+    return attention_figure(
+        [inspection.visible(piece) for piece in pieces], weights, int(layer) - 1, int(head) - 1, len(pieces) - 1
+    )
 
 
 def shares(guesses: list[tuple[str, float]]) -> dict[str, float]:
@@ -208,7 +244,7 @@ def writing_tab(models: list[Model]) -> None:
             gr.Slider(0, 2, 0.8, step=0.05, label="Temperature"),
             gr.Slider(0.05, 1, 0.95, step=0.05, label="Top p"),
             gr.Slider(0, 200, 50, step=1, label="Top k"),
-            gr.Number(0, label="Seed", precision=0, minimum=0),
+            gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED),
         ]
     gr.Markdown(
         "<small>Each token is drawn from the *top k* likeliest (0: from all), of which the likeliest that make up *top p* stay; "
@@ -319,6 +355,7 @@ def serve(names: list[str], host: str, port: int, wait: bool = True) -> str:
             css=STYLE,
             quiet=True,
             prevent_thread_lock=True,
+            max_file_size=UPLOAD,
         )
     except OSError as error:
         raise InputError(f"port={port} at host={host!r} cannot be listened at ({error}): give another --port.") from error

@@ -19,27 +19,26 @@ from . import data as text_data
 from .arguments import Recipe, public_values
 from .budget import settled_steps
 from .callbacks import ProgressRecorder
-from .cards import write_card
 from .errors import InputError, did_you_mean, reason_of
 from .guards import GuardedTrainer, skipped_steps
 from .modeling.configuration_hf_gpt import GPTConfig
+from .output_dir import check_output_folder, claimed_output_folder, wait_for_all
 from .parallel import check_model
 from .plots import plot_task
-from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
+from .processes import children_end_with_this_process
+from .records import code_state, emissions, folder_hash, make_record
 from .runs import (
     adapter_kind,
-    check_output_folder,
     check_publishing,
     check_schedule,
-    claimed_output_folder,
+    finish,
+    finish_again,
     notice,
     optimizer_arguments,
     prepare_launch,
-    publish,
     quantization,
     save_model,
     train,
-    wait_for_all,
     with_adapter,
 )
 from .sources import fingerprint, text_source
@@ -62,12 +61,14 @@ def run(recipe: Recipe) -> dict[str, Any]:
     for line in recipe.notices:
         notice(line)
     set_seed(recipe.training.seed)
-    check_output_folder(folder, recipe)
+    found = check_output_folder(folder, recipe)
     check_publishing(recipe)
+    if found.task == "finish":
+        return finish_again(recipe, found, plot_task)
     launch = prepare_launch(recipe)
     check_schedule(recipe, launch, None)
     task = build_task(recipe)
-    with recipe.training.main_process_first(desc="data"):
+    with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
         source = text_source(recipe.data.dataset)
         shares = recipe.data.validation_share, recipe.data.test_share
         splits, dropped = text_data.task_splits(source, task.columns, task.group, *shares)
@@ -88,10 +89,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         wait_for_all(recipe)
         record = measure(recipe, trainer, task, encoded, before, description, started)
         if trainer.is_world_process_zero():
-            plot_task(record, folder / "loss.png")
-            write_json(folder / RECORD_FILE, record)
-            write_card(folder)
-            publish(recipe)
+            finish(recipe, record, plot_task)
     return record
 
 

@@ -20,12 +20,13 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, get_scheduler
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import rotate_checkpoints
 
 from .checkpoints import STAGING_FOLDER, newest, seal
 from .errors import InputError
+from .manifest import announce
 from .schedule import FIELDS, resolve_schedule
 from .workers import outlive_signals
 
@@ -126,8 +127,10 @@ class GuardedTrainer(Trainer):
 
     def _init_training_state(self, max_steps: int, *arguments: Any) -> tuple[int, int]:
         values = super()._init_training_state(max_steps, *arguments)
-        # A checkpoint from before the number of steps was fixed has intervals of another length of the run.
+        # A checkpoint from before the number of steps was fixed has intervals of another length of the run, or those of before the
+        # command was changed; and the run may have lain elsewhere.
         self.state.compute_steps(self.args, max_steps)
+        self._name_best(Path(str(self.args.output_dir)))
         return values
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -182,6 +185,16 @@ class GuardedTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        """The epoch; not one step of it where a checkpoint holds the last one already, since `Trainer` would do one more."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*arguments, **named)
+            return
+        checkpoint = named.get("resume_from_checkpoint")
+        if checkpoint is not None:
+            self._load_rng_state(checkpoint)
+        self.control.should_training_stop = True
+
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
 
@@ -209,6 +222,7 @@ class GuardedTrainer(Trainer):
             self._name_best(folder)
             if self.args.should_save:
                 self.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
+                announce(folder, folders=[name])
                 seal(staging / name, folder / name)
                 shutil.rmtree(staging)
                 rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=False)
@@ -223,6 +237,10 @@ class GuardedTrainer(Trainer):
             self._staging = None
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub:
+            if self.args.should_save:
+                # `Trainer` copies what it pushes into the run's folder first.
+                pushed = [path.name for path in (folder / name).iterdir() if path.is_file()]
+                announce(folder, [*pushed, TRAINING_ARGS_NAME, "README.md"])
             self._push_from_checkpoint(str(folder / name))
 
     def save_extra_state(self, folder: Path) -> None:

@@ -59,6 +59,7 @@ PUSHED = (
 REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.gguf", "adapter_config.json", "*_hf_gpt.py", "training_args.bin")
 # What people write into by hand or what code fills in; a vocabulary may hold anything.
 CHECKED = ("config.json", "generation_config.json", "adapter_config.json", "tokenizer_config.json", "*.safetensors.index.json")
+CHECKED_TEXT = ("*_hf_gpt.py", "chat_template.jinja")
 WEIGHTS = ("*.safetensors", "*.gguf")
 
 ATTEMPTS = 3
@@ -219,11 +220,14 @@ def collect(folder: Path, repo_id: str) -> Contents:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give the folder of a run, of an export or of an adapter.")
     names = sorted(path.name for path in folder.iterdir())
+    check_regular(folder, names)
     files: dict[str, Path | bytes] = {name: folder / name for name in names if matches(name, PUSHED)}
     check_complete(folder, files, repo_id)
     for name in files:
         if matches(name, CHECKED):
             check_public(read_json(folder / name), name)
+        elif matches(name, CHECKED_TEXT):
+            check_public(read_text(folder / name), name)
     if RECORD_FILE in files:
         record = read_record(folder)
         check_measured(folder, record)
@@ -232,8 +236,29 @@ def collect(folder: Path, repo_id: str) -> Contents:
     return Contents(files, [name for name in names if name not in files])
 
 
+def check_regular(folder: Path, names: list[str]) -> None:
+    """Raises `InputError` before anything is read when a name of a push is a link, whose content is somebody else's, or no file."""
+    for name in names:
+        if not (matches(name, PUSHED) or name == RECIPE_FILE):
+            continue
+        path = folder / name
+        if path.is_symlink():
+            raise InputError(
+                f"{path} is a link: what it leads to is not pushed. Put the file itself in its place, or take it out."
+            )
+        if not path.is_file():
+            raise InputError(f"{path} is no regular file, and is not pushed: take it out.")
+
+
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error}): save the model again.") from error
 
 
 def read_json(path: Path) -> Any:

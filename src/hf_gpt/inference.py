@@ -13,7 +13,7 @@ from . import hardware
 from .arguments import RECIPE_FILE, DataArguments
 from .errors import InputError, reason_of
 from .evaluation import LanguageModelScore, evaluate_language_model
-from .inspection import prompt_inputs, sampling
+from .inspection import check_settings, prompt_inputs, sampling
 from .packages import PACKAGES
 from .sources import load_rows, text_rows, text_source
 from .text_files import source_of
@@ -89,8 +89,10 @@ def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: floa
     """Prints a prompt and what a model goes on with, as it comes.
 
     Raises:
-        InputError: the model cannot be loaded, or prompt and continuation are more than its positions.
+        InputError: the model cannot be loaded, a setting is none that it may be, or prompt and continuation are more than the model's
+            positions.
     """
+    check_settings(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
     model, tokenizer = load_model(name)
     inputs = prompt_inputs(model, tokenizer, prompt, max_new_tokens)
     set_seed(seed)

@@ -225,6 +225,29 @@ def classify(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, second: 
 # ------------------------------------------------------------------------------------------------------- how it goes on
 
 
+# What each setting of `generate` may be. A seed is what NumPy's generator takes; below the smallest temperature logits overflow.
+SETTINGS: dict[str, tuple[float, float]] = {
+    "max_new_tokens": (1, 2**20),
+    "temperature": (1e-3, 1e3),
+    "top_p": (0, 1),
+    "top_k": (0, 2**20),
+    "seed": (0, 2**32 - 1),
+}
+WHOLE = ("max_new_tokens", "top_k", "seed")
+
+
+def check_settings(**settings: Any) -> None:
+    """Raises `InputError` for a setting of `generate` that is no number, or none that it may be; a `temperature` of 0 is one."""
+    for name, value in settings.items():
+        low, high = SETTINGS[name]
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        is_inside = is_number and (low <= value <= high or (name == "temperature" and value == 0))
+        if not is_inside or (name in WHOLE and value != int(value)):
+            kind = "a whole number" if name in WHOLE else "a number"
+            zero = "0, or " if name == "temperature" else ""
+            raise InputError(f"{name}={value!r} must be {kind}: {zero}from {low:g} to {high:,.15g}.")
+
+
 class Told(StoppingCriteria):
     """Ends a generation when somebody else says so."""
 
@@ -268,14 +291,15 @@ def stream_text(
     Who closes the iterator ends the generation with the token that it is at.
 
     Raises:
-        InputError: prompt and continuation are more than the model's positions.
+        InputError: prompt and continuation are more than the model's positions, or a setting is none that it may be.
     """
+    check_settings(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
     inputs = prompt_inputs(model, tokenizer, prompt, max_new_tokens)
     streamer, told = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True), Told()
 
     def generate() -> None:
-        set_seed(seed)
         try:
+            set_seed(seed)
             model.generate(
                 **inputs,
                 **sampling(temperature, top_p, top_k),
@@ -284,8 +308,11 @@ def stream_text(
                 stopping_criteria=StoppingCriteriaList([told]),
             )
         finally:
-            # Who waits for the next word would wait for ever if generate failed.
-            streamer.end()
+            # Who waits for the next word would wait for ever if anything failed, the decoding of the last word included.
+            try:
+                streamer.end()
+            finally:
+                streamer.text_queue.put(streamer.stop_signal)
 
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(generate)

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.patches import Rectangle
 
+from .places import check_picture
+
 
 def plot_run(record: dict[str, Any], path: Path) -> None:
     """Loss on training and validation text, learning rate and tokens a second against the tokens seen, as a PNG.
@@ -83,6 +85,7 @@ def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    check_picture(path, "the picture")
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png", dpi=120)
     os.replace(temporary, path)

@@ -1,8 +1,8 @@
 """Keeps secrets and the folders of a person's machine out of what others will read."""
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import get_token
@@ -10,9 +10,10 @@ from huggingface_hub import get_token
 from .errors import InputError
 
 
-# Hugging Face, GitHub, OpenAI and AWS keys, and the head of a private key.
+# Hugging Face, GitHub, OpenAI and AWS keys, the head of a private key, and the name and password of an address.
 SECRET = re.compile(
     r"\b(?:hf_|hf_oauth_|api_org_|gh[opsu]_|github_pat_|sk-)[A-Za-z0-9_-]{30,}|\bAKIA[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|(?<=://)[^\s/?#:@\"'`<>{}]*:[^\s/?#@\"'`<>{}]+(?=@[\w\[.])"
 )
 # `/home/name`, `/Users/name`, `/root/` and `C:\Users\name`, but not the path of an address such as example.org/home/name.
 HOME_FOLDER = re.compile(r"(?<![\w.])(?:/home/[^/\s\"'`]+|/Users/[^/\s\"'`]+|/root(?=/)|[A-Za-z]:\\+Users\\+[^\\\s\"'`]+)")
@@ -27,12 +28,14 @@ def check_public(content: Any, name: str, generated: tuple[str, ...] = ()) -> No
         generated: Keys at the top whose text a model wrote: there, only this machine's own home folder counts as one.
     """
     token = get_token()
-    home = str(Path.home())
+    # Stays `~` for a user who has none.
+    home = os.path.expanduser("~")
     for place, text in _texts(content):
         where = f"{name}: {place}" if place else name
         if SECRET.search(text) or (token and token in text):
             raise InputError(
-                f"{where} holds an access token or key: take it out, and give tokens to huggingface_hub with `hf auth login`."
+                f"{where} holds an access token, a password or a key: take it out, and give tokens to huggingface_hub with "
+                "`hf auth login`."
             )
         is_generated = place.startswith(generated) if generated else False
         found = None if is_generated else HOME_FOLDER.search(text)

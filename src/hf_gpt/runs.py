@@ -1,12 +1,10 @@
 """What every run shares: its folder, its progress, its optimizer, and what it leaves of a trained model."""
 
-import json
 import math
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,25 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import SaveStrategy
 
 from .adapters import add_adapter, four_bit_config, load_adapter, lora_config
-from .arguments import RECIPE_FILE, Recipe, is_same_recipe, public_values, recipe_text
+from .arguments import RECIPE_FILE, Recipe, public_values
 from .budget import keep_to_budget
 from .callbacks import ProgressLine
-from .checkpoints import STAGING_FOLDER, check_links, held, last_whole, put, write_whole
+from .cards import CARD_FILE, write_card
+from .checkpoints import STAGING_FOLDER, held, last_whole, put
 from .errors import InputError
 from .guards import GuardedTrainer, named_causes
 from .hub import check_repository, push
 from .machine import compile_seconds
+from .manifest import announce, note_written, read_manifest, write_manifest
 from .modeling.configuration_hf_gpt import GPTConfig
 from .optim import OPTIMIZERS
+from .output_dir import PICTURE_FILE, Found, wait_for_all
 from .parallel import Launch, check_optimizer, read_launch, share_processors
+from .places import writing
 from .privacy import check_public
-from .records import RECORD_FILE, write_json
+from .records import RECORD_FILE, read_record, write_json
 from .schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
-from .settled import settle
 from .shutdown import GracefulShutdown
-
-
-# What a run folder keeps of its data: names, hashes and counts, no folders.
-DATA_FILE = "data.json"
 
 
 def notice(message: str) -> None:
@@ -47,112 +44,16 @@ def notice(message: str) -> None:
     sys.stdout.flush()
 
 
-# ------------------------------------------------------------------------------------------------ the output folder
-
-
-def check_output_folder(folder: Path, recipe: Recipe) -> None:
-    """Raises `InputError` when the folder holds something that this run must not replace, or is in use."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output_dir={str(folder)!r} is a file: name a folder.")
-    if not folder.exists():
-        return
-    if recipe.training.process_index == 0:
-        with held(folder):
-            pass
-    check_links(folder)
-    # The second is what a kill leaves in the moment before the folder has its recipe.
-    if not {path.name for path in folder.iterdir()} - {f".{RECIPE_FILE}.tmp"}:
-        return
-    kept = folder / RECIPE_FILE
-    if not kept.is_file():
-        raise InputError(
-            f"output_dir={str(folder)!r} is not empty and holds no run: choose another folder. Even overwrite=true replaces runs only."
-        )
-    if recipe.run.overwrite:
-        return
-    if (folder / RECORD_FILE).is_file():
-        raise InputError(
-            f"output_dir={str(folder)!r} holds a finished run: choose another folder, or replace it with overwrite=true."
-        )
-    if not is_same_recipe(kept, recipe):
-        raise InputError(
-            f"output_dir={str(folder)!r} holds a run of another recipe: choose another folder, or replace it with overwrite=true."
-        )
-
-
-@contextmanager
-def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) -> Iterator[None]:
-    """Makes the folder, or empties it for `overwrite: true`, leaves the recipe in it, and holds it until the end of the run.
-
-    Args:
-        data: What identifies the data. A run that goes on does so with the same.
-
-    Raises:
-        InputError: another process has been faster, or the data have changed since the run began.
-    """
-    if recipe.training.process_index:
-        wait_for_all(recipe)
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with held(folder):
-        if replaces(folder, recipe):
-            empty(folder)
-        check_same_data(folder, data)
-        write_json(folder / DATA_FILE, data)
-        write_whole(folder / RECIPE_FILE, recipe_text(recipe))
-        settle(folder, **recipe.machine)
-        # No process may look for checkpoints, or write, before the first one has emptied the folder.
-        wait_for_all(recipe)
-        yield
-
-
-def replaces(folder: Path, recipe: Recipe) -> bool:
-    """Whether `overwrite: true` has something to replace; the same command, given again after an interruption, goes on."""
-    kept = folder / RECIPE_FILE
-    return recipe.run.overwrite and kept.is_file() and ((folder / RECORD_FILE).is_file() or not is_same_recipe(kept, recipe))
-
-
-def empty(folder: Path) -> None:
-    """Removes everything; last what says that there is something to be replaced, for the case that this is interrupted."""
-    last = [folder / RECORD_FILE, folder / RECIPE_FILE]
-    for path in [*(path for path in folder.iterdir() if path not in last), *last]:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def check_same_data(folder: Path, data: dict[str, Any]) -> None:
-    """Raises `InputError` when a run that goes on would do so with other data than it began with."""
-    path = folder / DATA_FILE
-    if not path.is_file():
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(data))
-    if before != now:
-        changed = sorted(name for name, digest in _files(now) - _files(before))
-        what = f"{changed[0]} is not the file that it was" if changed else f"it was {before}, and is {now}"
-        raise InputError(
-            f"dataset: the data have changed since the run in {folder} began: {what}. Put it back, or start anew elsewhere."
-        )
-
-
-def _files(described: Any) -> set[tuple[str, str]]:
-    """Name and SHA-256 of each file in a description of data: its own, its held-out splits', its mixture's."""
-    if isinstance(described, list):
-        return {file for part in described for file in _files(part)}
-    if not isinstance(described, dict):
-        return set()
-    if "sha256" in described and "name" in described:
-        return {(described["name"], described["sha256"])}
-    return {file for part in described.values() for file in _files(part)}
-
-
-def wait_for_all(recipe: Recipe) -> None:
-    """Holds each process here until all have come."""
-    if recipe.training.distributed_state is not None:
-        recipe.training.distributed_state.wait_for_everyone()
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole; newer ones that are cut off or damaged are named and set aside."""
+    checkpoint, lines = last_whole(folder)
+    for line in lines:
+        notice(line)
+    if checkpoint is not None:
+        notice(f"Going on from {checkpoint}.")
+    elif lines:
+        notice("No whole checkpoint is left: starting from the beginning.")
+    return None if checkpoint is None else str(checkpoint)
 
 
 def prepare_launch(recipe: Recipe) -> Launch:
@@ -201,18 +102,6 @@ def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> None:
         resolve_schedule(arguments, steps)
     if once is not None and recipe.run.max_minutes is None and (line := epoch_line(steps, once)):
         notice(line)
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; newer ones that are cut off or damaged are named and set aside."""
-    checkpoint, lines = last_whole(folder)
-    for line in lines:
-        notice(line)
-    if checkpoint is not None:
-        notice(f"Going on from {checkpoint}.")
-    elif lines:
-        notice("No whole checkpoint is left: starting from the beginning.")
-    return None if checkpoint is None else str(checkpoint)
 
 
 # ------------------------------------------------------------------------------------------------------ training
@@ -313,7 +202,7 @@ def save_model(trainer: GuardedTrainer) -> None:
         model.config.fused_loss = False
     folder = Path(trainer.args.output_dir or ".")
     staging = folder / STAGING_FOLDER
-    with named_causes(folder):
+    with named_causes(folder), writing(folder):
         if trainer.is_fsdp_enabled:
             save_gathered(trainer, model, staging)
         elif trainer.get_tp_size() > 1:
@@ -323,8 +212,10 @@ def save_model(trainer: GuardedTrainer) -> None:
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
         (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-        put(staging, folder)
-        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        with writing(folder):
+            announce(folder, [path.name for path in staging.iterdir()])
+            put(staging, folder)
+            (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
 def save_tokenizer(trainer: GuardedTrainer, folder: Path) -> None:
@@ -389,3 +280,31 @@ def publish(recipe: Recipe) -> None:
     if arguments.push_to_hub:
         pushed = push(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo), arguments.hub_revision)
         notice(f"Pushed to {pushed.repo_id}, commit {pushed.commit}.")
+
+
+def finish(recipe: Recipe, record: dict[str, Any], plot: Callable[[dict[str, Any], Path], None]) -> None:
+    """The picture, the record, the card and the push. A kill between two of them is made up for by the same command."""
+    folder = recipe.output_dir
+    with writing(folder):
+        announce(folder, [PICTURE_FILE, RECORD_FILE, CARD_FILE])
+        plot(record, folder / PICTURE_FILE)
+        write_json(folder / RECORD_FILE, record)
+        note_written(folder, "recorded")
+        write_card(folder)
+    publish(recipe)
+    with writing(folder):
+        note_written(folder, "finished")
+
+
+def finish_again(recipe: Recipe, found: Found, plot: Callable[[dict[str, Any], Path], None]) -> dict[str, Any]:
+    """What is missing after the record of a run that has been measured, made from that record."""
+    folder = recipe.output_dir
+    record = read_record(folder)
+    if recipe.training.process_index == 0:
+        notice(f"The run in {folder} is trained and measured: making what its end still lacks.")
+        with held(folder), writing(folder):
+            if read_manifest(folder) is None and found.manifest is not None:
+                write_manifest(folder, found.manifest)
+            finish(recipe, record, plot)
+    wait_for_all(recipe)
+    return record

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoints import write_whole
+from .manifest import announce
 
 
 SETTLED_FILE = "settled.json"
@@ -18,4 +19,5 @@ def read_settled(folder: Path) -> dict[str, Any]:
 
 def settle(folder: Path, **values: Any) -> None:
     """Adds values to what the run in a folder has settled, all of them or none."""
+    announce(folder, [SETTLED_FILE])
     write_whole(folder / SETTLED_FILE, json.dumps({**read_settled(folder), **values}, indent=2) + "\n")

@@ -25,10 +25,10 @@ from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .budget import settled_steps
 from .callbacks import ProgressRecorder, SampleWriter, measured_speed
-from .cards import write_card
 from .errors import InputError, did_you_mean, reason_of
 from .evaluation import LanguageModelScore, score
 from .guards import GuardedTrainer, skipped_steps
+from .manifest import SPLIT_FOLDER
 from .modeling.configuration_hf_gpt import GPTConfig
 from .objectives import (
     OBJECTIVES,
@@ -39,26 +39,25 @@ from .objectives import (
     set_generation,
     write_samples,
 )
+from .output_dir import check_output_folder, claimed_output_folder, replaces, wait_for_all
 from .parallel import Launch, check_model, split_matrices
 from .planning import named_device, training_flops
 from .plots import plot_run
 from .presets import preset
-from .records import RECORD_FILE, code_state, emissions, folder_hash, make_record, write_json
+from .processes import children_end_with_this_process
+from .records import code_state, emissions, folder_hash, make_record
 from .runs import (
     adapter_kind,
-    check_output_folder,
     check_publishing,
     check_schedule,
-    claimed_output_folder,
+    finish,
+    finish_again,
     notice,
     optimizer_arguments,
     prepare_launch,
-    publish,
     quantization,
-    replaces,
     save_model,
     train,
-    wait_for_all,
     with_adapter,
 )
 from .sources import TextSource, file_states, fingerprint, load_rows, text_count, text_source
@@ -109,12 +108,14 @@ def run(recipe: Recipe) -> dict[str, Any]:
     for line in recipe.notices:
         notice(line)
     set_seed(recipe.training.seed)
-    check_output_folder(folder, recipe)
+    found = check_output_folder(folder, recipe)
     check_publishing(recipe)
+    if found.task == "finish":
+        return finish_again(recipe, found, plot_run)
     launch = prepare_launch(recipe)
     check_schedule(recipe, launch, None)
     rows, source = open_source(recipe)
-    with recipe.training.main_process_first(desc="data"):
+    with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
         texts, described = split_texts(recipe, source, rows)
         tokenizer = build_tokenizer(recipe, texts["train"])
         options = recipe.run
@@ -136,8 +137,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         wait_for_all(recipe)
         record = measure(recipe, trainer, tokenizer, language_data, before, started)
         if trainer.is_world_process_zero():
-            write_results(folder, record)
-            publish(recipe)
+            finish(recipe, record, plot_run)
     return record
 
 
@@ -315,7 +315,7 @@ def spread_model(recipe: Recipe, launch: Launch, model: Any) -> Any:
     if isinstance(model.config, GPTConfig) and not launch.reaches_for_weights:
         model.config.fused_loss = False
     if launch.tensor_parallel > 1:
-        model = split_matrices(model, launch, recipe.output_dir / "weights-to-split", recipe.training.distributed_state)
+        model = split_matrices(model, launch, recipe.output_dir / SPLIT_FOLDER, recipe.training.distributed_state)
     return model
 
 
@@ -468,13 +468,6 @@ def score_baselines(recipe: Recipe, language_data: LanguageData, vocab_size: int
         name = "unigram" if order == 1 else f"Kneser-Ney {order}-gram"
         scored.append({"name": name, "order": order, "seconds": time.monotonic() - begun, **result.to_dict()})
     return scored
-
-
-def write_results(folder: Path, record: dict[str, Any]) -> None:
-    """The picture, then the record, then the card: a record means that the run is finished."""
-    plot_run(record, folder / "loss.png")
-    write_json(folder / RECORD_FILE, record)
-    write_card(folder)
 
 
 __all__ = ["LanguageData", "build_blocks", "build_model", "build_trainer", "run"]

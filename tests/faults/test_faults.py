@@ -409,17 +409,17 @@ def test_data_that_change_or_vanish_between_two_parts_of_a_run(corpus, tmp_path,
 
 
 def test_a_held_out_file_that_changes_is_named(corpus, tmp_path):
-    from hf_gpt.runs import DATA_FILE, check_same_data
+    from hf_gpt.output_dir import check_same_data
     from hf_gpt.sources import fingerprint, text_source
 
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_text('{"body": "a"}\n')
     source = text_source({"path": "json", "files": str(corpus), "text_column": "body", "test": {"files": str(held_out)}})
-    (tmp_path / DATA_FILE).write_text(json.dumps(fingerprint(source, None)))
-    check_same_data(tmp_path, fingerprint(source, None))
+    before = fingerprint(source, None)
+    check_same_data(tmp_path, before, fingerprint(source, None))
     held_out.write_text('{"body": "b"}\n')
     with pytest.raises(InputError, match=r"held-out\.jsonl is not the file that it was"):
-        check_same_data(tmp_path, fingerprint(source, None))
+        check_same_data(tmp_path, before, fingerprint(source, None))
 
 
 def test_a_stream_whose_file_vanishes(corpus, finished, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import socket
 
 import pytest
 import torch
@@ -236,7 +238,7 @@ def test_a_dry_run_asks_nothing_of_the_hub(hub, folder, told, monkeypatch):
     assert code == 0
     assert "would push to lab/other, revision dev" in printed
     assert all(name in printed for name in EXPECTED - {".gitattributes"})
-    assert "left out: data.json, optimizer.pt" in printed
+    assert "left out: optimizer.pt, run.json" in printed
     assert hub.requests == []
 
 
@@ -401,3 +403,63 @@ def test_the_hub_checks_hashes(hub, folder):
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(urllib.request.Request(address, data=b"other bytes", method="PUT"))
     assert torch.is_tensor(load_file(folder / "model.safetensors")["model.norm.weight"])
+
+
+def link_to_a_secret(folder, name):
+    (folder.parent / "secret").write_text("years of work")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("../secret")
+
+
+def link_inside(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("config.json")
+
+
+def dangling_link(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("nowhere")
+
+
+def named_pipe(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+
+
+def bound_socket(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as bound:
+        here = os.getcwd()
+        os.chdir(folder)
+        bound.bind(name)
+        os.chdir(here)
+
+
+def folder_in_its_place(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+
+
+IRREGULAR = (link_to_a_secret, link_inside, dangling_link, named_pipe, bound_socket, folder_in_its_place)
+
+
+@pytest.mark.parametrize("make", IRREGULAR, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "name", ["figure.png", "config.json", "model.safetensors", "record.json", "README.md", "chat_template.jinja"]
+)
+def test_what_is_no_regular_file_is_refused_by_name_before_anything_is_read(make, name, hub, folder):
+    make(folder, name)
+    with pytest.raises(InputError, match=rf"{name} is (a link|no regular file)"):
+        push(folder)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "modeling_hf_gpt.py"])
+def test_a_secret_in_a_template_or_in_code_is_refused(name, hub, folder):
+    before = (folder / name).read_text() if (folder / name).exists() else ""
+    for secret in ("hf_" + "a1B2" * 9, "https://alice:pass@example.org/x", "/home/alice/data"):
+        (folder / name).write_text(f"{before}# {secret}\n")
+        with pytest.raises(InputError, match=f"{name} holds") as caught:
+            push(folder)
+        assert "pass@" not in str(caught.value)
+    assert hub.requests == []

@@ -207,8 +207,8 @@ main()
     assert (output / "checkpoint-40" / "trainer_state.json").exists()
     assert not (output / "record.json").exists()
     # Half a checkpoint, as a kill while writing leaves it.
-    (output / "checkpoint-50").mkdir()
-    (output / "checkpoint-50" / "model.safetensors").write_bytes(b"half")
+    (output / "_writing" / "checkpoint-50").mkdir(parents=True, exist_ok=True)
+    (output / "_writing" / "checkpoint-50" / "model.safetensors").write_bytes(b"half")
     run(parse_recipe(recipe_values(real_text, output)))
     ours, theirs = load_file(folder / "model.safetensors"), load_file(output / "model.safetensors")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -243,7 +243,7 @@ def test_a_folder_with_something_else_is_not_touched(overwrite, real_text, monke
 def test_a_run_of_another_recipe_is_replaced_only_on_demand(real_text, tmp_path):
     output = tmp_path / "run"
     run(parse_recipe(recipe_values(real_text, output, max_steps=4)))
-    other = recipe_values(real_text, output, max_steps=6)
+    other = recipe_values(real_text, output, learning_rate=0.01, max_steps=6)
     (output / "record.json").unlink()
     with pytest.raises(InputError, match="holds a run of another recipe"):
         run(parse_recipe(other))

@@ -116,3 +116,37 @@ def test_what_cannot_be_read_is_named(tokenizer, tmp_path):
     build(AutoModelForSequenceClassification, tokenizer, **PAIR).save_pretrained(tmp_path / "judge")
     tokenizer.save_pretrained(tmp_path / "judge")
     assert not inspection.is_language_model(inspection.load(str(tmp_path / "judge"))[0])
+
+
+@pytest.fixture
+def writer(tokenizer):
+    return build(AutoModelForCausalLM, tokenizer), tokenizer
+
+
+SETTINGS = {"max_new_tokens": 4, "temperature": 0.8, "top_p": 0.9, "top_k": 5, "seed": 0}
+WRONG = [
+    *(("seed", value) for value in (2**32, -1, None, float("nan"), 0.5, "1", True, 10**400)),
+    *(("temperature", value) for value in (-1, 1e-320, float("inf"), float("nan"), None, 1e300)),
+    *(("top_p", value) for value in (-0.1, 1.1, None, float("nan"))),
+    *(("top_k", value) for value in (-1, None, 1.5, 10**9)),
+    *(("max_new_tokens", value) for value in (0, -1, None, 10**9, float("inf"))),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=str)
+def test_a_setting_that_generate_cannot_use_is_named(name, value, writer):
+    with pytest.raises(InputError, match=f"{name}="):
+        list(inspection.stream_text(*writer, "a", **{**SETTINGS, name: value}))
+
+
+@pytest.mark.parametrize("place", ["set_seed", "generate", "end"])
+def test_whatever_fails_ends_the_stream(place, writer, monkeypatch):
+    """Who waits for the next word keeps the one slot of the page."""
+
+    def fails(*arguments, **named):
+        raise ZeroDivisionError
+
+    owner = {"set_seed": inspection, "generate": type(writer[0]), "end": inspection.TextIteratorStreamer}[place]
+    monkeypatch.setattr(owner, place, fails)
+    with pytest.raises(ZeroDivisionError):
+        list(inspection.stream_text(*writer, "a", **SETTINGS))

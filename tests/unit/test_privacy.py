@@ -11,6 +11,9 @@ PRIVATE = [
     "token: hf_" + "a1B2" * 9 + ", keep",
     "ghp_" + "a1B2" * 9,
     "-----BEGIN RSA PRIVATE KEY-----",
+    "https://alice:pass@example.org/data",
+    "see postgresql://alice:p%40ss@127.0.0.1:5432/x, please",
+    "ftp://:secret@[::1]/x",
     "/home/alice/data",
     "file:///home/alice/data",
     "/Users/alice",
@@ -21,6 +24,11 @@ PUBLIC = [
     "modeling_hf_gpt.GPTForSequenceClassificationWithAVeryLongNameIndeed",
     "hf_gpt",
     "https://example.org/home/alice",
+    "https://example.org:8080/a@b",
+    "https://alice@example.org/x",
+    "http://example.org/?mail=a:b@c.org",
+    "at 10:30 alice@example.org",
+    "https://{user}:{password}@host",
     "runs/home/alice",
     "/data/shared/corpus.txt",
     "/rooted/tree",
@@ -54,6 +62,10 @@ def test_the_token_in_use_and_this_home_are_found_whatever_they_look_like(monkey
         with pytest.raises(InputError, match="holds the folder '/data/people/alice'"):
             check_public({"samples": [text]}, "record.json", generated=("samples",))
     check_public({"samples": ["/data/people/alice2 and /home/user/x"]}, "record.json", generated=("samples",))
+
+
+def test_the_password_of_an_address_is_taken_out_of_messages():
+    assert without_secrets("no way to https://alice:pass@example.org/x") == "no way to https://***@example.org/x"
 
 
 def test_a_secret_is_never_shown():

@@ -1,11 +1,16 @@
 """Checkpoint files and folders: finding them, reading them, and writing a folder whole or not at all."""
 
+import fcntl
 import json
+import os
 import pickle
+import re
 import shutil
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
+
+from ..places import check_place, writing
 
 
 TOKENIZER_FILES = (
@@ -118,26 +125,77 @@ def read_pickle(path: Path) -> dict[str, Any]:
     return content
 
 
+# In a folder that is being written: what says to a later command that it may be removed if nobody writes it any more.
+UNFINISHED_FILE = ".unfinished-hf-gpt"
+
+
 @contextmanager
 def new_folder(out_dir: str | Path) -> Iterator[Path]:
     """A folder beside `out_dir` that takes its name when the block ends well, and is removed when it does not.
 
+    What a kill leaves of it is removed by the next one beside the same `out_dir`; a SIGTERM removes it itself.
+
     Raises:
-        ValueError: `out_dir` holds something already, or is a file.
+        ValueError: `out_dir` holds something already, is a file or a link, cannot be written, or is nothing to write to.
     """
     out_dir = Path(out_dir)
-    if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
+    check_place(out_dir, "out_dir")
+    if out_dir.is_dir() and any(out_dir.iterdir()):
         raise ValueError(f"out_dir={str(out_dir)!r} is not empty: nothing is overwritten. Choose another, or remove it first.")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out_dir.parent / f".{out_dir.name}.{uuid.uuid4().hex[:8]}"
-    temporary.mkdir()
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(writing(out_dir))
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(out_dir)
+        temporary = out_dir.parent / f".{_short_name(out_dir)}.{uuid.uuid4().hex[:8]}"
+        temporary.mkdir()
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        stack.enter_context(ended_by_sigterm())
+        (temporary / UNFINISHED_FILE).touch()
+        lock = os.open(temporary / UNFINISHED_FILE, os.O_RDONLY)
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
+        (temporary / UNFINISHED_FILE).unlink()
         if out_dir.is_dir():
             out_dir.rmdir()
         temporary.rename(out_dir)
+
+
+def _short_name(out_dir: Path) -> str:
+    # With what is put around it the name must not be longer than a file system takes.
+    return os.fsencode(out_dir.name)[:200].decode("utf-8", "ignore")
+
+
+def remove_unfinished(out_dir: Path) -> None:
+    """Removes the folders that killed commands have left beside `out_dir`: they hold the file that says so, and nobody's lock."""
+    pattern = re.compile(rf"\.{re.escape(_short_name(out_dir))}\.[0-9a-f]{{8}}")
+    for path in out_dir.parent.iterdir():
+        mark = path / UNFINISHED_FILE
+        if not pattern.fullmatch(path.name) or path.is_symlink() or not mark.is_file():
+            continue
+        with mark.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(path)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Lets a SIGTERM leave the block as an exception, so that what was begun is taken back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def copy_tokenizer_files(source: Path, target: Path) -> list[str]:
