@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
 from transformers import TrainingArguments
+from transformers.trainer_utils import SchedulerType
 
 from .errors import InputError, did_you_mean, shown
 from .limits import check_ranges, check_schedule_keywords, check_training_keys
@@ -351,7 +352,7 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
 def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
     try:
         arguments = TrainingArguments(**values)
-        check_schedule_keywords(arguments.lr_scheduler_type.value, arguments.lr_scheduler_kwargs or {})
+        check_schedule_keywords(SchedulerType(arguments.lr_scheduler_type).value, values.get("lr_scheduler_kwargs") or {})
         return arguments
     except InputError:
         raise

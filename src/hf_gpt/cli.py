@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .boundary import refused
 from .errors import InputError
 from .terminal import Interruption, hide_bars_of_weights, silence_libraries
 
@@ -258,10 +259,11 @@ def import_(
     from .conversion import convert_folder
 
     hide_bars_of_weights()
-    try:
-        model = convert_folder(source, out_dir, **({"revision": revision} if revision else {}))
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    with refused(f"source={source!r} cannot be imported"):
+        try:
+            model = convert_folder(source, out_dir, **({"revision": revision} if revision else {}))
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split())) from error
     print(f"{out_dir}: {model.num_parameters():,} parameters")
 
 
@@ -282,10 +284,11 @@ def export(
 
     hide_bars_of_weights()
     loaded, tokenizer = load_model(model, as_saved=True)
-    try:
-        written = export_checkpoint(loaded, out_dir, layout, tokenizer)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    with refused(f"model={model!r} cannot be exported"):
+        try:
+            written = export_checkpoint(loaded, out_dir, layout, tokenizer)
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split())) from error
     if written != "gguf" and (Path(model) / RECORD_FILE).is_file():
         with writing(out_dir):
             write_export_record(Path(model), out_dir, written)

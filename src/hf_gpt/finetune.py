@@ -10,18 +10,18 @@ import numpy as np
 import torch
 import transformers
 from datasets import Dataset, IterableDataset
-from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import AutoConfig, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from . import data as text_data
 from .arguments import Recipe, public_values
 from .budget import settled_steps
 from .callbacks import ProgressRecorder
-from .errors import InputError, did_you_mean, reason_of
+from .capacity import check_memory
+from .errors import InputError
 from .guards import GuardedTrainer, skipped_steps
-from .modeling.configuration_hf_gpt import GPTConfig
+from .loading import build_new, load_config, load_pretrained, override_fields
 from .output_dir import check_output_folder, claimed_output_folder, wait_for_all
 from .parallel import check_model
 from .plots import plot_task
@@ -125,26 +125,13 @@ def count_lines(dropped: dict[str, int], task: Task) -> list[str]:
 
 def model_config(recipe: Recipe, task: Task) -> Any:
     """The trained model's config with what the task and the recipe change in it."""
-    name, overrides = str(recipe.model.model_name_or_path), recipe.model.config
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"model_name_or_path={name!r} cannot be loaded: {reason_of(error)}") from error
-    known = set(GPTConfig.__dataclass_fields__) if isinstance(config, GPTConfig) else set(config.to_dict())
-    for key in overrides:
-        if key not in known:
-            raise InputError(f"config: {key!r} is not a field of {type(config).__name__}.{did_you_mean(key, known)}")
+    config = load_config(str(recipe.model.model_name_or_path), "model_name_or_path")
     # A token that the tokenizer has gained is beyond the table until this has grown with it.
     config.pad_token_id = task.tokenizer.pad_token_id if task.tokenizer.pad_token_id < config.vocab_size else None
-    try:
-        for key, value in {**task.config, **overrides}.items():
-            setattr(config, key, value)
-        if isinstance(config, GPTConfig):
-            config.validate_architecture()
-    except (ValueError, StrictDataclassError) as error:
-        raise InputError(f"config: {error.__cause__ or error}") from error
-    limit = config.max_position_embeddings
-    if recipe.task.max_length > limit:
+    override_fields(config, {**task.config, **recipe.model.config})
+    # Not every architecture has a limit.
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is not None and recipe.task.max_length > limit:
         raise InputError(
             f"max_length={recipe.task.max_length} is more than the model's max_position_embeddings={limit}: make it shorter."
         )
@@ -158,20 +145,22 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
     auto_class = getattr(transformers, task.auto_class)
     attention = recipe.model.attn_implementation
     quantized = quantization(recipe)
-    try:
-        if arguments.random_weights:
-            model = auto_class.from_config(config, attn_implementation=attention, trust_remote_code=False)
-        else:
-            model = auto_class.from_pretrained(
-                name,
-                config=config,
-                attn_implementation=attention,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                **quantized,
-            )
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"the model {name!r} cannot be built: {reason_of(error)}") from error
+    if adapter_kind(recipe) is None:
+        check_memory(config, auto_class, f"{name!r}", True, recipe.training.use_cpu, recipe.training.world_size)
+    if arguments.random_weights:
+        model = build_new(auto_class, config, f"{name!r}", attn_implementation=attention)
+    else:
+        model = load_pretrained(
+            auto_class,
+            name,
+            "model_name_or_path",
+            config,
+            # Only the heads of language models come with their base.
+            head_is_new=task.auto_class != "AutoModelForCausalLM",
+            attn_implementation=attention,
+            dtype=torch.float32,
+            **quantized,
+        )
     has_new_tokens = len(task.tokenizer) > model.config.vocab_size
     if has_new_tokens:
         model.resize_token_embeddings(len(task.tokenizer))

@@ -3,19 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TextStreamer, set_seed
 from transformers.utils import cached_file
 
 from . import data as text_data
 from . import hardware
 from .arguments import RECIPE_FILE, DataArguments
-from .errors import InputError, reason_of
+from .boundary import refused
+from .errors import InputError
 from .evaluation import LanguageModelScore, evaluate_language_model
 from .inspection import check_settings, prompt_inputs, sampling
+from .limits import check_ranges
+from .loading import load_config, load_pretrained
 from .packages import PACKAGES
 from .sources import load_rows, text_rows, text_source
+from .strict_yaml import read_yaml
 from .text_files import source_of
 from .tokenizer import load_tokenizer
 
@@ -29,11 +31,9 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
     Raises:
         InputError: there is none by that name, or it is a masked one.
     """
+    config = load_config(name)
     tokenizer = load_tokenizer(name)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"model={name!r} cannot be loaded: {reason_of(error)}") from error
+    model = load_pretrained(AutoModelForCausalLM, name, config=config)
     if getattr(model.config, "is_causal", True) is False:
         raise InputError(
             f"model={name!r} is a masked language model, which neither goes on from a text nor has a probability of one: use "
@@ -81,7 +81,11 @@ def held_out_shares(name: str) -> tuple[float, float]:
     file = cached_file(
         name, RECIPE_FILE, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
     )
-    values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
+    with refused(f"{file} cannot be read"):
+        values = read_yaml(Path(file).read_text(encoding="utf-8"), str(file)) if file else {}
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds a {type(values).__name__}: a recipe is a mapping.")
+    check_ranges({key: value for key, value in values.items() if key in ("validation_share", "test_share")})
     return values.get("validation_share", DataArguments.validation_share), values.get("test_share", DataArguments.test_share)
 
 
@@ -96,9 +100,10 @@ def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: floa
     model, tokenizer = load_model(name)
     inputs = prompt_inputs(model, tokenizer, prompt, max_new_tokens)
     set_seed(seed)
-    model.generate(
-        **inputs,
-        **sampling(temperature, top_p),
-        max_new_tokens=max_new_tokens,
-        streamer=TextStreamer(tokenizer, skip_special_tokens=True),
-    )
+    with refused(f"model={name!r} cannot generate with its generation_config.json"):
+        model.generate(
+            **inputs,
+            **sampling(temperature, top_p),
+            max_new_tokens=max_new_tokens,
+            streamer=TextStreamer(tokenizer, skip_special_tokens=True),
+        )

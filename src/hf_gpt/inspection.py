@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedTokenizerBase,
@@ -27,9 +24,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from . import hardware
-from .adapter_config import adapter_base
 from .encoding import plain
-from .errors import InputError, reason_of
+from .errors import InputError
+from .errors import shown as shown_value
+from .loading import load_config, load_pretrained
 from .tokenizer import load_tokenizer
 
 
@@ -68,25 +66,16 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     Raises:
         InputError: there is none by that name, or it has another head.
     """
-    if not (Path(name) / "config.json").is_file() and (base := adapter_base(name)) is not None:
+    config = load_config(name)
+    architecture = str((config.architectures or [""])[0])
+    heads = [auto for auto, classes in HEADS.items() if architecture in classes.values()]
+    if not heads:
         raise InputError(
-            f"model={name!r} is an adapter of {base!r}: load it with peft, merge it (`merge_and_unload()`) and save the whole."
+            f"model={name!r} is a {architecture or 'model without a head'}: a text can be given to a language model "
+            "(...ForCausalLM) or to a classifier (...ForSequenceClassification)."
         )
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        architecture = (config.architectures or [""])[0]
-        heads = [auto for auto, classes in HEADS.items() if architecture in classes.values()]
-        if not heads:
-            raise InputError(
-                f"model={name!r} is a {architecture or 'model without a head'}: a text can be given to a language model "
-                "(...ForCausalLM) or to a classifier (...ForSequenceClassification)."
-            )
-        tokenizer = load_tokenizer(name)
-        model = heads[0].from_pretrained(name, trust_remote_code=False)
-    except InputError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"model={name!r} cannot be loaded: {reason_of(error)}") from error
+    tokenizer = load_tokenizer(name)
+    model = load_pretrained(heads[0], name, config=config)
     return hardware.in_native_type(model).eval(), tokenizer
 
 
@@ -120,8 +109,9 @@ def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[t
 
 def check_room(model: Any, length: int, max_new_tokens: int) -> None:
     """Raises `InputError` when so many tokens, with those to come, are more than the model's positions."""
-    limit = model.config.max_position_embeddings
-    if length + max_new_tokens <= limit:
+    # Not every architecture has a limit.
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is None or length + max_new_tokens <= limit:
         return
     if max_new_tokens == 0:
         raise InputError(f"the text of {length} tokens is more than the model's max_position_embeddings={limit}: shorten it.")
@@ -264,9 +254,18 @@ def prompt_inputs(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, m
     Raises:
         InputError: prompt and continuation are more than the model's positions.
     """
-    inputs = tokenizer(prompt or tokenizer.bos_token, return_tensors="pt", verbose=False)
-    check_room(model, inputs["input_ids"].shape[1], max_new_tokens)
-    return {name: inputs[name].to(model.device) for name in ("input_ids", "attention_mask")}
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    ids = tokenizer(prompt, verbose=False)["input_ids"] if prompt else [start]
+    if not ids or ids[0] is None:
+        raise InputError(f"prompt={shown_value(prompt)} has no token that the model could go on from: write something.")
+    check_room(model, len(ids), max_new_tokens)
+    entries = model.get_input_embeddings().num_embeddings
+    if max(ids) >= entries:
+        raise InputError(
+            f"the prompt holds token id {max(ids)}, but the model has {entries}: its tokenizer is another model's."
+        )
+    row = torch.tensor([ids], device=model.device)
+    return {"input_ids": row, "attention_mask": torch.ones_like(row)}
 
 
 def sampling(temperature: float, top_p: float, top_k: int = 50) -> dict[str, Any]:

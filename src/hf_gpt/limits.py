@@ -117,10 +117,13 @@ def check_range(key: str, value: Any, allowed: Range) -> None:
 
 
 def check_ranges(values: dict[str, Any]) -> None:
-    """Raises `InputError` for a number of a recipe that is outside of its range."""
+    """Raises `InputError` for a value of a recipe that is outside of its range or none of its choices."""
     for key, allowed in RANGES.items():
         if key in values:
             check_range(key, values[key], allowed)
+    for key, choices in CHOICES.items():
+        if key in values and values[key] not in choices:
+            raise InputError(f"{key}={shown(values[key])} must be one of {', '.join(str(choice) for choice in choices)}.")
     for part in FIELD_MAPPINGS:
         unnamed = [key for key in values.get(part) or {} if not isinstance(key, str)]
         if unnamed:
@@ -229,6 +232,7 @@ HONOURED = (
     *("trackio_static_space_id", "warmup_steps", "weight_decay"),
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "attn_implementation": ("sdpa", "eager", "flex_attention", "flash_attention_2", "flash_attention_3"),
     "dataloader_multiprocessing_context": (None, "fork", "forkserver", "spawn"),
     "include_num_input_tokens_seen": (True, False, "all", "non_padding", "no"),
     "log_level": ("passive", "debug", "info", "warning", "error", "critical", "detail"),
@@ -269,9 +273,6 @@ def check_training_keys(values: dict[str, Any]) -> None:
         if key in values and values[key] not in harmless:
             value = "" if key.endswith("_token") else f"={shown(values[key])}"
             raise InputError(f"{key}{value} does not belong into a recipe: {reason}.")
-    for key, choices in CHOICES.items():
-        if key in values and values[key] not in choices:
-            raise InputError(f"{key}={shown(values[key])} must be one of {', '.join(str(choice) for choice in choices)}.")
     for key in MAPPINGS:
         if isinstance(values.get(key), str):
             raise InputError(f"{key}={shown(values[key])} must be a mapping, such as {{use_reentrant: false}}.")
@@ -294,7 +295,8 @@ def check_training_keys(values: dict[str, Any]) -> None:
 
 def check_schedule_keywords(schedule: str, keywords: dict[str, Any]) -> None:
     """Raises `InputError` for a keyword that transformers' scheduler of that name has not, or a value that it could not use."""
-    parameters = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(schedule)]).parameters
+    function: Any = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(schedule)]
+    parameters = inspect.signature(function).parameters
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     known = [name for name in (*SCHEDULE_RANGES, *SCHEDULE_CHOICES) if is_open or name in parameters]
     for name, value in keywords.items():

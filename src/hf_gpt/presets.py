@@ -144,7 +144,9 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
             hint = did_you_mean(key, fields, " See `help(hf_gpt.GPTConfig)` for the fields.")
             raise ValueError(f"{key!r} is not a field of GPTConfig.{hint}")
     values = {**PRESETS[name], **overrides}
-    if "num_hidden_layers" in overrides and "layer_types" not in overrides and "layer_types" in values:
+    layers = overrides.get("num_hidden_layers")
+    # Of another type, it is the config's to refuse.
+    if isinstance(layers, int) and "layer_types" not in overrides and "layer_types" in values:
         pattern = values["layer_types"]
         values["layer_types"] = [pattern[i % len(pattern)] for i in range(values["num_hidden_layers"])]
     for key in ("bos_token_id", "eos_token_id"):

@@ -61,7 +61,7 @@ def read_yaml(text: str, what: str) -> Any:
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"{what} has {len(text):,} characters: a recipe has a page of them, {MAX_CHARACTERS:,} at most.")
     try:
-        return _plain(yaml.load(text, _Loader), what)
+        return _plain(_Loader(text).get_single_data(), what)
     except _Repeated as error:
         raise InputError(f"{what}: {error}.") from error
     except yaml.MarkedYAMLError as error:

@@ -6,7 +6,9 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from .boundary import UNUSABLE
 from .errors import InputError, reason_of
+from .names import check_name
 
 
 END_OF_TEXT = "<|endoftext|>"
@@ -69,11 +71,12 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     Raises:
         InputError: there is none.
     """
+    check_name(name_or_path, "tokenizer")
     try:
         return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     except Exception as error:
         # What tokenizers raises of a broken file has no type of its own: it is an `Exception` and nothing more.
-        if not isinstance(error, (OSError, ValueError, TypeError, KeyError)) and type(error) is not Exception:
+        if not isinstance(error, UNUSABLE) and type(error) is not Exception:
             raise
         kind = "folder" if Path(name_or_path).is_dir() else "name"
         raise InputError(

@@ -25,9 +25,11 @@ from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .budget import settled_steps
 from .callbacks import ProgressRecorder, SampleWriter, measured_speed
-from .errors import InputError, did_you_mean, reason_of
+from .capacity import check_memory, check_sizes
+from .errors import InputError, did_you_mean
 from .evaluation import LanguageModelScore, score
 from .guards import GuardedTrainer, skipped_steps
+from .loading import build_new, load_config, load_pretrained, override_fields
 from .manifest import SPLIT_FOLDER
 from .modeling.configuration_hf_gpt import GPTConfig
 from .objectives import (
@@ -234,11 +236,12 @@ def build_blocks(
 def model_config(recipe: Recipe, vocab_size: int) -> Any:
     """The config of new weights, or `InputError` with what is wrong in it."""
     overrides = {"vocab_size": vocab_size, **recipe.model.config}
+    check_sizes(overrides, "config")
     try:
         if recipe.model.model_type is not None:
             return other_config(recipe.model.model_type, overrides)
         return preset(str(recipe.model.preset), **overrides)
-    except (ValueError, StrictDataclassError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         # The strict dataclass wraps the message of a check in its own; the check's is the one that tells.
         raise InputError(f"config: {error.__cause__ or error}") from error
 
@@ -266,31 +269,37 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     attention = recipe.model.attn_implementation
     quantized = quantization(recipe)
     auto_class = getattr(transformers, objective(recipe).auto_class)
-    if recipe.model.model_name_or_path is None:
-        config = model_config(recipe, recipe.model.config.get("vocab_size", len(tokenizer)))
+    given = recipe.model
+    name = repr(given.model_name_or_path or given.model_type or given.preset)
+    if given.model_name_or_path is None:
+        config = model_config(recipe, given.config.get("vocab_size", len(tokenizer)))
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id
         check_vocabulary(tokenizer, config.vocab_size)
-    try:
-        if recipe.model.model_name_or_path is None:
-            model = auto_class.from_config(config, attn_implementation=attention, trust_remote_code=False)
-        else:
-            model = auto_class.from_pretrained(
-                recipe.model.model_name_or_path,
-                attn_implementation=attention,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                **quantized,
-            )
-    except (OSError, ValueError, ImportError) as error:
-        name = recipe.model.model_name_or_path or recipe.model.model_type or recipe.model.preset
-        raise InputError(f"the model {name!r} cannot be built: {reason_of(error)}") from error
+    else:
+        config = load_config(given.model_name_or_path, "model_name_or_path")
+        override_fields(config, given.config)
+    if adapter_kind(recipe) is None:
+        check_memory(config, auto_class, name, True, recipe.training.use_cpu, recipe.training.world_size)
+    if given.model_name_or_path is None:
+        model = build_new(auto_class, config, name, attn_implementation=attention)
+    else:
+        model = load_pretrained(
+            auto_class,
+            given.model_name_or_path,
+            "model_name_or_path",
+            config,
+            attn_implementation=attention,
+            dtype=torch.float32,
+            **quantized,
+        )
     check_vocabulary(tokenizer, model.config.vocab_size)
     if isinstance(model.config, GPTConfig):
         check_direction(recipe, model.config)
         model.config.fused_loss = recipe.model.config.get("fused_loss", True)
-    limit = model.config.max_position_embeddings
-    if recipe.data.block_size > limit:
+    # Not every architecture has a limit.
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and recipe.data.block_size > limit:
         raise InputError(
             f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
             f"set config.max_position_embeddings={recipe.data.block_size} for new weights."

@@ -251,7 +251,7 @@ def test_missing_files(gpt2, tmp_path):
     fails(tmp_path / "empty", "config.json is missing")
     (folder / "model.safetensors").unlink()
     fails(folder, str(folder), "no weights", "model.safetensors")
-    fails(tmp_path / "no such folder", "no such folder", "is no folder here")
+    fails(tmp_path / "no such folder", "no such folder", "does not exist: give a folder")
 
 
 def test_missing_shard(tmp_path):

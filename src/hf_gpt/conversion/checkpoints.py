@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from ..names import check_name
 from ..places import check_place, writing
 
 
@@ -49,6 +50,7 @@ def find_folder(path_or_repo: str | Path, **hub_kwargs: Any) -> Path:
     Raises:
         ValueError: neither a folder nor a repository that can be reached.
     """
+    check_name(str(path_or_repo), "path_or_repo")
     if Path(path_or_repo).is_dir():
         return Path(path_or_repo)
     small = [*CONFIG_FILES, *TOKENIZER_FILES]

@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from ..capacity import check_sizes
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from .checkpoints import (
@@ -89,6 +90,7 @@ def read_foreign_config(folder: Path) -> tuple[Layout, PreTrainedConfig]:
             f"{folder / 'config.json'} has a quantization_config: import the checkpoint that was quantized, or save it "
             "dequantized first."
         )
+    check_sizes(values, str(folder / "config.json"))
     try:
         return LAYOUTS[model_type], CONFIG_MAPPING[model_type].from_dict(values)
     except StrictDataclassError as error:
@@ -132,6 +134,10 @@ def import_nanogpt(path: Path) -> GPTForCausalLM:
 
 def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> GPTForCausalLM:
     """The model of `config` with foreign `tensors`, all of which must find a place."""
+    if config.num_hidden_layers > len(tensors):
+        raise ValueError(
+            f"num_hidden_layers={config.num_hidden_layers}, but the checkpoint has {len(tensors)} tensors: its config is another's."
+        )
     with torch.device("meta"):
         expected = GPTForCausalLM(config).state_dict()
     if config.tie_word_embeddings:
@@ -148,6 +154,9 @@ def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> G
             f"{len(tensors)} tensors have no place in the model, among them {', '.join(sorted(tensors)[:3])}: config.json "
             "belongs to another checkpoint, or the checkpoint has a head that is not a language model's."
         )
+    spoilt = [name for name, tensor in ours.items() if not torch.isfinite(tensor).all()]
+    if spoilt:
+        raise ValueError(f"the weight {spoilt[0]} is not finite: the checkpoint is spoilt.")
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in ours.values()})
     return GPTForCausalLM.from_pretrained(None, config=config, state_dict=ours, dtype=dtype, trust_remote_code=False)
 

@@ -1,0 +1,282 @@
+"""Models from folders: whole, finite, of a size that fits, or refused with what is wrong; and names that are no folder."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.conftest import tiny_config
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config
+
+import hf_gpt
+from hf_gpt import capacity
+from hf_gpt.arguments import parse_recipe
+from hf_gpt.errors import InputError
+from hf_gpt.loading import build_new, load_config, load_pretrained, override_fields
+from hf_gpt.names import check_name
+from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.train import model_config
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "whole"
+    tokenizer = train_tokenizer(iter([["some words to learn from"]]), 300, 64)
+    config = tiny_config("modern", vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "model")
+
+
+def change_weights(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def change_json(path, **values):
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**content, **values}))
+
+
+def command(monkeypatch, capsys, *arguments):
+    """Exit code and the message of a command in this process; anything but an exit is a traceback."""
+    from hf_gpt.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["hf-gpt", *map(str, arguments)])
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    told = capsys.readouterr()
+    # Before the message are the bars and warnings of libraries.
+    return code, told.err.strip().splitlines()[-1] if code else told.out
+
+
+PLACE = "model.layers.1.mlp.up_proj.weight"
+SPOILT = {
+    "missing": (lambda tensors: tensors.pop(PLACE), f"lacks the weight {PLACE}"),
+    "two missing": (lambda tensors: [tensors.pop(name) for name in list(tensors)[:2]], " more, which would be random"),
+    "nan": (lambda tensors: tensors[PLACE].view(-1)[3:4].fill_(float("nan")), f"the weight {PLACE} is not finite"),
+    "infinity": (lambda tensors: tensors[PLACE].view(-1)[3:4].fill_(float("inf")), f"the weight {PLACE} is not finite"),
+    "shape": (lambda tensors: tensors.update({PLACE: torch.zeros(3, 5)}), "cannot be loaded"),
+    "empty": (lambda tensors: tensors.clear(), "lacks the weight"),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+@pytest.mark.parametrize("what", ["generate", "export", "evaluate"])
+def test_spoilt_weights_are_not_used(what, fault, folder, tmp_path, monkeypatch, capsys):
+    change, told = SPOILT[fault]
+    change_weights(folder, change)
+    (tmp_path / "text.txt").write_text("some words\n" * 50)
+    more = {"generate": ["some"], "export": [tmp_path / "out"], "evaluate": [tmp_path / "text.txt"]}[what]
+    code, message = command(monkeypatch, capsys, what, folder, *more)
+    assert code == 2
+    assert told in message
+    assert message.startswith("hf-gpt: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_new_head_is_new_and_a_base_is_not(folder):
+    load_pretrained(AutoModelForSequenceClassification, str(folder), head_is_new=True)
+    change_weights(folder, lambda tensors: tensors.pop(PLACE))
+    with pytest.raises(InputError, match="lacks the weight"):
+        load_pretrained(AutoModelForSequenceClassification, str(folder), head_is_new=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000 must be at least 1 and at most 10,000"),
+        ({"num_labels": 10**12}, "num_labels="),
+        ({"vocab_size": 10**12}, "vocab_size=1,000,000,000,000 is the reason"),
+        ({"hidden_size": 10**400}, "hidden_size="),
+        ({"num_hidden_layers": "two"}, "cannot be loaded"),
+        ({"num_hidden_layers": 3, "layer_types": ["full_attention"] * 3}, "lacks the weight model.layers.2"),
+        ({"quantization_config": {"quant_method": "aqlm"}}, "cannot be loaded"),
+        ({"model_type": "nothing"}, "cannot be loaded"),
+        ({"model_type": None}, "cannot be loaded"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "cannot be loaded"),
+    ],
+)
+def test_a_config_that_is_of_no_use(values, told, folder, monkeypatch, capsys):
+    change_json(folder / "config.json", **values)
+    code, message = command(monkeypatch, capsys, "generate", folder, "some")
+    assert code == 2
+    assert told in message
+    assert message.startswith("hf-gpt: ")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_beams": 4},
+        {"num_beams": 0},
+        {"num_return_sequences": 3},
+        {"suppress_tokens": [10**6]},
+        {"cache_implementation": "nothing"},
+        {"pad_token_id": "x"},
+        {"eos_token_id": [[]]},
+        {"min_length": "x"},
+        {"repetition_penalty": -1.0},
+        {"no_repeat_ngram_size": "a"},
+        {"sequence_bias": [1]},
+        {"forced_eos_token_id": 10**9},
+        {"guidance_scale": "x"},
+        {"watermarking_config": {"x": 1}},
+        {"custom_generate": "evil"},
+        {"compile_config": 3},
+    ],
+)
+def test_a_generation_config_is_used_or_refused(values, folder, monkeypatch, capsys):
+    change_json(folder / "generation_config.json", **values)
+    code, message = command(monkeypatch, capsys, "generate", folder, "some", "--max-new-tokens", "4")
+    assert code in (0, 2)
+    assert code == 0 or message.startswith("hf-gpt: model=")
+
+
+def test_an_adapter_is_not_taken_for_a_model(folder, tmp_path, monkeypatch, capsys):
+    from hf_gpt.adapters import add_adapter, lora_config
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    add_adapter(model, lora_config("AutoModelForCausalLM", {"r": 2}, False, True)).save_pretrained(tmp_path / "adapter")
+    for arguments in (["export", tmp_path / "adapter", tmp_path / "out"], ["generate", tmp_path / "adapter", "x"]):
+        code, message = command(monkeypatch, capsys, *arguments)
+        assert code == 2
+        assert "is an adapter of" in message
+    assert not (tmp_path / "out").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- sizes
+
+
+MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"num_hidden_layers": "many"}, "num_hidden_layers"),
+        ({"num_labels": 10**12}, "num_labels"),
+    ],
+)
+def test_a_config_of_a_recipe_that_no_machine_holds(config, told):
+    for given in ({}, {"preset": "gpt3-125m"}):
+        with pytest.raises(InputError, match=told):
+            model_config(parse_recipe({**MINIMAL, **given, "config": config}), 300)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [hf_gpt.GPTConfig(num_hidden_layers=9000, hidden_size=4800), GPT2Config(n_embd=120_000), GPT2Config(vocab_size=10**10)],
+    ids=["ours", "gpt2, wide", "gpt2, words"],
+)
+def test_a_model_larger_than_the_memory_is_refused_before_a_weight_is_made(config, monkeypatch):
+    monkeypatch.setattr(capacity, "host_memory", lambda: 8 << 30)
+    with pytest.raises(InputError, match=r"GiB, and there are 8\.0 GiB"):
+        build_new(AutoModelForCausalLM, config, "it")
+
+
+def test_what_would_fit_is_named(monkeypatch):
+    monkeypatch.setattr(capacity, "host_memory", lambda: 8 << 30)
+    wide = hf_gpt.GPTConfig(vocab_size=10**9, hidden_size=64, num_attention_heads=4)
+    with pytest.raises(InputError, match=r"vocab_size=1,000,000,000 is the reason: \d\d,\d\d\d,\d\d\d would fit") as raised:
+        capacity.check_memory(wide, AutoModelForCausalLM, "it")
+    fits = int(str(raised.value).split(": ")[-1].split(" would")[0].replace(",", ""))
+    capacity.check_memory(hf_gpt.GPTConfig(vocab_size=fits, hidden_size=64, num_attention_heads=4), None, "it")
+
+
+def test_training_takes_four_times_the_weights(monkeypatch):
+    monkeypatch.setattr(capacity, "host_memory", lambda: 1 << 30)
+    capacity.check_memory(hf_gpt.preset("gpt2"), None, "gpt2")
+    with pytest.raises(InputError, match="weights, gradients and optimizer take"):
+        capacity.check_memory(hf_gpt.preset("gpt2"), None, "gpt2", trained=True)
+    capacity.check_memory(hf_gpt.preset("gpt2"), None, "gpt2", trained=True, devices=2)
+
+
+def test_fields_of_a_trained_config(folder):
+    config = load_config(str(folder))
+    override_fields(config, {"resid_dropout": 0.2})
+    assert config.resid_dropout == 0.2
+    for wrong in ({"resid_dropot": 0.2}, {"resid_dropout": "x"}, {"num_hidden_layers": 9}, {"head_dim": 10**400}):
+        with pytest.raises(InputError, match=f"config: .*{next(iter(wrong))}|layer_types"):
+            override_fields(load_config(str(folder)), wrong)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"n_layer": 10**9}, "n_layer=1000000000 must be"),
+        ({"n_layer": 5000}, "num_hidden_layers=5000, but the checkpoint has"),
+        ({"n_embd": 10**6, "n_head": 10**3}, "belong together"),
+        ({"n_embd": 10**10, "n_head": 1}, "cannot be imported"),
+        ({"n_embd": 10**18, "n_head": 1}, "n_embd=1000000000000000000 must be"),
+        ({"vocab_size": "many"}, "config"),
+        ({"n_head": 0}, "num_attention_heads=0"),
+        ({"activation_function": ["x"]}, "config"),
+    ],
+)
+def test_a_foreign_config_that_is_of_no_use(values, told, tmp_path, monkeypatch, capsys):
+    small = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=32, n_positions=16)
+    AutoModelForCausalLM.from_config(small).save_pretrained(tmp_path / "gpt2")
+    change_json(tmp_path / "gpt2" / "config.json", **values)
+    code, message = command(monkeypatch, capsys, "import", tmp_path / "gpt2", tmp_path / "out")
+    assert code == 2
+    assert told in message
+    assert message.startswith("hf-gpt: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_spoilt_foreign_weights_are_not_imported(tmp_path, monkeypatch, capsys):
+    small = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=32, n_positions=16)
+    AutoModelForCausalLM.from_config(small).save_pretrained(tmp_path / "gpt2")
+    change_weights(tmp_path / "gpt2", lambda tensors: tensors["transformer.wte.weight"].view(-1)[:1].fill_(float("nan")))
+    code, message = command(monkeypatch, capsys, "import", tmp_path / "gpt2", tmp_path / "out")
+    assert code == 2
+    assert "is not finite" in message
+
+
+# ----------------------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize("name", ["openai-community/gpt2", "gpt2", "Qwen/Qwen3-0.6B", "a.b/c_d"])
+def test_a_name_of_the_hub_is_let_through(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_name(name, "model")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "runs/quickstart",
+        "./x",
+        "../x",
+        "/x/y",
+        "~/x",
+        "a/b/c",
+        "here/x",
+        "a b",
+        "x\0y",
+        "x" * 5000,
+        "",
+        "-x/y",
+        "file/x",
+        "http://x/y",
+    ],
+)
+def test_a_path_that_is_not_there_is_missed_at_once(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="model="):
+        check_name(name, "model")
