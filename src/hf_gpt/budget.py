@@ -21,6 +21,8 @@ from .settled import read_settled, settle
 UNTIMED_STEPS = 2
 # At least so many steps are timed, and so large a share of the budget; fewer where they alone take the second share.
 TIMED_STEPS, TIMED_SHARE, LONGEST_SHARE = 5, 0.015, 0.1
+# A step of so many times the typical one has compiled something.
+COMPILED_TIMES = 3.0
 # However slow a machine is: fewer steps train nothing.
 FEWEST_STEPS = 20
 
@@ -91,6 +93,8 @@ class TimeBudget(TrainerCallback):
         if self.is_fixed:
             return
         now = self.clock()
+        if state.global_step - self.first == 1:
+            self.first_step = now - self.started
         if state.global_step - self.first > UNTIMED_STEPS and not self.is_interrupted:
             self.times.append(now - self.last)
         self.last, self.is_interrupted = now, False
@@ -123,14 +127,20 @@ class TimeBudget(TrainerCallback):
         broadcast_object_list(told)
         return told[0]
 
+    def _kept(self) -> list[float]:
+        """The times of steps without those in which something was compiled, as for a batch of another shape."""
+        typical = sorted(self.times)[(len(self.times) - 1) // 2] if self.times else 0.0
+        return [seconds for seconds in self.times if seconds <= COMPILED_TIMES * typical]
+
     def _is_enough(self) -> bool:
-        spent = sum(self.times)
-        is_timed = len(self.times) >= TIMED_STEPS and spent >= TIMED_SHARE * self.budget
-        return is_timed or (bool(self.times) and spent >= LONGEST_SHARE * self.budget)
+        kept = self._kept()
+        # Two steps of a machine that is too slow for more look alike; one may be no step of it.
+        slow = len(kept) >= 2 and sum(kept) >= LONGEST_SHARE * self.budget
+        return slow or (len(kept) >= TIMED_STEPS and sum(kept) >= TIMED_SHARE * self.budget)
 
     def costs(self) -> Costs:
         """What was timed; a compiler's time, which comes once in each of them, is left out."""
-        kept = sorted(self.times)[: max(1, len(self.times) * 4 // 5)]
+        kept = self._kept()
         asked = self.asked or 0.0
         evaluated = max(self.evaluated or asked, asked)
         saved = max(self.saved or evaluated, evaluated)
@@ -155,6 +165,8 @@ class TimeBudget(TrainerCallback):
 
         left = USED_SHARE * self.budget - (self.clock() - self.started)
         fitting = steps_within(left, done, limit, costs, intervals)
+        if fitting >= per_epoch > done and self._compiles_at_the_end_of_an_epoch():
+            fitting = max(steps_within(left - self.first_step, done, limit, costs, intervals), per_epoch - 1)
         steps = self._agree(max(fitting, min(FEWEST_STEPS, limit), done + 1))
         fixed_after = trainer.fix_steps(steps)
         if not trainer.is_world_process_zero():
@@ -168,6 +180,14 @@ class TimeBudget(TrainerCallback):
         }
         settle(self.folder, max_steps=steps, time_budget=values)
         tqdm.write(self._line(steps, fitting, limit, costs))
+
+    def _compiles_at_the_end_of_an_epoch(self) -> bool:
+        """Whether the last batch is smaller than the others, which the first epoch of a run compiles for."""
+        trainer = self.trainer
+        dataset: Any = trainer.train_dataset
+        if not trainer.args.torch_compile or trainer.args.dataloader_drop_last or not hasattr(dataset, "__len__"):
+            return False
+        return len(dataset) % trainer.get_total_train_batch_size(trainer.args) > 0
 
     def _line(self, steps: int, fitting: int, limit: int, costs: Costs) -> str:
         minutes = f"max_minutes={self.budget / 60:g}"

@@ -150,21 +150,23 @@ def held_out_beginnings(blocks: Any, tokenizer: PreTrainedTokenizerBase, is_caus
         blocks: Packed blocks of the validation split.
     """
     prompts: list[str] = []
-    for place in range(0, len(blocks), max(len(blocks) // (4 * PROMPTS), 1)):
+    for place in range(0, len(blocks), max(len(blocks) // PROMPTS, 1)):
         ids = list(blocks[place]["input_ids"])
-        # The first text that begins in the block; a text that is longer than blocks has none here, but a place where it goes on.
-        first = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids[:-PROMPT_TOKENS] else 0
-        prompt = [token for token in ids[first : first + PROMPT_TOKENS] if token != tokenizer.eos_token_id]
+        end = tokenizer.eos_token_id
+        if end in ids[:-PROMPT_TOKENS]:
+            ids = ids[ids.index(end) + 1 :]
+        elif place:
+            # The middle of a text that is longer than blocks: where a line of it begins.
+            _, newline, rest = str(tokenizer.decode(ids)).partition("\n")
+            ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if newline and rest.strip() else ids
+        prompt = [token for token in ids[:PROMPT_TOKENS] if token != end]
         if not is_causal:
             prompt[len(prompt) // 2 : len(prompt) // 2 + 1] = [tokenizer.mask_token_id]
-        text = str(tokenizer.decode(prompt)).strip()
-        # A token of bytes may be half a character.
-        text = text.strip("\ufffd")
+        # A token of bytes may be a part of a character.
+        text = str(tokenizer.decode(prompt)).strip().strip("\ufffd")
         if text and text not in prompts:
             prompts.append(text)
-        if len(prompts) == PROMPTS:
-            break
-    return prompts
+    return prompts[:PROMPTS]
 
 
 def samples_on_the_way(

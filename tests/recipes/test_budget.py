@@ -81,6 +81,20 @@ def test_what_a_compiler_takes_is_left_out():
     assert costs.checkpoint == pytest.approx(3.0)
 
 
+def test_a_step_that_compiles_is_not_taken_for_a_slow_machine():
+    budget = TimeBudget(Watched(), 1, None)
+    # The third step is the small batch at the end of an epoch.
+    for seconds, is_enough in [(67.0, False), (0.5, False), (0.5, False), (0.5, False), (0.5, False), (0.5, True)]:
+        budget.times.append(seconds)
+        assert budget._is_enough() is is_enough
+    assert budget.costs().step == 0.5
+    slow = TimeBudget(Watched(), 1, None)
+    slow.times = [30.0]
+    assert not slow._is_enough()
+    slow.times.append(30.0)
+    assert slow._is_enough()
+
+
 class Stop(TrainerCallback):
     def __init__(self, step):
         self.step = step
