@@ -180,7 +180,7 @@ def first_loss(name: str, tied: bool) -> tuple[float, int]:
         return model(ids, labels=ids).loss.item(), model.config.vocab_size
 
 
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["tied", "untied"])
 @pytest.mark.parametrize("name", hf_gpt.list_presets())
 def test_every_preset_begins_by_knowing_nothing(name, tied):
     """Within half a nat of ln V: nobody's own embedding, nor the spread of wide layers, is a guess at the next token."""

@@ -52,12 +52,20 @@ def test_what_is_saved_carries_its_code_however_the_class_was_reached(module, tm
     assert {"modeling_hf_gpt.py", "configuration_hf_gpt.py"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_config_saved_alone_carries_its_code(tmp_path):
-    run(f"from hf_gpt.modeling.configuration_hf_gpt import GPTConfig; GPTConfig().save_pretrained({str(tmp_path)!r})")
-    files = {path.name for path in tmp_path.iterdir()}
-    assert files == {"config.json", *(f"{name}_hf_gpt.py" for name in ("configuration", "layers", "loss", "modeling"))}
+CODE = {
+    "configuration_hf_gpt.GPTConfig": {f"{name}_hf_gpt.py" for name in ("configuration", "layers", "loss", "modeling")},
+    "configuration_nnlm_hf_gpt.NNLMConfig": {"configuration_nnlm_hf_gpt.py", "modeling_nnlm_hf_gpt.py"},
+}
 
 
+@pytest.mark.parametrize("config", CODE)
+def test_a_config_saved_alone_carries_all_the_code_that_it_names(config, tmp_path):
+    module, name = config.split(".")
+    run(f"from hf_gpt.modeling.{module} import {name}; {name}().save_pretrained({str(tmp_path)!r})")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", *CODE[config]}
+
+
+@pytest.mark.slow
 def test_a_config_saved_alone_makes_a_model_where_the_package_is_missing(tmp_path):
     run(f"import hf_gpt; hf_gpt.GPTConfig({SIZES['hf_gpt']}).save_pretrained({str(tmp_path / 'first')!r})")
     # What is loaded by its own code is saved with it, too.
