@@ -17,7 +17,7 @@ import torch
 import yaml
 from benchmarks.tiny import recipe_values
 from huggingface_hub.errors import StrictDataclassError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -166,6 +166,7 @@ def no_weights(request, monkeypatch):
 
 
 @fuzzed(60)
+@example(key="seed", value=1)
 @given(key=st.sampled_from([*RECIPE, "on_nan", "task", "seed", "save_strategy", "bf16"]) | st.text(max_size=10), value=VALUES)
 def test_a_recipe_with_a_value_of_any_kind_is_read_or_refused(key, value, outcomes):
     with tempfile.TemporaryDirectory() as folder:

@@ -183,7 +183,8 @@ def test_the_figures_are_those_of_the_rows_one_by_one(grouped, base, tmp_path):
 
     rows = write_rows(tmp_path, classification)
     test = [{"text": f"{sentence(number, 2 + number % 7)} {['bad', 'good'][number % 3 == 0]}"} for number in range(50)]
-    test = [{**row, "label": ["no", "yes"][number % 3 == 0]} for number, row in enumerate(test)]
+    # Every seventh label is wrong, so that a model which has learned the rule is not always right.
+    test = [{**row, "label": ["no", "yes"][(number % 3 == 0) != (number % 7 == 0)]} for number, row in enumerate(test)]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
     changes = {"dataset": {"path": "json", "files": str(rows), "test": {"files": str(tmp_path / "test.jsonl")}}}
     changes |= {"train_sampling_strategy": "group_by_length"} if grouped else {}
