@@ -16,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldVal
 from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
+from .capacity import check_sizes
 from .errors import InputError, did_you_mean, shown
 from .limits import check_ranges, check_schedule_keywords, check_training_keys
 from .machine import RunSize, settle_machine
@@ -307,6 +308,8 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
             "a recipe has either preset or model_name_or_path: the first for new weights, the second to go on; or model_type, for new "
             "weights of another architecture."
         )
+    # Before a config is made of them, which `run_size` does.
+    check_sizes(model.config, "config")
     check_ranges({key: value for part in sorted_values.values() for key, value in part.items()})
     data = DataArguments(**sorted_values["data"])
     text_source(data.dataset)

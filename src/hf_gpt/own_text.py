@@ -58,7 +58,7 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
     parts = [f"{name} is read as {how}{_folder_counts(path, source.path)}", f"recipe {BASE}"]
     if scaled:
         parts.append(f"{', '.join(f'{key}={value}' for key, value in scaled.items())} for {size:,} bytes")
-    parts.append(f"into {values['output_dir']}")
+    parts.append(f"into {recipe.output_dir}")
     recipe.notices.insert(0, f"{'; '.join(parts)}. To change any of it, add key=value.")
     return recipe
 
