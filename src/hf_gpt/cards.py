@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from .arguments import resource_folder
+from .boundary import refused
 from .checkpoints import write_whole
-from .errors import InputError
+from .errors import InputError, shown
 from .manifest import announce, note_written
+from .markdown import Safe, code, inline, python, quoted
+from .record_fields import check_fields
 from .records import RECORD_FILE, check_record, folder_hash, read_record, write_json
 
 
@@ -121,10 +124,12 @@ def card_environment() -> Environment:
         loader=FileSystemLoader(resource_folder("model_cards")),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        # A card is Markdown: what a sample says is shown, not interpreted by us.
+        # A card is Markdown: what comes from a record, a sample among it, is shown and not interpreted.
         autoescape=False,
+        finalize=inline,
     )
     # `int` rather than a format: it names the figure that is not there.
+    environment.filters |= {"code": code, "python": python, "quoted": quoted}
     environment.filters["thousands"] = lambda value: f"{int(value):,}"
     return environment
 
@@ -137,17 +142,21 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
         repo_id: The name to load the model by, once it is known.
 
     Raises:
-        InputError: the record is of another kind, or holds a secret or a home folder.
-        jinja2.UndefinedError: the template shows a figure that the record does not hold, and names it.
+        InputError: the record is of another kind, lacks a figure or has one of another type, or holds a secret or a home folder.
     """
-    if record.get("kind") not in KINDS:
-        raise InputError(
-            f"{RECORD_FILE}: kind={record.get('kind')!r} has no card; those that have one are {', '.join(KINDS)}."
-        )
+    check_fields(record, RECORD_FILE)
+    if record["kind"] == "finetune" and record["task"] not in PIPELINES:
+        raise InputError(f"{RECORD_FILE}: task={shown(record['task'])} must be one of {', '.join(PIPELINES)}.")
     check_record(record)
     template = card_environment().get_template(KINDS[record["kind"]][0])
     place = repo_id or f"path/to/{record['name']}"
-    return str(ModelCard(template.render(card_data=card_data(record), record=record, place=place)))
+    with refused(f"{RECORD_FILE} makes no card"):
+        try:
+            text = template.render(card_data=Safe(card_data(record)), record=record, place=place)
+        except TemplateError as error:
+            # It names the field.
+            raise InputError(f"{RECORD_FILE} makes no card: {error}") from error
+        return str(ModelCard(text))
 
 
 def write_card(folder: Path) -> Path:

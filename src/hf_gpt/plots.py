@@ -13,6 +13,10 @@ from matplotlib.patches import Rectangle
 from .places import check_picture
 
 
+# Of a text that somebody else has written: a dollar sign in it begins no formula.
+PLAIN: dict[str, Any] = {"parse_math": False}
+
+
 def plot_run(record: dict[str, Any], path: Path) -> None:
     """Loss on training and validation text, learning rate and tokens a second against the tokens seen, as a PNG.
 
@@ -38,10 +42,11 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
             ha="left",
             va="bottom",
             fontsize=8,
+            **PLAIN,
         )
     loss.plot(record["tokens_seen"], record["test"]["loss"], "*", color="#2e7d32", markersize=11, label="test")
     loss.set_ylabel("loss (nats a token)")
-    loss.set_title(record["name"])
+    loss.set_title(record["name"], **PLAIN)
     loss.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
     loss.grid(alpha=0.3)
 
@@ -78,7 +83,8 @@ def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
     axes[0].set_xlabel("training tokens seen (millions)")
     axes[1].set_xlabel("training time (minutes)")
     axes[0].set_ylabel("validation loss (nats a token)")
-    axes[0].legend()
+    for text in axes[0].legend().get_texts():
+        text.set_parse_math(False)
     for axis in axes:
         axis.grid(alpha=0.3)
     _save(figure, path)
@@ -92,7 +98,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tuple[list[float], list[float]]:
-    kept = [row for row in rows if key in row]
+    kept = [row for row in rows if row.get(key) is not None and row.get(against) is not None]
     return [row[against] for row in kept], [row[key] for row in kept]
 
 
@@ -113,7 +119,7 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
     axes[0].plot(*_by_step(history, "eval_loss"), **validation)
     axes[0].plot(record["steps"], record["test"]["loss"], **test)
     axes[0].set_ylabel("loss")
-    axes[0].set_title(record["name"])
+    axes[0].set_title(record["name"], **PLAIN)
     for axis, name in zip(axes[1:], names):
         axis.plot(*_by_step(history, f"eval_{name}"), **validation)
         axis.plot(record["steps"], record["test"][name], **test)
@@ -122,8 +128,8 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
                 axis.axhline(baseline[name], color="#b5651d", linestyle="--", linewidth=1)
                 label = f"{baseline['name']} {baseline[name]:.3g} (test)"
                 place = (0.02, baseline[name])
-                axis.annotate(label, place, xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
-        axis.set_ylabel(name)
+                axis.annotate(label, place, xycoords=("axes fraction", "data"), va="bottom", fontsize=8, **PLAIN)
+        axis.set_ylabel(name, **PLAIN)
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.legend(loc="best")
@@ -132,7 +138,7 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
 
 
 def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    kept = [row for row in rows if key in row]
+    kept = [row for row in rows if row.get(key) is not None]
     return [row["step"] for row in kept], [row[key] for row in kept]
 
 

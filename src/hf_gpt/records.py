@@ -24,6 +24,7 @@ from .privacy import check_public
 RECORD_FILE = "record.json"
 # Written by codecarbon, through the callback that `Trainer` has for it.
 EMISSIONS_FILE = "emissions.csv"
+EMISSIONS_COLUMNS = {"energy_kwh": "energy_consumed", "co2_kg": "emissions"}
 PACKAGES_RECORDED = ("hf-gpt", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "peft")
 
 
@@ -138,10 +139,13 @@ def emissions(folder: Path) -> dict[str, Any]:
     path = folder / EMISSIONS_FILE
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    energy = sum(float(row["energy_consumed"]) for row in rows)
-    return {"emissions": {"energy_kwh": energy, "co2_kg": sum(float(row["emissions"]) for row in rows)}}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        sums = {name: sum(float(row[column]) for row in rows) for name, column in EMISSIONS_COLUMNS.items()}
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} is not what codecarbon writes ({error}): take it out of the folder.") from error
+    return {"emissions": sums}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -149,6 +153,10 @@ def write_json(path: Path, content: Any) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -161,8 +169,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path} does not exist: give the folder of a run that hf-gpt finished.")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        json.dumps(record, ensure_ascii=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a record: {error}. Restore it, or run again.") from error
     if not isinstance(record, dict):
         raise InputError(f"{path} is not a record: it holds a {type(record).__name__}. Restore it, or run again.")

@@ -33,6 +33,7 @@ from .output_dir import PICTURE_FILE, Found, wait_for_all
 from .parallel import Launch, check_optimizer, read_launch, share_processors
 from .places import writing
 from .privacy import check_public
+from .record_fields import check_fields
 from .records import RECORD_FILE, read_record, write_json
 from .schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
 from .shutdown import GracefulShutdown
@@ -300,6 +301,7 @@ def finish_again(recipe: Recipe, found: Found, plot: Callable[[dict[str, Any], P
     """What is missing after the record of a run that has been measured, made from that record."""
     folder = recipe.output_dir
     record = read_record(folder)
+    check_fields(record, str(folder / RECORD_FILE))
     if recipe.training.process_index == 0:
         notice(f"The run in {folder} is trained and measured: making what its end still lacks.")
         with held(folder), writing(folder):

@@ -282,7 +282,7 @@ REFUSED = {
     ),
     "a figure that is not in the record": (
         lambda folder: write_json(folder / "record.json", {k: v for k, v in read_record(folder).items() if k != "steps"}),
-        "lacks what the card shows: 'dict object' has no attribute 'steps'",
+        "lacks steps",
     ),
     "other weights than were measured": (other_weights, "are not those that record.json was measured on"),
     "a run that has not ended": (lambda folder: (folder / "record.json").unlink(), "has not ended"),

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.recipes.test_run import recipe_values
 
-from hf_gpt import cli
+from hf_gpt import printing
 from hf_gpt.arguments import parse_recipe
 from hf_gpt.cards import render_card
 from hf_gpt.errors import InputError
@@ -43,7 +43,7 @@ def test_it_learns_and_its_record_says_what_it_is(masked, capsys):
     assert "pipeline_tag: fill-mask" in card
     assert "AutoModelForMaskedLM.from_pretrained" in card
     assert "compare masked models\nwith each other" in card
-    cli.PRINTERS[record["kind"]](record, folder)
+    printing.PRINTERS[record["kind"]](record, folder)
     assert "masked models only" in capsys.readouterr().out.replace("\n", " ")
 
 
