@@ -243,6 +243,9 @@ class GuardedTrainer(Trainer):
                 announce(folder, [*pushed, TRAINING_ARGS_NAME, "README.md"])
             self._push_from_checkpoint(str(folder / name))
 
+    def create_model_card(self, *arguments: Any, **named: Any) -> None:
+        """Leaves the card to the end of the run: TRL writes one of its own, without a figure, beside each checkpoint."""
+
     def save_extra_state(self, folder: Path) -> None:
         """Write what a checkpoint holds beside what `Trainer` writes; called in every process, before the hashes are taken."""
 
