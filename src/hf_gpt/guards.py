@@ -17,7 +17,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from torch.distributed import DistError
 from torch.distributed.tensor import DTensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, Sampler
 from transformers import Trainer, get_scheduler
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
@@ -179,6 +179,14 @@ class GuardedTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         return outlive_signals(super().get_train_dataloader())
+
+    def _get_train_sampler(self, *arguments: Any) -> Sampler | None:
+        """`Trainer`'s sampler; of a compiled run in full batches, since a smaller last one would be compiled anew for a minute."""
+        sampler = super()._get_train_sampler(*arguments)
+        rows = self._train_batch_size * self.args.world_size
+        if self.args.torch_compile and type(sampler) is RandomSampler and len(sampler) > rows:
+            return RandomSampler(sampler.data_source, num_samples=len(sampler) // rows * rows, generator=sampler.generator)
+        return sampler
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         return outlive_signals(super().get_eval_dataloader(eval_dataset))

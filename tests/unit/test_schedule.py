@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from tests.conftest import tiny_config
 from transformers import TrainingArguments
 
 from hf_gpt.arguments import list_recipes, load_recipe, parse_recipe
 from hf_gpt.errors import InputError
 from hf_gpt.guards import GuardedTrainer
+from hf_gpt.modeling.modeling_hf_gpt import GPTForCausalLM
 from hf_gpt.schedule import phase_lengths, resolve_schedule, steps_per_epoch
 
 
@@ -119,3 +121,16 @@ def test_a_run_is_refused_before_it_has_a_folder(tmp_path):
         with pytest.raises(InputError, match=r"warmup_steps=5000 do not fit into a run of [0-9]+ steps"):
             run(parse_recipe({**values, **length}))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("compiled", "rows"), [(True, [4, 4]), (False, [4, 4, 3])])
+def test_a_compiled_run_has_no_smaller_batch_at_the_end_of_an_epoch(tmp_path, compiled, rows):
+    model = GPTForCausalLM(tiny_config("modern"))
+    blocks = [{"input_ids": [number], "labels": [number]} for number in range(11)]
+    arguments = arguments_of(tmp_path, per_device_train_batch_size=4, torch_compile=compiled)
+    loader = GuardedTrainer(model, arguments, train_dataset=blocks).get_train_dataloader()
+    batches = [batch["input_ids"].flatten().tolist() for batch in loader]
+    assert [len(batch) for batch in batches] == rows
+    assert len({row for batch in batches for row in batch}) == sum(rows)
+    again = [row for batch in loader for row in batch["input_ids"].flatten().tolist()]
+    assert again != [row for batch in batches for row in batch], "each epoch leaves out others"
