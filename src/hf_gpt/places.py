@@ -42,6 +42,10 @@ def _wrong_with_folder(folder: Path) -> str | None:
         os.lstat(folder)
     if folder.is_symlink():
         return f"is a link{'' if folder.exists() else ' that leads nowhere'}: nothing is written through one"
+    for index, part in enumerate(folder.parts):
+        # To make the folder would make this one too, wherever it leads.
+        if part == ".." and not Path(*folder.parts[:index]).is_dir():
+            return f"leads through {str(Path(*folder.parts[:index]))!r}, which is not there"
     parents = [folder, *folder.absolute().parents]
     there = next(parent for parent in parents if os.path.lexists(parent))
     if not there.exists():

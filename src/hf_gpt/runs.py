@@ -213,6 +213,8 @@ def save_model(trainer: GuardedTrainer) -> None:
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
         (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        # peft's, which knows no figures; until there is a new record, the card of an old one stays.
+        (staging / CARD_FILE).unlink(missing_ok=True)
         with writing(folder):
             announce(folder, [path.name for path in staging.iterdir()])
             put(staging, folder)

@@ -262,6 +262,10 @@ def a_circle_of_links(tmp_path):
     return tmp_path / "link" / "run", "cannot be a folder|leads nowhere"
 
 
+def through_a_folder_that_is_not_there(tmp_path):
+    return tmp_path / "none" / ".." / "run", "which is not there"
+
+
 def too_long_a_name(tmp_path):
     return tmp_path / ("x" * 300), "File name too long"
 
@@ -303,6 +307,7 @@ PLACES = (
     a_dangling_link,
     below_a_dangling_link,
     a_circle_of_links,
+    through_a_folder_that_is_not_there,
     too_long_a_name,
     too_long_a_path,
     a_zero_byte,
