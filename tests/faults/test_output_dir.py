@@ -532,7 +532,9 @@ def test_a_run_of_an_earlier_version_goes_on_and_is_replaced(corpus, finished, o
     assert not (finished / "data.json").exists()
 
 
-@pytest.mark.parametrize("plant", [plant_file, plant_hidden, plant_folder, plant_in_checkpoint, change_weights], ids=str)
+@pytest.mark.parametrize(
+    "plant", [plant_file, plant_hidden, plant_folder, plant_in_checkpoint, change_weights], ids=lambda plant: plant.__name__
+)
 def test_a_run_of_an_earlier_version_with_anything_else_is_refused(plant, corpus, finished):
     earlier(finished)
     plant(finished)
