@@ -203,9 +203,6 @@ class GuardedTrainer(Trainer):
             self._load_rng_state(checkpoint)
         self.control.should_training_stop = True
 
-    def create_model_card(self, *arguments: Any, **named: Any) -> None:
-        """Write no card beside a checkpoint, as TRL does: that of a run is made of its record, when there is one."""
-
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
 
