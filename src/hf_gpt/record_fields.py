@@ -60,6 +60,7 @@ _COMMON = {
     "device": MAPPING,
     "device.accelerator?": TEXT,
     "device.processor": TEXT,
+    "device.instructions?": TEXT,
     "device.cores": COUNT,
     "peak_memory": MAPPING,
     "peak_memory.host_bytes": NUMBER,

@@ -40,8 +40,12 @@ def versions() -> dict[str, str]:
 
 
 def device_description() -> dict[str, Any]:
-    """The processor, its threads and memory, and the accelerator if there is one."""
-    described: dict[str, Any] = {"machine": platform.machine(), "threads": torch.get_num_threads()}
+    """The processor, its threads, the instructions that torch uses of it, and the accelerator if there is one."""
+    described: dict[str, Any] = {
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
