@@ -3,6 +3,8 @@
 import copy
 import math
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from transformers import PreTrainedModel, set_seed
 
 from . import data as text_data
 from .arguments import Recipe, public_values
+from .boundary import refused
 from .budget import settled_steps
 from .callbacks import ProgressRecorder
 from .capacity import check_memory
@@ -23,10 +26,24 @@ from .errors import InputError
 from .guards import GuardedTrainer, skipped_steps
 from .loading import build_new, load_config, load_pretrained, override_fields
 from .output_dir import check_output_folder, claimed_output_folder, wait_for_all
-from .parallel import check_model
+from .parallel import Launch, check_model
 from .plots import plot_task
 from .processes import children_end_with_this_process
 from .records import code_state, emissions, folder_hash, make_record
+from .rehearsal import (
+    ROWS,
+    TOKENS,
+    WHAT,
+    check_metric,
+    check_tools,
+    example_log,
+    figures,
+    is_rehearsed,
+    quiet,
+    rehearse_record,
+    rehearsing,
+    stand_in,
+)
 from .runs import (
     adapter_kind,
     check_publishing,
@@ -76,18 +93,19 @@ def run(recipe: Recipe) -> dict[str, Any]:
         encoded = task.prepare(splits)
     for line in count_lines(dropped, task):
         notice(line)
-    check_schedule(recipe, launch, len(encoded["train"]))
+    steps = check_schedule(recipe, launch, len(encoded["train"]))
     model = build_model(recipe, task)
     check_model(launch, model)
     description = {"dropped": dropped, **fingerprint(source, None)}
     description["splits"] = {name: len(rows) for name, rows in splits.items()}
+    baselines = rehearse(recipe, launch, steps, task, model, encoded, description)
     with claimed_output_folder(folder, recipe, description):
         trainer = TRAINERS[task.trainer](recipe, task, model, encoded)
         before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
         train(trainer, recipe)
         save_model(trainer)
         wait_for_all(recipe)
-        record = measure(recipe, trainer, task, encoded, before, description, started)
+        record = measure(recipe, trainer, task, encoded, before, baselines, description, started)
         if trainer.is_world_process_zero():
             finish(recipe, record, plot_task)
     return record
@@ -262,6 +280,64 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
 TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
 
 
+# ------------------------------------------------------------------------------------------------------- rehearsal
+
+
+def rehearse(
+    recipe: Recipe,
+    launch: Launch,
+    steps: int,
+    task: Task,
+    model: Any,
+    encoded: dict[str, Dataset],
+    data: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Has everything of the end of this run happen once, on a handful of rows, in the first process.
+
+    Returns:
+        The baselines, which need no trained model and may need all rows: they are scored here, as a whole.
+
+    Raises:
+        InputError: what would have failed at the end.
+    """
+    if recipe.training.process_index:
+        return []
+    with rehearsing() as folder, refused(WHAT):
+        model = stand_in(model)
+        check_tools(recipe, model, steps)
+        baselines = task.baselines(encoded) if recipe.task.task_baselines else []
+        # Trainers of several processes score together.
+        if launch.processes > 1 or not is_rehearsed(recipe, launch):
+            return baselines
+        few, rows = handful(task, encoded)
+        trainer = TRAINERS[task.trainer](quiet(recipe, folder), few, model, rows)
+        check_metric(recipe, figures(trainer))
+        test = evaluate(trainer, few, rows["test"])
+        if not np.isfinite(test["loss"]):
+            # A few rows may have no label that counts.
+            test["loss"] = 1.0
+        log = [{**row, **{f"eval_{name}": value for name, value in test.items()}} for row in example_log(1)]
+        record = describe(recipe, folder, task, model, test, baselines, data, log, 1, 0.01, time.monotonic())
+        rehearse_record(recipe, record, plot_task, model, task.tokenizer, folder)
+    return baselines
+
+
+def handful(task: Task, encoded: dict[str, Dataset]) -> tuple[Task, dict[str, Dataset]]:
+    """A task of a few rows, and these as it has encoded them; whatever `task` has learned and counted stays as it is."""
+    few = copy.copy(task)
+    for name, value in vars(task).items():
+        if isinstance(value, dict):
+            setattr(few, name, dict(value))
+    few.counts = {name: Counter() for name in task.counts}
+    few.settings = replace(task.settings, max_new_tokens=TOKENS, max_test_rows=ROWS)
+    rows = {name: part.select(range(min(ROWS, len(part)))) for name, part in encoded.items()}
+    if task.trainer == "trainer":
+        # Figures are computed from the rows, of which one may be several when it is encoded.
+        few.rows = {name: part.select(range(min(ROWS, len(part)))) for name, part in task.rows.items()}
+        rows |= {name: few.encode(name, few.rows[name]) for name in ("validation", "test")}
+    return few, rows
+
+
 # --------------------------------------------------------------------------------------------------------- results
 
 
@@ -317,27 +393,46 @@ def measure(
     task: Task,
     encoded: dict[str, Dataset],
     before: dict[str, float] | None,
+    baselines: list[dict[str, Any]],
     data: dict[str, Any],
     started: float,
 ) -> dict[str, Any]:
-    """Test figures beside what a user would pick instead: the record of the run."""
-    folder, model = recipe.output_dir, trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
-    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
-    last = history[-1] if history else trainer.state.log_history[-1]
+    """Test figures beside the baselines': the record of the run."""
     test = evaluate(trainer, task, encoded["test"])
     if not np.isfinite(test["loss"]):
         raise InputError(
             f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with overwrite=true."
         )
-    baselines = task.baselines(encoded) if recipe.task.task_baselines else []
     if before is not None:
         baselines = [{"name": "the same model before fine-tuning", **before}, *baselines]
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    state = trainer.state
+    log, steps = state.log_history, state.global_step
+    return describe(recipe, recipe.output_dir, task, model, test, baselines, data, log, steps, state.epoch, started)
+
+
+def describe(
+    recipe: Recipe,
+    folder: Path,
+    task: Task,
+    model: Any,
+    test: dict[str, float],
+    baselines: list[dict[str, Any]],
+    data: dict[str, Any],
+    log: list[dict[str, Any]],
+    steps: int,
+    epochs: float | None,
+    started: float,
+) -> dict[str, Any]:
+    """The record of a model that was trained for so many steps, with that log and these figures, and lies in that folder."""
+    history = [row for row in log if "loss" in row or "eval_loss" in row]
+    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
+    last = history[-1] if history else log[-1]
     parameters = list(model.parameters())
     weights = list(folder.glob("*.safetensors"))
     return make_record(
         "finetune",
-        name=folder.name,
+        name=recipe.output_dir.name,
         task=recipe.task.task,
         auto_class=task.auto_class,
         config={key: value for key, value in task.config.items() if key == "num_labels"},
@@ -351,10 +446,10 @@ def measure(
         saved_bytes=sum(path.stat().st_size for path in weights),
         data={**data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
         model_sha256=folder_hash(folder),
-        steps=trainer.state.global_step,
+        steps=steps,
         **settled_steps(folder),
-        skipped_steps=skipped_steps(trainer.state.log_history),
-        epochs=trainer.state.epoch,
+        skipped_steps=skipped_steps(log),
+        epochs=epochs,
         training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",

@@ -83,11 +83,14 @@ def prepare_launch(recipe: Recipe) -> Launch:
     return launch
 
 
-def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> None:
+def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> int:
     """Say how often a small text will be read, and warn where that is too often.
 
     Args:
         rows: Of the train split; `None` where nobody knows.
+
+    Returns:
+        The steps of the run; a run with a time budget may fix fewer.
 
     Raises:
         InputError: warm-up and decay are longer than the run; before it has a folder, so that the fix can be given.
@@ -103,6 +106,7 @@ def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> None:
         resolve_schedule(arguments, steps)
     if once is not None and recipe.run.max_minutes is None and (line := epoch_line(steps, once)):
         notice(line)
+    return steps
 
 
 # ------------------------------------------------------------------------------------------------------ training

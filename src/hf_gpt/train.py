@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from transformers import (
 from . import data as text_data
 from .arguments import Recipe, public_values
 from .baselines import NgramModel
+from .boundary import refused
 from .budget import settled_steps
 from .callbacks import ProgressRecorder, SampleWriter, measured_speed
 from .capacity import check_memory, check_sizes
@@ -48,6 +49,21 @@ from .plots import plot_run
 from .presets import preset
 from .processes import children_end_with_this_process
 from .records import code_state, emissions, folder_hash, make_record
+from .rehearsal import (
+    ROWS,
+    TOKENS,
+    WHAT,
+    check_metric,
+    check_prompts,
+    check_tools,
+    example_log,
+    figures,
+    is_rehearsed,
+    quiet,
+    rehearse_record,
+    rehearsing,
+    stand_in,
+)
 from .runs import (
     adapter_kind,
     check_publishing,
@@ -125,8 +141,9 @@ def run(recipe: Recipe) -> dict[str, Any]:
         language_data = build_blocks(recipe, launch, source, texts, tokenizer)
         language_data.description = {**fingerprint(source, rows), **described, **language_data.description}
     train_blocks = language_data.blocks["train"]
-    check_schedule(recipe, launch, None if isinstance(train_blocks, PackedStream) else len(train_blocks))
+    steps = check_schedule(recipe, launch, None if isinstance(train_blocks, PackedStream) else len(train_blocks))
     model = build_model(recipe, tokenizer)
+    rehearse(recipe, launch, steps, model, tokenizer, language_data)
     with claimed_output_folder(folder, recipe, language_data.description):
         model = spread_model(recipe, launch, model)
         trainer = build_trainer(recipe, launch, model, tokenizer, language_data)
@@ -397,6 +414,53 @@ class StreamTrainer(GuardedTrainer):
             self.args.ignore_data_skip = True
 
 
+# ------------------------------------------------------------------------------------------------------- rehearsal
+
+
+def rehearse(
+    recipe: Recipe,
+    launch: Launch,
+    steps: int,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    language_data: LanguageData,
+) -> None:
+    """Has everything of the end of this run happen once, on a handful of blocks, in the first process.
+
+    Raises:
+        InputError: what would have failed at the end.
+    """
+    if recipe.training.process_index:
+        return
+    with rehearsing() as folder:
+        model = stand_in(model)
+        check_tools(recipe, model, steps)
+        check_prompts(language_data.prompts, tokenizer, model)
+        if not is_rehearsed(recipe, launch):
+            return
+        few = handful(recipe, language_data)
+        with refused(WHAT):
+            # Trainers of several processes evaluate together.
+            if launch.processes == 1:
+                check_metric(recipe, figures(build_trainer(quiet(recipe, folder), launch, model, tokenizer, few)))
+            model.to(recipe.training.device)
+            if model.can_generate():
+                set_generation(model, tokenizer)
+            log, started = example_log(recipe.data.block_size), time.monotonic()
+            record = describe(recipe, folder, model, tokenizer, few, [], log, 1, started, TOKENS)
+        rehearse_record(recipe, record, plot_run, model, tokenizer, folder)
+
+
+def handful(recipe: Recipe, language_data: LanguageData) -> LanguageData:
+    """A few blocks of each split, with n-grams of each order in them; a stream as it is, which none may read ahead of the run."""
+    count = max(ROWS, *(-(-order // recipe.data.block_size) for order in recipe.run.ngram_orders), 1)
+    few = {
+        name: blocks if isinstance(blocks, PackedStream) else blocks.select(range(min(count, len(blocks))))
+        for name, blocks in language_data.blocks.items()
+    }
+    return replace(language_data, blocks=few)
+
+
 # --------------------------------------------------------------------------------------------------------- results
 
 
@@ -409,23 +473,40 @@ def measure(
     started: float,
 ) -> dict[str, Any]:
     """Test score, baselines on the same tokens, samples: the record of the run."""
-    folder, options = recipe.output_dir, recipe.run
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    history = [row for row in trainer.state.log_history if "loss" in row or "eval_loss" in row]
+    state, tokens = trainer.state, recipe.run.sample_tokens
+    log, steps = state.log_history, state.global_step
+    return describe(recipe, recipe.output_dir, model, tokenizer, language_data, before, log, steps, started, tokens)
+
+
+def describe(
+    recipe: Recipe,
+    folder: Path,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    language_data: LanguageData,
+    before: list[dict[str, Any]],
+    log: list[dict[str, Any]],
+    steps: int,
+    started: float,
+    sample_tokens: int,
+) -> dict[str, Any]:
+    """The record of a model that was trained for so many steps, with that log, and lies in that folder."""
+    history = [row for row in log if "loss" in row or "eval_loss" in row]
     # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
-    last = history[-1] if history else trainer.state.log_history[-1]
+    last = history[-1] if history else log[-1]
     test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
     bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
     scores = {
         "test": objective(recipe).evaluate(model, tokenizer, test, bytes_per_token, batch_size, bf16).to_dict(),
         "baselines": [*score_baselines(recipe, language_data, len(tokenizer)), *before],
         "samples": write_samples(
-            objective(recipe), model, tokenizer, language_data.prompts, options.sample_tokens, recipe.training.seed
+            objective(recipe), model, tokenizer, language_data.prompts, sample_tokens, recipe.training.seed
         ),
     }
     return make_record(
         objective(recipe).record_kind,
-        name=folder.name,
+        name=recipe.output_dir.name,
         auto_class=objective(recipe).auto_class,
         recipe=public_values(recipe),
         adapter=adapter_kind(recipe),
@@ -433,9 +514,9 @@ def measure(
         parameters=model.num_parameters(),
         data=language_data.description,
         model_sha256=folder_hash(folder),
-        steps=trainer.state.global_step,
+        steps=steps,
         **settled_steps(folder),
-        skipped_steps=skipped_steps(trainer.state.log_history),
+        skipped_steps=skipped_steps(log),
         tokens_seen=last["tokens"],
         training_seconds=last["elapsed_seconds"],
         total_seconds=time.monotonic() - started,

@@ -87,7 +87,7 @@ def test_runs_side_by_side(trained, told, tmp_path):
     records.write_json(other / "record.json", {**record, "kind": "benchmark"})
     code, printed = told("compare", trained, other)
     assert code == 2
-    assert "holds a record of kind 'benchmark'" in printed
+    assert "kind='benchmark' has no card" in printed
 
 
 def test_energy_is_what_codecarbon_wrote(trained, tmp_path):

@@ -73,6 +73,7 @@ LEVELS = {
     "workers": 2,
     "demo": 4,
     "printing": 3,
+    "rehearsal": 4.4,
     "runs": 4,
     "finetune": 4.5,
     "train": 5,

@@ -88,10 +88,8 @@ TASKS = {
 }
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
+def write_base(folder):
     """A causal model with its tokenizer, as pretraining leaves it."""
-    folder = tmp_path_factory.mktemp("base") / "base"
     texts = [json.dumps(maker(number)) for maker, _ in TASKS.values() for number in range(40)]
     tokenizer = train_tokenizer(iter([texts]), 400, 128)
     torch.manual_seed(0)
@@ -100,6 +98,11 @@ def base(tmp_path_factory):
     randomize(AutoModelForCausalLM.from_config(config), std=0.02).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return write_base(tmp_path_factory.mktemp("base") / "base")
 
 
 def write_rows(folder, maker, count=160):
