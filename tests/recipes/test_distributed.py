@@ -42,7 +42,9 @@ def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
     assert not beyond(found, "adamw"), found
     # One process wrote them: what another had written beside would be a second copy, or half of one.
     names = {path.name for path in folder.iterdir() if not path.name.startswith("checkpoint-")}
-    assert names == {path.name for path in alone[0].iterdir() if not path.name.startswith("checkpoint-")}
+    # A model that is split writes no samples on the way.
+    left_out = {"samples.md"} if name in ("fsdp2, resumed", "tensor parallel") else set()
+    assert names == {path.name for path in alone[0].iterdir() if not path.name.startswith("checkpoint-")} - left_out
     assert json.loads((folder / "config.json").read_text()) == json.loads((alone[0] / "config.json").read_text())
     # A run that is split leaves checkpoints in parts; one that only looked like it would leave whole ones.
     assert any(folder.glob("checkpoint-*/pytorch_model_fsdp_0")) == (VARIANTS[name].config == "fsdp2")

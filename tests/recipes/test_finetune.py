@@ -330,7 +330,7 @@ def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
     end, right = tokenizer.eos_token_id, []
     for row in splits["test"]:
-        ids = torch.tensor([[end, *tokenizer(row["text"])["input_ids"], end]])
+        ids = torch.tensor([[end, *tokenizer(row["text"], add_special_tokens=False)["input_ids"], end]])
         right.append(model.config.id2label[int(model(ids).logits.argmax())] == row["label"])
     assert record["test"]["accuracy"] == pytest.approx(sum(right) / len(right))
 
