@@ -22,6 +22,11 @@ class KilledError(BaseException):
     """Takes the place of `kill -9` at a place that is chosen: nothing is run after it."""
 
 
+def leave_out_rehearsal(patched):
+    """It does beforehand what is to be interrupted later."""
+    patched.setattr(train, "rehearse", lambda *arguments: None)
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
@@ -217,6 +222,7 @@ def test_what_somebody_puts_into_the_folder_while_the_run_lasts_stays(corpus, tm
 
 def test_a_recipe_in_the_folder_that_it_overwrites_is_still_there(finished, corpus, monkeypatch):
     recipe = load_recipe(str(finished / "recipe.yaml"), [f"output_dir={finished}", "overwrite=true", "max_steps=2"])
+    leave_out_rehearsal(monkeypatch)
     monkeypatch.setattr(output_dir.shutil, "rmtree", lambda *a, **k: (_ for _ in ()).throw(KilledError))
     with pytest.raises(KilledError):
         run(recipe)
@@ -426,6 +432,7 @@ KILLS = {
 def test_the_end_of_a_run_is_repeated_by_the_same_command(kill, corpus, original, tmp_path, monkeypatch):
     values, published = values_of(corpus, tmp_path / "run"), []
     with monkeypatch.context() as patched:
+        leave_out_rehearsal(patched)
         patched.setattr(*KILLS[kill], lambda *a: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             run(parse_recipe(values))
@@ -472,6 +479,7 @@ def test_a_kill_at_any_moment_of_the_claim_leaves_nothing_or_a_run(corpus, origi
 
                 return call
 
+            leave_out_rehearsal(patched)
             for name in ("replace", "mkdir"):
                 patched.setattr(os, name, counted(getattr(os, name)))
             patched.setattr(output_dir.Path, "write_text", counted(output_dir.Path.write_text))
