@@ -45,6 +45,8 @@ class ProgressRecorder(TrainerCallback):
         self.tokens_per_step = tokens_per_step
         self.mfu_per_token = flops_per_token / peak_flops if peak_flops else 0.0
         self._begin(0)
+        # Seconds of training in the processes before this one.
+        self.earlier = 0.0
 
     def _begin(self, step: int) -> None:
         self.last = self.last_loss = self.step_ended = time.monotonic()
@@ -54,6 +56,7 @@ class ProgressRecorder(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._begin(state.global_step)
+        self.earlier = next((row["elapsed_seconds"] for row in reversed(state.log_history) if "elapsed_seconds" in row), 0.0)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.step_ended = time.monotonic()
@@ -153,6 +156,12 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def whole_seconds(trainer: GuardedTrainer, started: float) -> float:
+    """Seconds of a run: of this process since it started, and of training in those before it."""
+    recorders = (call for call in trainer.callback_handler.callbacks if isinstance(call, ProgressRecorder))
+    return time.monotonic() - started + sum(recorder.earlier for recorder in recorders)
 
 
 def log_line(row: dict[str, Any], steps: int | None) -> str:

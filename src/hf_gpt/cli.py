@@ -4,6 +4,7 @@ import errno
 import io
 import math
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,13 +13,26 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from .boundary import refused
 from .errors import InputError, shown
-from .terminal import Interruption, hide_bars_of_weights, silence_libraries
+from .terminal import Interruption, hide_bars_of_weights, silence, silence_libraries
 
 
-app = typer.Typer(help="Train, measure and share GPTs with transformers.", pretty_exceptions_enable=False)
+class UnreadError(Exception):
+    """Nobody reads what is printed; the parser would take a `BrokenPipeError` for its own and end with 1."""
+
+
+class Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise UnreadError from error
+
+
+app = typer.Typer(cls=Commands, help="Train, measure and share GPTs with transformers.", pretty_exceptions_enable=False)
 
 
 # What the command line's parser raises of arguments; typer has a copy of click of its own, or not, by its version.
@@ -55,6 +69,7 @@ def run_command() -> None:
         check_arguments(sys.argv[1:])
         # It would print a message of several lines of its own.
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except UsageError as error:
         fail(
@@ -67,6 +82,10 @@ def run_command() -> None:
         if missing not in EXTRAS:
             raise
         fail(f"{missing} is not installed, which this command needs: pip install 'hf-gpt[{EXTRAS[missing]}]'.")
+    except (UnreadError, BrokenPipeError):
+        silence(sys.stdout)
+        silence(sys.stderr)
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise

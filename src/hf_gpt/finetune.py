@@ -20,7 +20,7 @@ from . import data as text_data
 from .arguments import Recipe, public_values
 from .boundary import refused
 from .budget import settled_steps
-from .callbacks import ProgressRecorder
+from .callbacks import ProgressRecorder, whole_seconds
 from .capacity import check_memory
 from .errors import InputError
 from .guards import GuardedTrainer, skipped_steps
@@ -451,7 +451,7 @@ def describe(
         skipped_steps=skipped_steps(log),
         epochs=epochs,
         training_seconds=last["elapsed_seconds"],
-        total_seconds=time.monotonic() - started,
+        total_seconds=whole_seconds(trainer, started),
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),
         history=[finite(row) for row in history],

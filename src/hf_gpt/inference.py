@@ -15,6 +15,7 @@ from .evaluation import LanguageModelScore, evaluate_language_model
 from .inspection import check_settings, prompt_inputs, sampling
 from .limits import check_ranges
 from .loading import load_config, load_pretrained
+from .names import check_name
 from .packages import PACKAGES
 from .sources import load_rows, text_rows, text_source
 from .strict_yaml import read_yaml
@@ -56,6 +57,8 @@ def evaluate_folder(
     model, tokenizer = load_model(name)
     path = Path(dataset)
     is_here = path.is_file() or (path.is_dir() and dataset not in PACKAGES)
+    if not is_here and dataset not in PACKAGES:
+        check_name(dataset, "dataset")
     given: dict[str, Any] = source_of(path) if is_here else {"path": dataset}
     source = text_source({**given, "text_column": text_column})
     rows = load_rows(source)

@@ -9,6 +9,8 @@ from .errors import InputError, shown
 # Where our recipes write to: no account of the Hub is meant by it.
 RUNS_FOLDER = "runs"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+# What files are called, and repositories are not.
+FILE_NAME = re.compile(r".+\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zip|xz|zst|ya?ml|safetensors|gguf|pt)", re.IGNORECASE)
 
 
 def check_name(name: str, field: str) -> None:
@@ -26,7 +28,12 @@ def check_name(name: str, field: str) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{field}={shown(name)} is no path: {error}.") from None
     owner = name.partition("/")[0]
-    is_local = not HUB_NAME.fullmatch(name) or owner == RUNS_FOLDER or ("/" in name and Path(owner).exists())
+    is_local = (
+        not HUB_NAME.fullmatch(name)
+        or FILE_NAME.fullmatch(name)
+        or owner == RUNS_FOLDER
+        or ("/" in name and Path(owner).exists())
+    )
     if is_local:
         near = f" {missing[0]} is there." if missing and str(missing[0]) not in (".", "/") else ""
         raise InputError(f"{field}={shown(name)} does not exist: give a folder that does, or owner/name of the Hub.{near}")

@@ -53,8 +53,10 @@ def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool
     Raises:
         InputError: neither or both of recipe and preset, an unknown name, or a recipe that trains no new model of this family.
     """
-    if (recipe is None) == (name is None):
-        raise InputError("plan takes a recipe or --preset NAME, and not both.")
+    if recipe is None and name is None:
+        raise InputError("plan takes a recipe, such as pretrain/quickstart, or --preset NAME: give one of them.")
+    if recipe is not None and name is not None:
+        raise InputError(f"plan takes a recipe or --preset, and not both: leave {recipe} or --preset {name} out.")
     optimizer = given["optimizer"]
     if optimizer is not None and optimizer not in OPTIMIZERS:
         hint = did_you_mean(optimizer, OPTIMIZERS)

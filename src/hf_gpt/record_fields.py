@@ -80,6 +80,7 @@ _LANGUAGE_MODEL = {
     "data.files[].name": TEXT,
     "data.files[].sha256": TEXT,
     "tokens_seen": COUNT,
+    "tokens_per_second?": NUMBER,
     **{f"test.{key}": NUMBER for key in ("loss", "perplexity", "bits_per_byte")},
     "test.tokens": COUNT,
     **{f"baselines[].{key}": NUMBER for key in ("loss", "perplexity", "bits_per_byte")},

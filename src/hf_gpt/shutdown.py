@@ -15,6 +15,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from .guards import GuardedTrainer
+from .terminal import silence
 from .workers import SIGNALS
 
 
@@ -144,13 +145,6 @@ class WatchedStream(io.TextIOBase):
             self._notify(signal.SIGPIPE)
 
 
-def silence(stream: Any) -> None:
-    """Sends what is written to a stream nowhere, what waits in its buffer too."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
 def _say(message: str, is_talking: bool) -> None:
     """Writes from a handler, in which the streams of Python may be in the middle of a write."""
     if is_talking:
@@ -162,4 +156,4 @@ def _is_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
-__all__ = ["GracefulShutdown", "silence"]
+__all__ = ["GracefulShutdown"]

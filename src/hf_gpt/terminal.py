@@ -42,6 +42,13 @@ class Interruption:
         raise KeyboardInterrupt
 
 
+def silence(stream: Any) -> None:
+    """Send what is written to a stream nowhere, what waits in its buffer too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def is_worth_telling(record: logging.LogRecord) -> bool:
     """Whether what a library logs says something to whoever trains a model."""
     message = record.getMessage()
@@ -72,4 +79,4 @@ def hide_bars_of_weights() -> None:
         enable_progress_bars()
 
 
-__all__ = ["Interruption", "hide_bars_of_weights", "is_worth_telling", "silence_libraries"]
+__all__ = ["Interruption", "hide_bars_of_weights", "is_worth_telling", "silence", "silence_libraries"]

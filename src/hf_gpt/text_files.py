@@ -157,6 +157,9 @@ def check_utf8(path: Path) -> None:
         raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
 
 
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
 def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
     """The text of a file, chunk by chunk, and the bytes that were read for each."""
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -174,7 +177,7 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
         except UnicodeDecodeError as error:
             raise InputError(
                 f"dataset: files={str(path)!r} is not UTF-8 at byte {offset - pending + error.start}: convert it first, for example "
-                "with iconv -t utf-8."
+                f"with iconv -f {'UTF-16' if error.object[:2] in UTF16_MARKS else 'WINDOWS-1252'} -t UTF-8."
             ) from error
         offset += len(chunk)
         yield text, len(chunk)
@@ -224,7 +227,7 @@ def _document(file: BinaryIO, path: Path, whole: bool) -> Iterator[dict[str, Any
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds, hidden files and folders left out.
+    """What a folder holds, hidden files and folders and those of runs left out.
 
     Attributes:
         files: The files that are read, sorted.
@@ -239,6 +242,8 @@ class Folder:
 
 # Of version control, and what tools write beside a source; others of their kind begin with a dot.
 SKIPPED_FOLDERS = ("CVS", "__pycache__", "node_modules")
+# What marks the folder of a run: what a model wrote is no text of the user's, and grows from run to run.
+RUN_FILES = ("run.json", "record.json")
 
 
 def read_folder(folder: Path, kind: str | None = None) -> Folder:
@@ -247,7 +252,12 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
     Args:
         kind: The format to read; by default that of all files, or `text`.
     """
-    files = sorted(path for path in folder.rglob("*") if _is_open(path.relative_to(folder)) and path.is_file())
+    runs = {mark.parent for name in RUN_FILES for mark in folder.rglob(name)}
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if _is_open(path.relative_to(folder)) and path.is_file() and runs.isdisjoint(path.parents)
+    )
     formats = {path: format_of(path) for path in files}
     if kind is None:
         kinds = set(formats.values())

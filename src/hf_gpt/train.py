@@ -25,7 +25,7 @@ from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .boundary import refused
 from .budget import settled_steps
-from .callbacks import ProgressRecorder, SampleWriter, measured_speed
+from .callbacks import ProgressRecorder, SampleWriter, measured_speed, whole_seconds
 from .capacity import check_memory, check_sizes
 from .errors import InputError, did_you_mean
 from .evaluation import LanguageModelScore, score
@@ -519,7 +519,7 @@ def describe(
         skipped_steps=skipped_steps(log),
         tokens_seen=last["tokens"],
         training_seconds=last["elapsed_seconds"],
-        total_seconds=time.monotonic() - started,
+        total_seconds=whole_seconds(trainer, started),
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),
         **measured_speed(history),

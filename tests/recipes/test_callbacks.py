@@ -2,19 +2,25 @@
 
 import json
 import logging
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from benchmarks.faults import is_equal, one_thread
 from benchmarks.tiny import recipe_values, write_corpus
 from safetensors.torch import load_file
-from tests.conftest import tiny_config
+from tests.conftest import ROOT, tiny_config
 
 from hf_gpt import planning
 from hf_gpt.arguments import parse_recipe
-from hf_gpt.callbacks import ProgressRecorder, log_line, measured_speed, sample_section, with_section
+from hf_gpt.callbacks import ProgressRecorder, log_line, measured_speed, sample_section, whole_seconds, with_section
 from hf_gpt.schedule import epoch_line
 from hf_gpt.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
 from hf_gpt.train import run
@@ -209,3 +215,19 @@ def test_the_record_tells_the_speed(corpus, tmp_path):
     assert record["tokens_per_second"] > 0
     assert "mfu" not in record
     assert json.loads((tmp_path / "run" / "record.json").read_text())["tokens_per_second"] == record["tokens_per_second"]
+
+
+def test_the_seconds_of_a_run_are_those_of_all_its_processes():
+    recorder, trainer = ProgressRecorder(), SimpleNamespace()
+    trainer.callback_handler = SimpleNamespace(callbacks=[recorder])
+    history = [{"loss": 3.0, "elapsed_seconds": 30.0}, {"step": 9}]
+    recorder.on_train_begin(None, SimpleNamespace(global_step=9, log_history=history), None)
+    assert whole_seconds(trainer, time.monotonic() - 12.0) == pytest.approx(42.0, abs=0.5)
+
+
+def test_a_command_that_nobody_reads_ends_as_other_programs_do():
+    reader, writer = os.pipe()
+    os.close(reader)
+    told = subprocess.run([sys.executable, "-m", "hf_gpt", "recipes"], stdout=writer, stderr=subprocess.PIPE, cwd=ROOT)
+    os.close(writer)
+    assert (told.returncode, told.stderr) == (128 + signal.SIGPIPE, b"")

@@ -249,7 +249,7 @@ def test_spoilt_foreign_weights_are_not_imported(tmp_path, monkeypatch, capsys):
 # ----------------------------------------------------------------------------------------------------------- names
 
 
-@pytest.mark.parametrize("name", ["openai-community/gpt2", "gpt2", "Qwen/Qwen3-0.6B", "a.b/c_d"])
+@pytest.mark.parametrize("name", ["openai-community/gpt2", "gpt2", "Qwen/Qwen3-0.6B", "EleutherAI/pythia-1.4b", "a.b/c_d"])
 def test_a_name_of_the_hub_is_let_through(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_name(name, "model")
@@ -272,6 +272,9 @@ def test_a_name_of_the_hub_is_let_through(name, tmp_path, monkeypatch):
         "-x/y",
         "file/x",
         "http://x/y",
+        "hello.txt",
+        "Data.JSONL.gz",
+        "mine/corpus.csv",
     ],
 )
 def test_a_path_that_is_not_there_is_missed_at_once(name, tmp_path, monkeypatch):
