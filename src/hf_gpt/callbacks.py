@@ -158,10 +158,10 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def whole_seconds(trainer: GuardedTrainer, started: float) -> float:
-    """Seconds of a run: of this process since it started, and of training in those before it."""
+def earlier_seconds(trainer: GuardedTrainer) -> float:
+    """Seconds of training of a run in the processes before this one."""
     recorders = (call for call in trainer.callback_handler.callbacks if isinstance(call, ProgressRecorder))
-    return time.monotonic() - started + sum(recorder.earlier for recorder in recorders)
+    return sum(recorder.earlier for recorder in recorders)
 
 
 def log_line(row: dict[str, Any], steps: int | None) -> str:

@@ -20,7 +20,7 @@ from . import data as text_data
 from .arguments import Recipe, public_values
 from .boundary import refused
 from .budget import settled_steps
-from .callbacks import ProgressRecorder, whole_seconds
+from .callbacks import ProgressRecorder, earlier_seconds
 from .capacity import check_memory
 from .errors import InputError
 from .guards import GuardedTrainer, skipped_steps
@@ -408,6 +408,7 @@ def measure(
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     state = trainer.state
     log, steps = state.log_history, state.global_step
+    started -= earlier_seconds(trainer)
     return describe(recipe, recipe.output_dir, task, model, test, baselines, data, log, steps, state.epoch, started)
 
 
@@ -451,7 +452,7 @@ def describe(
         skipped_steps=skipped_steps(log),
         epochs=epochs,
         training_seconds=last["elapsed_seconds"],
-        total_seconds=whole_seconds(trainer, started),
+        total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),
         history=[finite(row) for row in history],

@@ -25,7 +25,7 @@ from .arguments import Recipe, public_values
 from .baselines import NgramModel
 from .boundary import refused
 from .budget import settled_steps
-from .callbacks import ProgressRecorder, SampleWriter, measured_speed, whole_seconds
+from .callbacks import ProgressRecorder, SampleWriter, earlier_seconds, measured_speed
 from .capacity import check_memory, check_sizes
 from .errors import InputError, did_you_mean
 from .evaluation import LanguageModelScore, score
@@ -476,6 +476,7 @@ def measure(
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     state, tokens = trainer.state, recipe.run.sample_tokens
     log, steps = state.log_history, state.global_step
+    started -= earlier_seconds(trainer)
     return describe(recipe, recipe.output_dir, model, tokenizer, language_data, before, log, steps, started, tokens)
 
 
@@ -519,7 +520,7 @@ def describe(
         skipped_steps=skipped_steps(log),
         tokens_seen=last["tokens"],
         training_seconds=last["elapsed_seconds"],
-        total_seconds=whole_seconds(trainer, started),
+        total_seconds=time.monotonic() - started,
         precision="bfloat16" if recipe.training.bf16 else "float32",
         compiled=bool(recipe.training.torch_compile),
         **measured_speed(history),
