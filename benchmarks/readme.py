@@ -22,7 +22,7 @@ WORDS = {
         "compiled": ", compiled",
         "crossing": "The validation loss of **{name}** in {precision} passes the trigram's loss between minute {before:.1f} and minute "
         "{after:.1f}.",
-        "not crossing": "In {minutes:.1f} minutes of **{name}** in {precision}, it does not.",
+        "not crossing": "In {minutes:.1f} minutes, the validation loss of **{name}** in {precision} does not pass the trigram's.",
     },
     "README_zh.md": {
         "head": "| 测试集上 | 训练时间 | 已见词元 | 损失（奈特/词元） | 困惑度 | 比特/字节 |",
@@ -33,7 +33,7 @@ WORDS = {
         "instructions": "（只用 {} 指令）",
         "compiled": "，已编译",
         "crossing": "**{name}**（{precision}）的验证损失在第 {before:.1f} 到第 {after:.1f} 分钟之间低于三元模型的损失。",
-        "not crossing": "**{name}**（{precision}）训练 {minutes:.1f} 分钟，没有低于它。",
+        "not crossing": "**{name}**（{precision}）训练 {minutes:.1f} 分钟，验证损失没有低于三元模型的损失。",
     },
 }
 
