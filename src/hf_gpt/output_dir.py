@@ -244,8 +244,13 @@ def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) ->
         wait_for_all(recipe)
         yield
         return
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"output_dir={str(folder)!r} cannot be made: its file system takes no folders. Choose another."
+        ) from error
     with held(folder):
         # It may have changed while the data were prepared.
         found = look_at(folder, recipe)

@@ -103,8 +103,7 @@ def check_picture(path: Path, field: str) -> None:
 
 
 # What libraries in Rust, and NumPy, say of a full disk, a quota, a file that is too large, and a read-only disk.
-# The last is said by a file system that takes no folders, such as /proc.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOENT)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 DISK_MESSAGES = re.compile(rf"\(os error ({'|'.join(map(str, DISK_ERRORS))})\)|^\d+ requested and \d+ written$")
 
 

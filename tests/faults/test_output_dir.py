@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -559,3 +560,9 @@ def test_names_are_announced_once_and_foreign_ones_never(finished):
     plant_file(finished)
     with pytest.raises(InputError, match=r"thesis\.txt is nothing that the run has written"):
         announce(finished, ["thesis.txt"])
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system here that takes no folders")
+def test_a_file_system_that_takes_no_folders_is_named(corpus):
+    with pytest.raises(InputError, match="output_dir='/proc/x' cannot be made"):
+        run(parse_recipe(values_of(corpus, Path("/proc/x"))))
