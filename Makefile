@@ -42,7 +42,7 @@ reviews: $(READY)  ## The same with about an hour of training
 # Two at a time, each of a test's processes on one core.
 PYTEST := $(BIN)/python -m pytest tests -n 2 --dist worksteal
 
-test: $(READY)  ## The test suite, without network, in five minutes on two cores
+test: $(READY)  ## The test suite, without network
 	$(PYTEST) -m 'not slow' $(ARGS)
 
 test-slow: $(READY)  ## What the suite leaves out: longer runs, more processes, the default compiler
