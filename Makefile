@@ -133,9 +133,10 @@ distributed: $(READY)  ## One recipe on one process and on several, in every way
 stream: $(READY)  ## One pass over a file of 2 GB in bounded memory; writes benchmarks/records/stream.json
 	$(BIN)/python -m benchmarks.stream
 
-quality: $(READY)  ## Lint, format check and types
+quality: $(READY)  ## Lint, format check, layers and types
 	$(BIN)/ruff check src tests benchmarks tools
 	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 style: $(READY)  ## Format the code

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from hf_gpt.arguments import load_recipe
-from hf_gpt.records import code_state, make_record, write_json
+from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.reports.records import code_state, make_record, write_json
 
 from .speed.clock import Clock
 from .speed.corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus

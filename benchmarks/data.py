@@ -14,8 +14,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from hf_gpt.packages import PACKAGES, provenance, read_package
-from hf_gpt.records import make_record, write_json
+from hf_gpt.data.packages import PACKAGES, provenance, read_package
+from hf_gpt.reports.records import make_record, write_json
 
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM
 
 import hf_gpt  # noqa: F401
 from hf_gpt.errors import InputError
-from hf_gpt.records import make_record, write_json
+from hf_gpt.reports.records import make_record, write_json
 
 
 ROOT = Path(__file__).parents[1]

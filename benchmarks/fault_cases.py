@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hf_gpt.records import make_record, write_json
+from hf_gpt.reports.records import make_record, write_json
 
 
 ROOT = Path(__file__).parents[1]

@@ -31,11 +31,12 @@ from transformers import Trainer
 
 from benchmarks.fault_cases import FILES
 from benchmarks.tiny import recipe_values, write_corpus
-from hf_gpt import data, train
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.guards import GuardedTrainer
-from hf_gpt.manifest import read_manifest
-from hf_gpt.records import make_record, write_json
+from hf_gpt.data import packing as data
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.reports.records import make_record, write_json
+from hf_gpt.run_folder.manifest import read_manifest
+from hf_gpt.training import pretraining as train
+from hf_gpt.training.trainer import GuardedTrainer
 
 
 ROOT = Path(__file__).parents[1]

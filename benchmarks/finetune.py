@@ -10,12 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hf_gpt.arguments import load_recipe
-from hf_gpt.data import task_splits
-from hf_gpt.fewshot import few_shot
-from hf_gpt.finetune import build_task
-from hf_gpt.records import make_record, read_record, write_json
-from hf_gpt.sources import text_source
+from hf_gpt.data.packing import task_splits
+from hf_gpt.data.sources import text_source
+from hf_gpt.evaluation.few_shot import few_shot
+from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.reports.records import make_record, read_record, write_json
+from hf_gpt.training.finetuning import build_task
 
 
 ROOT = Path(__file__).parents[1]

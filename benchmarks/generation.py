@@ -23,7 +23,7 @@ from transformers import CompileConfig
 from transformers.generation import BaseStreamer
 
 import hf_gpt
-from hf_gpt.records import code_state, make_record, write_json
+from hf_gpt.reports.records import code_state, make_record, write_json
 
 from .pairs import alternate, ratio
 from .speed.nanogpt import NanoGPT

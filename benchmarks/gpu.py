@@ -27,7 +27,7 @@ from transformers.utils import is_flash_attn_2_available
 import hf_gpt
 from hf_gpt.planning.counts import training_flops
 from hf_gpt.planning.devices import DEVICES
-from hf_gpt.records import code_state, make_record, write_json
+from hf_gpt.reports.records import code_state, make_record, write_json
 
 from .speed.corpus import Blocks
 from .speed.nanogpt import NanoGPT, Size

@@ -30,13 +30,13 @@ from benchmarks.lineage_page import (
     read,
     write_pages,
 )
-from hf_gpt import data as text_data
-from hf_gpt.arguments import load_recipe
-from hf_gpt.baselines import NgramModel
-from hf_gpt.evaluation import score
-from hf_gpt.records import make_record, read_record, write_json
-from hf_gpt.runs import prepare_launch
-from hf_gpt.train import build_blocks, build_tokenizer, open_source, split_texts
+from hf_gpt.data import packing as text_data
+from hf_gpt.evaluation.ngram import NgramModel
+from hf_gpt.evaluation.perplexity import score
+from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.reports.records import make_record, read_record, write_json
+from hf_gpt.training.pretraining import build_blocks, build_tokenizer, open_source, split_texts
+from hf_gpt.training.run import prepare_launch
 
 
 RUNS = Path("runs/lineage")

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hf_gpt.plots import plot_comparison
+from hf_gpt.reports.plots import plot_comparison
 
 
 ROOT = Path(__file__).parents[1]

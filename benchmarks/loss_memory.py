@@ -18,7 +18,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import hf_gpt
-from hf_gpt.records import make_record, write_json
+from hf_gpt.reports.records import make_record, write_json
 
 
 RECORD = Path(__file__).parent / "records" / "loss_memory.json"

@@ -17,10 +17,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_gpt import GPTConfig, GPTForCausalLM, preset
-from hf_gpt.optim import OPTIMIZERS
 from hf_gpt.planning import Workload, find_device, memory_by_part, parameter_counts, plan, training_flops
 from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
-from hf_gpt.records import make_record, write_json
+from hf_gpt.reports.records import make_record, write_json
+from hf_gpt.training.optimizers import OPTIMIZERS
 
 
 ROOT = Path(__file__).parents[1]

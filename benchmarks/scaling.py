@@ -19,8 +19,8 @@ from scipy.optimize import curve_fit
 
 from hf_gpt import GPTConfig
 from hf_gpt.planning import training_flops
-from hf_gpt.plots import plot_scaling
-from hf_gpt.records import RECORD_FILE, make_record, read_record, write_json
+from hf_gpt.reports.plots import plot_scaling
+from hf_gpt.reports.records import RECORD_FILE, make_record, read_record, write_json
 
 
 ROOT = Path(__file__).parents[1]

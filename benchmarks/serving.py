@@ -23,8 +23,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hf_gpt import export_checkpoint
-from hf_gpt.inspection import load
-from hf_gpt.records import folder_hash, make_record, write_json
+from hf_gpt.inference.inspect import load
+from hf_gpt.reports.records import folder_hash, make_record, write_json
 from hf_gpt.tasks.chat_template import add_chat_template
 
 

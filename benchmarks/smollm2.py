@@ -18,10 +18,10 @@ from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from hf_gpt import export_checkpoint, import_checkpoint
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.packages import Package, fetch
-from hf_gpt.records import make_record, write_json
-from hf_gpt.train import run
+from hf_gpt.data.packages import Package, fetch
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.reports.records import make_record, write_json
+from hf_gpt.training.pretraining import run
 
 
 PACKAGE = Package(

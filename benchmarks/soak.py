@@ -24,7 +24,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from benchmarks.tiny import recipe_values, write_corpus
-from hf_gpt.records import make_record, write_json
+from hf_gpt.reports.records import make_record, write_json
 
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hf_gpt.records import make_record, write_json
+from hf_gpt.reports.records import make_record, write_json
 
 from .pairs import alternate
 

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hf_gpt.data import split_stream
-from hf_gpt.records import make_record, write_json
-from hf_gpt.sources import load_rows, text_source
-from hf_gpt.streams import STATE, PackedStream
+from hf_gpt.data.packing import split_stream
+from hf_gpt.data.sources import load_rows, text_source
+from hf_gpt.data.streaming import STATE, PackedStream
+from hf_gpt.reports.records import make_record, write_json
 
 
 ROOT = Path(__file__).parents[1]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from datasets import Dataset, load_from_disk
 
-from hf_gpt import data
-from hf_gpt.arguments import load_recipe
-from hf_gpt.records import code_state, make_record, write_json
-from hf_gpt.train import open_source
+from hf_gpt.data import packing as data
+from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.reports.records import code_state, make_record, write_json
+from hf_gpt.training.pretraining import open_source
 
 from .speed.corpus import BLOCK, load_corpus, random_corpus
 

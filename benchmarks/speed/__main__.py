@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from hf_gpt.records import code_state, device_description, make_record, write_json
+from hf_gpt.reports.records import code_state, device_description, make_record, write_json
 
 from .clock import Clock
 from .corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus

@@ -8,10 +8,10 @@ from datasets import Dataset
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, default_data_collator, set_seed
 
-from hf_gpt import hardware
-from hf_gpt.arguments import load_recipe
-from hf_gpt.runs import prepare_launch
-from hf_gpt.train import LanguageData, build_model, build_trainer
+from hf_gpt.planning import hardware
+from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.training.pretraining import LanguageData, build_model, build_trainer
+from hf_gpt.training.run import prepare_launch
 
 from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Blocks, Corpus

@@ -6,7 +6,7 @@ Nothing heavy is imported before it is used: neither torch nor the parts of tran
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .registration import register
+from .auto import register
 
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         GPTModel,
     )
     from .modeling.modeling_nnlm_hf_gpt import NNLMForCausalLM
-    from .optim import Muon
     from .presets import list_presets, preset
+    from .training.optimizers import Muon
 
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 _MODULES = {
     "GPTConfig": "modeling.configuration_hf_gpt",
     "__version__": "modeling.configuration_hf_gpt",
-    "Muon": "optim",
+    "Muon": "training.optimizers",
     "NNLMConfig": "modeling.configuration_nnlm_hf_gpt",
     "NNLMForCausalLM": "modeling.modeling_nnlm_hf_gpt",
     "export_checkpoint": "conversion",

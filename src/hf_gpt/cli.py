@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from .boundary import refused
+from .checks.boundary import refused
 from .errors import InputError, shown
-from .terminal import Interruption, hide_bars_of_weights, silence, silence_libraries
+from .reports.terminal import Interruption, hide_bars_of_weights, silence, silence_libraries
 
 
 class UnreadError(Exception):
@@ -141,16 +141,16 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, in place of the recipe's.")] = None,
 ) -> None:
     """Train what a recipe says and write a complete model repository."""
-    from .arguments import load_recipe
-    from .own_text import is_own_text, recipe_of_text
+    from .recipe.arguments import load_recipe
+    from .recipe.own_text import is_own_text, recipe_of_text
 
     loaded = (recipe_of_text if is_own_text(recipe) else load_recipe)(recipe, overrides or [])
     hide_bars_of_weights()
-    from .train import run
+    from .training.pretraining import run
 
     record = run(loaded)
     if loaded.training.process_index == 0:
-        from .printing import PRINTERS
+        from .reports.console import PRINTERS
 
         PRINTERS[record["kind"]](record, loaded.output_dir)
 
@@ -160,7 +160,7 @@ def recipes(
     copy: Annotated[Path | None, typer.Argument(help="A folder to copy them into, to be edited there.")] = None,
 ) -> None:
     """List the packaged recipes, or copy them into a folder."""
-    from .arguments import copy_recipes, list_recipes
+    from .recipe.arguments import copy_recipes, list_recipes
 
     if copy is None:
         print("\n".join(list_recipes()))
@@ -189,13 +189,13 @@ def evaluate(
 ) -> None:
     """Loss, perplexity and bits per byte of a causal model on a text; of a package, on its test split."""
     if few_shot is not None:
-        from .fewshot import few_shot as prompt
+        from .evaluation.few_shot import few_shot as prompt
 
         found = prompt(model, dataset, few_shot, limit)
         print(", ".join(f"{name} {value:.4g}" for name, value in found.figures.items()))
         print(f"over {found.rows:,} rows with {found.shots} examples each, {found.shortened} prompts shortened to fit")
         return
-    from .inference import evaluate_folder
+    from .evaluation.evaluate import evaluate_folder
 
     result, notes = evaluate_folder(model, dataset, block_size, text_column, batch_size)
     print(f"loss {result.loss:.4f} nats a token, perplexity {result.perplexity:.2f}, bits per byte {result.bits_per_byte:.4f}")
@@ -214,7 +214,7 @@ def generate(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Go on from a prompt, token by token."""
-    from .inference import generate_text
+    from .inference.generate import generate_text
 
     generate_text(model, prompt, max_new_tokens, temperature, top_p, seed)
 
@@ -227,7 +227,7 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
 ) -> None:
     """Serve a page to try a model: it writes, shows what it expects at each token and where it looks, and classifies."""
-    from .demo import serve
+    from .inference.demo import serve
 
     serve([model] if other is None else [model, other], host, port)
 
@@ -235,7 +235,7 @@ def demo(
 @app.command()
 def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record.json.")]) -> None:
     """Render README.md of a run from its record."""
-    from .cards import write_card
+    from .reports.model_card import write_card
 
     print(write_card(run_folder))
 
@@ -267,11 +267,11 @@ def export(
     ] = None,
 ) -> None:
     """Write a model as a checkpoint that transformers, vLLM or llama.cpp run without any code of ours."""
-    from .cards import write_export_record
+    from .checks.places import writing
     from .conversion import export_checkpoint
-    from .inference import load_model
-    from .places import writing
-    from .records import RECORD_FILE
+    from .inference.loading import load_model
+    from .reports.model_card import write_export_record
+    from .reports.records import RECORD_FILE
 
     hide_bars_of_weights()
     loaded, tokenizer = load_model(model, as_saved=True)
@@ -299,9 +299,9 @@ def push(
     ] = False,
 ) -> None:
     """Upload a model to the Hub: weights, code, tokenizer, card, record and pictures, in one commit of what changed."""
-    from .hub import check_space, collect, push_space, repository_name
-    from .hub import push as push_folder
-    from .space import space_files
+    from .hub.push import check_space, collect, push_space, repository_name
+    from .hub.push import push as push_folder
+    from .hub.space import space_files
 
     if space:
         check_space(run_folder, revision)
@@ -331,10 +331,10 @@ def compare(
     plot: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("comparison.png"),
 ) -> None:
     """Print runs side by side, and plot their losses against tokens and against time."""
-    from .places import check_picture
-    from .plots import plot_comparison
-    from .record_fields import check_fields
-    from .records import RECORD_FILE, read_record
+    from .checks.places import check_picture
+    from .reports.plots import plot_comparison
+    from .reports.record_fields import check_fields
+    from .reports.records import RECORD_FILE, read_record
 
     check_picture(plot, "--plot")
     records = [read_record(folder) for folder in run_folders]
@@ -393,10 +393,10 @@ def plan(
     picture: Annotated[Path | None, typer.Option(help="Draw the memory by part into this PNG.")] = None,
 ) -> None:
     """What a run will take: parameters, FLOPs, tokens, memory by strategy, hours, cost. Trains nothing."""
-    from .places import check_picture
+    from .checks.places import check_picture
     from .planning import find_device
     from .planning import plan as make_plan
-    from .plans import measured_speed, planned_run
+    from .training.planned_run import measured_speed, planned_run
 
     if picture is not None:
         check_picture(picture, "--picture")
@@ -419,7 +419,7 @@ def plan(
     )
     print_plan(preset or str(recipe), planned, device)
     if picture is not None:
-        from .plots import plot_plan
+        from .reports.plots import plot_plan
 
         plot_plan(planned, picture)
         print(picture)

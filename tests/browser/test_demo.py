@@ -16,7 +16,7 @@ from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from hf_gpt import cli
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.data.tokenizer import train_tokenizer
 
 
 pytest.importorskip("gradio", reason="`make test-browser` installs it")
@@ -53,7 +53,7 @@ def served(monkeypatch):
     """Serves a page in this process, in which nothing but loopback can be reached."""
     import gradio
 
-    from hf_gpt.demo import serve
+    from hf_gpt.inference.demo import serve
 
     asked = []
     connect = socket.socket.connect

@@ -8,7 +8,7 @@ from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
 import hf_gpt
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.data.tokenizer import train_tokenizer
 
 
 lm_eval = pytest.importorskip("lm_eval", reason="`make engines` installs it")

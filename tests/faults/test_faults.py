@@ -19,10 +19,12 @@ from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs
 from benchmarks.tiny import recipe_values, write_corpus
 from transformers import Trainer
 
-from hf_gpt import checkpoints, data, objectives
-from hf_gpt.arguments import parse_recipe
+from hf_gpt.data import packing as data
 from hf_gpt.errors import InputError
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.run_folder import checkpoints
+from hf_gpt.training import objectives
+from hf_gpt.training.pretraining import run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -316,7 +318,7 @@ def state_of_weights(folder):
 
 
 def test_a_skipped_step_changes_no_weight(corpus, tmp_path, monkeypatch):
-    from hf_gpt.guards import GuardedTrainer
+    from hf_gpt.training.trainer import GuardedTrainer
 
     weights = []
     step = GuardedTrainer.training_step
@@ -409,8 +411,8 @@ def test_data_that_change_or_vanish_between_two_parts_of_a_run(corpus, tmp_path,
 
 
 def test_a_held_out_file_that_changes_is_named(corpus, tmp_path):
-    from hf_gpt.output_dir import check_same_data
-    from hf_gpt.sources import fingerprint, text_source
+    from hf_gpt.data.sources import fingerprint, text_source
+    from hf_gpt.training.output_dir import check_same_data
 
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_text('{"body": "a"}\n')
@@ -531,7 +533,7 @@ def test_a_loss_that_is_no_number_in_one_rank_stops_both_and_may_be_skipped(corp
 @pytest.mark.slow
 def test_two_ranks_make_the_steps_that_the_first_one_counts(corpus, tmp_path):
     """Their clocks differ: alone, each would fix another number after another step, and wait for the other for ever."""
-    from hf_gpt import budget
+    from hf_gpt.training import budget
 
     def before():
         now = itertools.count(0, 1 + 4 * int(os.environ["RANK"]))

@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import hf_gpt
-from hf_gpt.adapters import add_adapter, load_adapter, lora_config
-from hf_gpt.arguments import load_recipe
-from hf_gpt.data import split_rows, text_hash, tokenize
+from hf_gpt.data.packing import split_rows, text_hash, tokenize
+from hf_gpt.data.sources import load_rows, text_source
+from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.inference import load_model
-from hf_gpt.records import read_record
-from hf_gpt.sources import load_rows, text_source
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.inference.loading import load_model
+from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.reports.records import read_record
+from hf_gpt.training.adapters import add_adapter, load_adapter, lora_config
 
 
 IS_LONG = "HF_GPT_FUZZ_LONG" in os.environ

@@ -12,11 +12,14 @@ from benchmarks.tiny import recipe_values, write_corpus
 from safetensors.torch import load_file
 from tests.conftest import ROOT
 
-from hf_gpt import output_dir, places, runs, train
-from hf_gpt.arguments import load_recipe, parse_recipe
+from hf_gpt.checks import places
 from hf_gpt.errors import InputError
-from hf_gpt.manifest import announce, read_manifest
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import load_recipe, parse_recipe
+from hf_gpt.run_folder.manifest import announce, read_manifest
+from hf_gpt.training import output_dir
+from hf_gpt.training import pretraining as train
+from hf_gpt.training import run as runs
+from hf_gpt.training.pretraining import run
 
 
 class KilledError(BaseException):

@@ -16,12 +16,13 @@ import torch
 from benchmarks.tiny import recipe_values, write_corpus
 from tests.conftest import ROOT
 
-from hf_gpt import checkpoints, inspection
-from hf_gpt.arguments import parse_recipe
+from hf_gpt.data.packages.fetching import members
 from hf_gpt.errors import InputError
-from hf_gpt.packages.fetching import members
-from hf_gpt.privacy import HOME_FOLDER, SECRET
-from hf_gpt.train import run
+from hf_gpt.inference import inspect as inspection
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.reports.privacy import HOME_FOLDER, SECRET
+from hf_gpt.run_folder import checkpoints
+from hf_gpt.training.pretraining import run
 
 
 class Trap:

@@ -8,7 +8,7 @@ from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM, GenerationConfig, pipeline
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.data.tokenizer import train_tokenizer
 
 
 def language_model(architecture, **overrides):

@@ -12,8 +12,8 @@ from tests.hub.server import Hub
 from tests.recipes.test_run import recipe_values
 from transformers.utils import hub as transformers_hub
 
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.training.pretraining import run
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, snapshot_download
 from tests.hub.server import Fault
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
-from hf_gpt.hub import push
+from hf_gpt.hub.push import push
 
 
 REPO = "alice/small"

@@ -12,11 +12,11 @@ from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file, save_file
 from tests.hub.server import Fault
 
-from hf_gpt import hub as hub_module
-from hf_gpt.cards import render_card
 from hf_gpt.errors import InputError
-from hf_gpt.hub import push
-from hf_gpt.records import read_record, write_json
+from hf_gpt.hub import push as hub_module
+from hf_gpt.hub.push import push
+from hf_gpt.reports.model_card import render_card
+from hf_gpt.reports.records import read_record, write_json
 
 
 REPO = "alice/small"

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import ROOT
 
-from hf_gpt import space
+from hf_gpt.hub import space
 
 
 NAME = "spaces/alice/small"
@@ -22,7 +22,13 @@ def test_a_push_writes_a_space_in_one_commit_and_repeats_nothing(hub, folder, to
     code, printed = told("push", folder, "--space")
     assert code == 0, printed
     files = hub.files(NAME)
-    assert {"app.py", "requirements.txt", "README.md", "hf_gpt/demo.py", "hf_gpt/modeling/modeling_hf_gpt.py"} <= set(files)
+    assert {
+        "app.py",
+        "requirements.txt",
+        "README.md",
+        "hf_gpt/inference/demo.py",
+        "hf_gpt/modeling/modeling_hf_gpt.py",
+    } <= set(files)
     assert len(hub.repos[NAME].log) == 2
     card = ModelCard(files["README.md"].decode())
     assert (card.data.sdk, card.data.app_file, card.data.models) == ("gradio", "app.py", ["alice/small"])
@@ -63,8 +69,8 @@ sys.modules.update(dict.fromkeys({absent}))
 gradio = sys.modules["gradio"] = types.ModuleType("gradio")
 for name in ("State", "HighlightedText", "Markdown", "Label", "Slider", "Plot", "Blocks", "SelectData"):
     setattr(gradio, name, object)
-import hf_gpt.demo
-print(hf_gpt.demo.__file__)
+import hf_gpt.inference.demo
+print(hf_gpt.inference.demo.__file__)
 """
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, env={"PATH": ""}

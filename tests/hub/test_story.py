@@ -13,11 +13,11 @@ from tests.conftest import ROOT
 from tests.hub.test_load import alone
 from tests.recipes.test_run import recipe_values, write_recipe
 
-from hf_gpt import records
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.cards import render_card
 from hf_gpt.errors import InputError
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.reports import records
+from hf_gpt.reports.model_card import render_card
+from hf_gpt.training.pretraining import run
 
 
 def test_readme_train_push_and_load_elsewhere_with_the_same_text(hub, trained, told, environment, tmp_path, monkeypatch):

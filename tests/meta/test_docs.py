@@ -15,10 +15,10 @@ from tests.conftest import ROOT
 
 import hf_gpt
 from hf_gpt import cli
-from hf_gpt.arguments import RunArguments, list_recipes
-from hf_gpt.cards import render_card
+from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.recipe.arguments import RunArguments, list_recipes
+from hf_gpt.reports.model_card import render_card
 from hf_gpt.tasks import TASKS
-from hf_gpt.tokenizer import train_tokenizer
 
 
 DOCUMENTS = ["README.md", "README_zh.md"]
@@ -214,7 +214,7 @@ def test_every_key_of_a_recipe_is_documented():
     text = (ROOT / "docs" / "recipes.md").read_text()
     from dataclasses import fields
 
-    from hf_gpt.arguments import DataArguments, ModelArguments, TaskArguments
+    from hf_gpt.recipe.arguments import DataArguments, ModelArguments, TaskArguments
 
     for part in (ModelArguments, DataArguments, RunArguments):
         for item in fields(part):

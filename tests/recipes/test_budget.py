@@ -9,12 +9,12 @@ from benchmarks.faults import is_equal, one_thread, state_of
 from benchmarks.tiny import recipe_values, write_corpus
 from transformers import TrainerCallback
 
-from hf_gpt import runs
-from hf_gpt.arguments import load_recipe, parse_recipe
-from hf_gpt.budget import Costs, TimeBudget, steps_within
 from hf_gpt.errors import InputError
-from hf_gpt.settled import read_settled
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import load_recipe, parse_recipe
+from hf_gpt.run_folder.settled import read_settled
+from hf_gpt.training import run as runs
+from hf_gpt.training.budget import Costs, TimeBudget, steps_within
+from hf_gpt.training.pretraining import run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +45,7 @@ class Ticks:
 @pytest.fixture
 def clock(monkeypatch):
     ticks = Ticks()
-    monkeypatch.setattr("hf_gpt.budget.monotonic", ticks)
+    monkeypatch.setattr("hf_gpt.training.budget.monotonic", ticks)
     return ticks
 
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from tests.conftest import ROOT, tiny_config
 
 from hf_gpt import planning
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.callbacks import ProgressRecorder, earlier_seconds, log_line, measured_speed, sample_section, with_section
-from hf_gpt.schedule import epoch_line
-from hf_gpt.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.schedule import epoch_line
+from hf_gpt.reports.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
+from hf_gpt.training.callbacks import ProgressRecorder, earlier_seconds, log_line, measured_speed, sample_section, with_section
+from hf_gpt.training.pretraining import run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -178,7 +178,7 @@ REPORT = "GPTForSequenceClassification LOAD REPORT from: runs/x\nKey | Status |\
         ("transformers.modeling_utils", REPORT.format(rows="lm_head.weight | UNEXPECTED |\nscore.weight | MISSING |"), False),
         ("transformers.modeling_utils", REPORT.format(rows="model.norm.weight | MISSING |\nscore.weight | MISSING |"), True),
         ("transformers.modeling_utils", REPORT.format(rows="score.weight | MISMATCH |"), True),
-        ("hf_gpt.data", "LOAD REPORT", True),
+        ("hf_gpt.data.packing", "LOAD REPORT", True),
     ],
 )
 def test_noise_goes_and_news_stays(name, message, is_told):

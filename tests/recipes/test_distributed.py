@@ -7,8 +7,8 @@ from benchmarks import distributed
 from benchmarks.distributed import VARIANTS, beyond, differences, recipe_values, run_variant
 from tests.conftest import ROOT
 
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.training.pretraining import run
 
 
 STEPS = 4

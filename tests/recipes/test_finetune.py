@@ -12,11 +12,11 @@ from tests.conftest import ROOT, randomize, tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_gpt import cli
-from hf_gpt.arguments import parse_recipe
+from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.finetune import build_model, build_task
-from hf_gpt.tokenizer import train_tokenizer
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.training.finetuning import build_model, build_task
+from hf_gpt.training.pretraining import run
 
 
 WORDS = ["red", "blue", "green", "small", "large", "round", "old", "new", "cold", "warm", "house", "tree", "river", "stone"]
@@ -283,7 +283,7 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
 def test_preferences_between_messages_are_learned_by_a_model_without_a_template(adapter, base, tmp_path, monkeypatch):
     """Its tokenizer grows on the way, and the model that it is measured against with it."""
     pytest.importorskip("trl", reason="trl needs Python 3.11")
-    from hf_gpt import finetune
+    from hf_gpt.training import finetuning as finetune
 
     trainers = []
     monkeypatch.setattr(
@@ -321,7 +321,8 @@ def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from hf_gpt import data, sources
+    from hf_gpt.data import packing as data
+    from hf_gpt.data import sources
 
     source = sources.text_source(values["dataset"])
     columns = {"text": True, "label": True}
@@ -345,7 +346,7 @@ def test_lora_needs_no_target_modules(base):
 
 def test_a_task_keeps_to_its_minutes(base, tmp_path, monkeypatch):
     ticks = itertools.count()
-    monkeypatch.setattr("hf_gpt.budget.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("hf_gpt.training.budget.monotonic", lambda: float(next(ticks)))
     rows = write_rows(tmp_path, classification, 160)
     values = recipe_values(base, rows, tmp_path / "run", "text-classification", max_minutes=1, eval_steps=0.5, save_steps=0.5)
     record = run(parse_recipe({key: value for key, value in values.items() if key != "max_steps"}))
@@ -599,7 +600,7 @@ def test_few_shot_scores_by_prompting_alone(task, shots, base, tmp_path, monkeyp
 
 
 def test_few_shot_scores_rows_of_every_class_of_sorted_data(base, tmp_path, monkeypatch):
-    from hf_gpt import fewshot
+    from hf_gpt.evaluation import few_shot as fewshot
 
     rows = [{"text": f"{number} {sentence(number)}", "label": "no" if number < 100 else "yes"} for number in range(200)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -617,7 +618,7 @@ def test_few_shot_takes_the_likeliest_label():
     """A stand-in that always goes on with one word: its label wins, and the prompt holds the examples."""
     from types import SimpleNamespace
 
-    from hf_gpt.fewshot import continuation_score
+    from hf_gpt.evaluation.few_shot import continuation_score
 
     def model(ids, use_cache, logits_to_keep):
         logits = torch.zeros(1, logits_to_keep, 10)

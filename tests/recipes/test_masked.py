@@ -8,12 +8,12 @@ import pytest
 from tests.conftest import ROOT
 from tests.recipes.test_run import recipe_values
 
-from hf_gpt import printing
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.cards import render_card
 from hf_gpt.errors import InputError
-from hf_gpt.inference import load_model
-from hf_gpt.train import run
+from hf_gpt.inference.loading import load_model
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.reports import console as printing
+from hf_gpt.reports.model_card import render_card
+from hf_gpt.training.pretraining import run
 
 
 def masked_values(real_text, folder, **changes):

@@ -18,10 +18,13 @@ from tests.recipes.test_run import recipe_values
 from transformers import integrations
 from transformers.integrations import integration_utils
 
-from hf_gpt import cli, finetune, objectives, rehearsal, train
-from hf_gpt.arguments import parse_recipe
+from hf_gpt import cli
 from hf_gpt.errors import InputError
-from hf_gpt.train import run
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.training import finetuning as finetune
+from hf_gpt.training import objectives, rehearsal
+from hf_gpt.training import pretraining as train
+from hf_gpt.training.pretraining import run
 
 
 @pytest.fixture(scope="module")

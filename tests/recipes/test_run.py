@@ -14,10 +14,13 @@ import yaml
 from safetensors.torch import load_file
 from tests.conftest import ROOT
 
-from hf_gpt import cli, hardware, optim, records
-from hf_gpt.arguments import parse_recipe
+from hf_gpt import cli
 from hf_gpt.errors import InputError
-from hf_gpt.train import run
+from hf_gpt.planning import hardware
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.reports import records
+from hf_gpt.training import optimizers as optim
+from hf_gpt.training.pretraining import run
 
 
 def recipe_values(real_text, output_dir, **changes):

@@ -2,8 +2,16 @@
 
 import pytest
 
-from hf_gpt.arguments import copy_recipes, find_recipe, list_recipes, load_recipe, parse_recipe, public_values, recipe_text
 from hf_gpt.errors import InputError
+from hf_gpt.recipe.arguments import (
+    copy_recipes,
+    find_recipe,
+    list_recipes,
+    load_recipe,
+    parse_recipe,
+    public_values,
+    recipe_text,
+)
 
 
 MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from hf_gpt.baselines import CONFIG_FILE, COUNTS_FILE, MAX_ORDER, SMOOTHINGS, NgramModel, kneser_ney_discounts
+from hf_gpt.evaluation.ngram import CONFIG_FILE, COUNTS_FILE, MAX_ORDER, SMOOTHINGS, NgramModel, kneser_ney_discounts
 
 
 VOCAB_SIZE = 13

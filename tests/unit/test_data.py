@@ -11,10 +11,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from hf_gpt import data, packages, sources, text_files
+from hf_gpt.data import packages, sources, text_files
+from hf_gpt.data import packing as data
+from hf_gpt.data.packages import fetching
+from hf_gpt.data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.packages import fetching
-from hf_gpt.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from hf_gpt import hardware
+from hf_gpt.planning import hardware
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 import hf_gpt
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.data.tokenizer import train_tokenizer
 
 
 OWN_WEIGHTS = {

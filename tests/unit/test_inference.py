@@ -14,9 +14,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 import hf_gpt
-from hf_gpt import data, packages
-from hf_gpt.inference import evaluate_folder
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.data import packages
+from hf_gpt.data import packing as data
+from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.evaluation.evaluate import evaluate_folder
 
 
 TEXTS = [f"film {i} is " + "very " * (i % 7) + "good" for i in range(300)]

@@ -8,10 +8,10 @@ import torch
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from hf_gpt import inspection
+from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.plots import attention_figure
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.inference import inspect as inspection
+from hf_gpt.reports.plots import attention_figure
 
 
 TEXT = "This movie is a good film"

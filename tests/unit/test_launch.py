@@ -12,10 +12,10 @@ from tests.conftest import ROOT, tiny_config
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from transformers import AutoModelForCausalLM
 
-from hf_gpt import runs
-from hf_gpt.arguments import PARTS, copy_recipes, list_recipes, parse_recipe
 from hf_gpt.errors import InputError
-from hf_gpt.parallel import Launch, check_model, check_optimizer, read_launch, share_processors
+from hf_gpt.recipe.arguments import PARTS, copy_recipes, list_recipes, parse_recipe
+from hf_gpt.training import run as runs
+from hf_gpt.training.distributed import Launch, check_model, check_optimizer, read_launch, share_processors
 
 
 CONFIGS = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))

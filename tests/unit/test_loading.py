@@ -11,13 +11,13 @@ from tests.conftest import tiny_config
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config
 
 import hf_gpt
-from hf_gpt import capacity
-from hf_gpt.arguments import parse_recipe
+from hf_gpt.checks.names import check_name
+from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.loading import build_new, load_config, load_pretrained, override_fields
-from hf_gpt.names import check_name
-from hf_gpt.tokenizer import train_tokenizer
-from hf_gpt.train import model_config
+from hf_gpt.inference.loading import build_new, load_config, load_pretrained, override_fields
+from hf_gpt.planning import capacity
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.training.pretraining import model_config
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_a_generation_config_is_used_or_refused(values, folder, monkeypatch, cap
 
 
 def test_an_adapter_is_not_taken_for_a_model(folder, tmp_path, monkeypatch, capsys):
-    from hf_gpt.adapters import add_adapter, lora_config
+    from hf_gpt.training.adapters import add_adapter, lora_config
 
     model = AutoModelForCausalLM.from_pretrained(folder)
     add_adapter(model, lora_config("AutoModelForCausalLM", {"r": 2}, False, True)).save_pretrained(tmp_path / "adapter")

@@ -6,11 +6,15 @@ from tests.conftest import tiny_config
 from transformers import AutoModelForCausalLM
 
 import hf_gpt
-from hf_gpt import hardware, inference, inspection, machine, planning
-from hf_gpt.arguments import RECIPE_FILE, list_recipes, load_recipe, parse_recipe, recipe_text
+from hf_gpt import planning
+from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.inference import inspect as inspection
+from hf_gpt.inference import loading as inference
 from hf_gpt.modeling.loss_hf_gpt import slice_tokens
-from hf_gpt.settled import settle
-from hf_gpt.tokenizer import train_tokenizer
+from hf_gpt.planning import hardware
+from hf_gpt.recipe import machine
+from hf_gpt.recipe.arguments import RECIPE_FILE, list_recipes, load_recipe, parse_recipe, recipe_text
+from hf_gpt.run_folder.settled import settle
 
 
 MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}

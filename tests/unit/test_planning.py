@@ -10,11 +10,13 @@ from tests.conftest import ROOT, tiny_config
 from typer.testing import CliRunner
 
 import hf_gpt
-from hf_gpt import hardware, machine, planning, plans
+from hf_gpt import planning
 from hf_gpt.cli import app
 from hf_gpt.errors import InputError
-from hf_gpt.planning import Workload
+from hf_gpt.planning import Workload, hardware
 from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
+from hf_gpt.recipe import machine
+from hf_gpt.training import planned_run as plans
 
 
 LENGTH, ROWS = 40, 3

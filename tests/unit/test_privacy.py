@@ -3,7 +3,7 @@
 import pytest
 
 from hf_gpt.errors import InputError
-from hf_gpt.privacy import check_public, without_secrets
+from hf_gpt.reports.privacy import check_public, without_secrets
 
 
 PRIVATE = [

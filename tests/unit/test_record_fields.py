@@ -10,11 +10,12 @@ import sys
 import pytest
 from tests.conftest import ROOT
 
-from hf_gpt import markdown, printing
-from hf_gpt.cards import render_card, write_card
 from hf_gpt.errors import InputError
-from hf_gpt.plots import plot_comparison, plot_run, plot_task
-from hf_gpt.record_fields import FIELDS, check_fields
+from hf_gpt.reports import console as printing
+from hf_gpt.reports import markdown
+from hf_gpt.reports.model_card import render_card, write_card
+from hf_gpt.reports.plots import plot_comparison, plot_run, plot_task
+from hf_gpt.reports.record_fields import FIELDS, check_fields
 
 
 RECORDS = {path.parent.name: json.loads(path.read_text()) for path in sorted((ROOT / "model_cards").glob("*/record.json"))}

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from hf_gpt.records import git_state
+from hf_gpt.reports.records import git_state
 
 
 def test_what_runs_write_does_not_make_the_code_of_the_next_run_dirty(tmp_path):

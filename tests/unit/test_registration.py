@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from hf_gpt.auto import CONFIG_NAMES, MODEL_NAMES
 from hf_gpt.modeling.configuration_hf_gpt import AUTO_MAP
-from hf_gpt.registration import CONFIG_NAMES, MODEL_NAMES
 
 
 def run(code: str) -> str:

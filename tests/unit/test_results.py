@@ -11,11 +11,11 @@ from matplotlib.image import imread
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
-from hf_gpt import plots, records
-from hf_gpt.cards import render_card, write_card
 from hf_gpt.errors import InputError
-from hf_gpt.evaluation import evaluate_language_model, score
-from hf_gpt.plots import plot_run
+from hf_gpt.evaluation.perplexity import evaluate_language_model, score
+from hf_gpt.reports import plots, records
+from hf_gpt.reports.model_card import render_card, write_card
+from hf_gpt.reports.plots import plot_run
 
 
 def test_a_score_is_the_mean_of_the_models_losses():

@@ -5,7 +5,8 @@ import json
 import pytest
 from datasets import Dataset
 
-from hf_gpt import data, rows, sources
+from hf_gpt.data import packing as data
+from hf_gpt.data import rows, sources
 from hf_gpt.errors import InputError
 from hf_gpt.tasks import TASKS
 

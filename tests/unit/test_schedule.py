@@ -5,11 +5,11 @@ import torch
 from tests.conftest import tiny_config
 from transformers import TrainingArguments
 
-from hf_gpt.arguments import list_recipes, load_recipe, parse_recipe
 from hf_gpt.errors import InputError
-from hf_gpt.guards import GuardedTrainer
 from hf_gpt.modeling.modeling_hf_gpt import GPTForCausalLM
-from hf_gpt.schedule import phase_lengths, resolve_schedule, steps_per_epoch
+from hf_gpt.recipe.arguments import list_recipes, load_recipe, parse_recipe
+from hf_gpt.recipe.schedule import phase_lengths, resolve_schedule, steps_per_epoch
+from hf_gpt.training.trainer import GuardedTrainer
 
 
 def arguments_of(folder, **values):
@@ -103,7 +103,7 @@ def test_a_short_run_of_the_quickstart_reaches_its_rate(tmp_path):
 
 
 def test_a_run_is_refused_before_it_has_a_folder(tmp_path):
-    from hf_gpt.train import run
+    from hf_gpt.training.pretraining import run
 
     (tmp_path / "corpus.txt").write_text("".join(f"Line {n} says something of its own.\n" for n in range(400)))
     values = {

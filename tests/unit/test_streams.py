@@ -10,10 +10,10 @@ from benchmarks import stream
 from datasets import load_dataset
 from tests.conftest import ROOT
 
-from hf_gpt import streams
+from hf_gpt.data import streaming as streams
+from hf_gpt.data.streaming import PackedStream, StreamLoader, collate_stream, load_state, save_state
+from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.streams import PackedStream, StreamLoader, collate_stream, load_state, save_state
-from hf_gpt.tokenizer import train_tokenizer
 
 
 TEXTS = [f"text {number} of {number % 7} words" for number in range(203)]

@@ -8,9 +8,10 @@ import zipfile
 import pytest
 from datasets import Dataset
 
-from hf_gpt import data, encoding, sources, text_files
+from hf_gpt.data import encoding, sources, text_files
+from hf_gpt.data import packing as data
+from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.tokenizer import train_tokenizer
 
 
 PLAY = "".join(

@@ -14,8 +14,8 @@ from transformers import AutoModel, AutoModelForCausalLM, GPT2Config, GPT2LMHead
 from transformers.cli.serving.model_manager import ModelManager
 
 import hf_gpt
+from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.modeling.configuration_hf_gpt import AUTO_MAP
-from hf_gpt.tokenizer import train_tokenizer
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from hf_gpt import runs
-from hf_gpt.arguments import parse_recipe
-from hf_gpt.guards import GuardedTrainer
-from hf_gpt.tokenizer import train_tokenizer
-from hf_gpt.train import build_model
+from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.training import run as runs
+from hf_gpt.training.pretraining import build_model
+from hf_gpt.training.trainer import GuardedTrainer
 
 
 ONE_STEP = {

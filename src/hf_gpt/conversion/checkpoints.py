@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from ..names import check_name
-from ..places import check_place, writing
+from ..checks.names import check_name
+from ..checks.places import check_place, writing
 
 
 TOKENIZER_FILES = (

@@ -11,9 +11,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from ..capacity import check_sizes
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
+from ..planning.capacity import check_sizes
 from .checkpoints import (
     NANOGPT_FILE,
     copy_tokenizer_files,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import hardware
 from ..errors import InputError, did_you_mean
+from . import hardware
 
 
 # A vendor's "80 GB" of device memory are GiB.

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import DataCollatorForMultipleChoice
 
 from ..errors import InputError
-from ..metrics import Accuracy, compute
+from .metrics import Accuracy, compute
 from .task import Task
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorWithPadding
 
-from ..encoding import plain
+from ..data.encoding import plain
 from ..errors import InputError
-from ..metrics import AnswerMatch, answer_f1, compute
+from .metrics import AnswerMatch, answer_f1, compute
 from .task import Task
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
-from ..encoding import text_ids
+from ..data.encoding import text_ids
 from ..errors import InputError
 
 

@@ -9,7 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import DataCollatorWithPadding
 
 from ..errors import InputError
-from ..metrics import Accuracy, Correlation, MacroF1, Matthews, MicroF1, compute
+from .metrics import Accuracy, Correlation, MacroF1, Matthews, MicroF1, compute
 from .task import Task, label_indices, label_names
 
 

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from datasets import Dataset
 
-from ..encoding import plain
+from ..data.encoding import plain
 from ..errors import InputError
-from ..metrics import AnswerMatch, Rouge, Translation, compute
+from .metrics import AnswerMatch, Rouge, Translation, compute
 from .task import Task
 
 

@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import DataCollatorForTokenClassification
 
 from ..errors import InputError
-from ..metrics import EntityF1, TagAccuracy, compute
+from .metrics import EntityF1, TagAccuracy, compute
 from .task import Task, label_names
 
 

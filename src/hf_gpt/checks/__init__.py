@@ -1,0 +1,1 @@
+"""What a person may give: names, numbers, places, and foreign exceptions as one line."""

@@ -1,0 +1,141 @@
+"""Where a run, an export, an import or a picture may be written: what must not be a target is named before anything is."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import InputError
+
+
+# Bytes that the names below a folder may take, and the longest path that Linux opens.
+ROOM_BELOW, LONGEST_PATH = 200, 4096
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+
+
+def check_place(folder: Path, field: str) -> None:
+    """Raises `InputError` when nothing should, or can, be written into a folder of that name, be it there already or not.
+
+    Args:
+        field: What the folder is called in the message, such as `output_dir`.
+    """
+    try:
+        wrong = _wrong_with_folder(folder)
+    except OSError as error:
+        wrong = f"cannot be a folder: {error.strerror or error}"
+    except (ValueError, RuntimeError) as error:
+        # A zero byte in the name; links in a circle.
+        wrong = f"cannot be a folder: {error}"
+    if wrong is not None:
+        raise InputError(f"{field}={_short(folder)} {wrong}. Name another folder.")
+
+
+def _short(path: Path) -> str:
+    told = repr(str(path))
+    return told if len(told) <= 200 else f"{told[:200]}…"
+
+
+def _wrong_with_folder(folder: Path) -> str | None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(folder)
+    if folder.is_symlink():
+        return f"is a link{'' if folder.exists() else ' that leads nowhere'}: nothing is written through one"
+    for index, part in enumerate(folder.parts):
+        # To make the folder would make this one too, wherever it leads.
+        if part == ".." and not Path(*folder.parts[:index]).is_dir():
+            return f"leads through {str(Path(*folder.parts[:index]))!r}, which is not there"
+    parents = [folder, *folder.absolute().parents]
+    there = next(parent for parent in parents if os.path.lexists(parent))
+    if not there.exists():
+        return f"lies below {str(there)!r}, a link that leads nowhere"
+    if not there.is_dir():
+        return "is a file" if there == folder else f"lies below {str(there)!r}, which is a file"
+    resolved = folder.resolve()
+    if len(os.fsencode(resolved)) + ROOM_BELOW > LONGEST_PATH:
+        return "is too long a path"
+    if _holds(resolved, Path.cwd()):
+        return "is the folder that the command is given in, or holds it"
+    home = home_folder()
+    if home is not None and _holds(resolved, home):
+        return "is your home folder, or holds it"
+    if os.path.ismount(resolved):
+        return "is where another disk is mounted: name a folder inside it"
+    if os.path.lexists(folder / ".git"):
+        return "is the working tree of a git repository"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"cannot be written: {str(there)!r} is read-only, or belongs to somebody else"
+    return None
+
+
+def _holds(folder: Path, other: Path) -> bool:
+    return folder == other or folder in other.parents
+
+
+def home_folder() -> Path | None:
+    """The home folder, links resolved; `None` for a user who has none."""
+    try:
+        return Path.home().resolve()
+    except (RuntimeError, OSError):
+        return None
+
+
+def check_picture(path: Path, field: str) -> None:
+    """Raises `InputError` when a picture cannot be written there, or would take the place of anything but a picture."""
+    told = f"{field}={_short(path)}"
+    try:
+        if path.is_symlink():
+            raise InputError(f"{told} is a link: nothing is written through one. Name another file.")
+        if os.path.lexists(path):
+            if not path.is_file():
+                raise InputError(f"{told} is a {'folder' if path.is_dir() else 'device'}, not a picture: name another file.")
+            with path.open("rb") as file:
+                if file.read(len(PNG_HEAD)) != PNG_HEAD:
+                    raise InputError(f"{told} is a file that is no PNG, which a picture would replace: name another file.")
+        os.lstat(path.parent)
+        if not path.parent.is_dir():
+            raise InputError(f"{told}: {str(path.parent)!r} is no folder. Name another file.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise InputError(f"{told}: {str(path.parent)!r} cannot be written. Name another file.")
+    except OSError as error:
+        raise InputError(f"{told} cannot be written: {error.strerror or error}. Name another file.") from error
+
+
+# What libraries in Rust, and NumPy, say of a full disk, a quota, a file that is too large, and a read-only disk.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+DISK_MESSAGES = re.compile(rf"\(os error ({'|'.join(map(str, DISK_ERRORS))})\)|^\d+ requested and \d+ written$")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns a disk that is full, of bytes or of inodes, into one line that names the folder that was written to.
+
+    The error itself may name another file: the one that was copied, in an installed package.
+
+    Raises:
+        InputError: the disk is full, a quota is used up, a file becomes too large, or the disk is read-only.
+    """
+    try:
+        yield
+    except Exception as error:
+        # tokenizers and safetensors have no type for this: what they raise is told apart by what it says.
+        number = error.errno if isinstance(error, OSError) else None
+        is_of_disk = number in DISK_ERRORS or (number is None and DISK_MESSAGES.search(str(error)) is not None)
+        if not is_of_disk:
+            raise
+        reason = os.strerror(number) if number else " ".join(str(error).split())
+        raise InputError(
+            f"{folder} cannot be written: {reason} ({free_bytes(folder)}). What was finished before stays good: free or change the "
+            "place, and rerun the same command."
+        ) from error
+
+
+def free_bytes(folder: Path) -> str:
+    """How much room there is where a folder is or would be, for a message."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    found = os.statvfs(there)
+    return f"{found.f_bavail * found.f_frsize:,} bytes and {found.f_favail:,} inodes are free there"
+
+
+__all__ = ["check_picture", "check_place", "home_folder", "writing"]

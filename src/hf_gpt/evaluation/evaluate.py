@@ -1,0 +1,71 @@
+"""Score a finished model on a text."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import cached_file
+
+from ..checks.boundary import refused
+from ..checks.limits import check_ranges
+from ..checks.names import check_name
+from ..data import packing as text_data
+from ..data.packages import PACKAGES
+from ..data.sources import load_rows, text_rows, text_source
+from ..data.text_files import source_of
+from ..errors import InputError
+from ..inference.loading import load_model
+from ..recipe.arguments import RECIPE_FILE, DataArguments
+from ..recipe.strict_yaml import read_yaml
+from .perplexity import LanguageModelScore, evaluate_language_model
+
+
+def evaluate_folder(
+    name: str, dataset: str, block_size: int, text_column: str, batch_size: int
+) -> tuple[LanguageModelScore, list[str]]:
+    """Scores a model on a file or folder of text, a Hub dataset, or the test split of a package.
+
+    Returns:
+        The score, and what has to be known of it, a line each.
+
+    Raises:
+        InputError: the model or the text cannot be read, or the text is shorter than a block.
+    """
+    model, tokenizer = load_model(name)
+    path = Path(dataset)
+    is_here = path.is_file() or (path.is_dir() and dataset not in PACKAGES)
+    if not is_here and dataset not in PACKAGES:
+        check_name(dataset, "dataset")
+    given: dict[str, Any] = source_of(path) if is_here else {"path": dataset}
+    source = text_source({**given, "text_column": text_column})
+    rows = load_rows(source)
+    notes = []
+    if source.path in PACKAGES:
+        shares = held_out_shares(name)
+        notes.append(f"on the test split of {dataset} at validation_share={shares[0]} and test_share={shares[1]}")
+        texts = text_data.split_rows(rows, source.text_column, *shares).parts["test"]
+    else:
+        texts = text_data.without_empty(text_rows(rows, source.text_column))
+    if text_data.is_lossy(texts, tokenizer):
+        notes.append(f"mind that {text_data.LOSSY}")
+    documents = text_data.tokenize(texts, tokenizer)
+    bytes_per_token = text_data.byte_count(texts) / text_data.token_count(documents)
+    blocks = text_data.pack(documents, block_size)
+    text_data.check_token_ids(blocks, model.config.vocab_size)
+    return evaluate_language_model(model, blocks, bytes_per_token, batch_size), notes
+
+
+def held_out_shares(name: str) -> tuple[float, float]:
+    """The shares that the run of a model held out, as its recipe says; those of a recipe that says nothing if it has none."""
+    # A model on the Hub has its recipe there, too.
+    file = cached_file(
+        name, RECIPE_FILE, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    )
+    with refused(f"{file} cannot be read"):
+        values = read_yaml(Path(file).read_text(encoding="utf-8"), str(file)) if file else {}
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds a {type(values).__name__}: a recipe is a mapping.")
+    check_ranges({key: value for key, value in values.items() if key in ("validation_share", "test_share")})
+    return values.get("validation_share", DataArguments.validation_share), values.get("test_share", DataArguments.test_share)
+
+
+__all__ = ["evaluate_folder", "held_out_shares"]

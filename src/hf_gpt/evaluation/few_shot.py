@@ -1,0 +1,128 @@
+"""Tasks by prompting alone: K solved examples, then the question, and no weight is changed (Brown et al. 2020, section 2)."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from ..data import packing as text_data
+from ..data.encoding import plain
+from ..data.sources import text_source
+from ..errors import InputError
+from ..inference.loading import load_model
+from ..recipe.arguments import load_recipe
+from ..tasks import TASKS, TaskSettings
+from ..tasks.metrics import Accuracy, AnswerMatch, MacroF1, compute
+
+
+@dataclass(frozen=True)
+class FewShotScore:
+    """Figures over the test rows, with the number of examples and of rows whose examples had to be left out for length."""
+
+    figures: dict[str, float]
+    shots: int
+    rows: int
+    shortened: int
+
+
+def classification_example(row: dict[str, Any], answer: str) -> str:
+    return f"Text: {row['text']}\nLabel: {answer}".rstrip()
+
+
+def answering_example(row: dict[str, Any], answer: str) -> str:
+    return f"{row['context']}\nQuestion: {row['question']}\nAnswer: {answer}".rstrip()
+
+
+def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: int = 0) -> FewShotScore:
+    """Scores a causal model on the test split of a recipe of classification or question answering.
+
+    Args:
+        recipe_name: A recipe with `task: text-classification` or `question-answering`: its data and its splits are used.
+        shots: Solved examples before each question, drawn from the train split, other ones for each row.
+        limit: Test rows that are scored, drawn with the seed.
+
+    Raises:
+        InputError: a recipe of another task, or a model that cannot be loaded.
+    """
+    recipe = load_recipe(recipe_name)
+    kinds = {"text-classification": classify, "question-answering": answer}
+    if recipe.task.task not in kinds:
+        raise InputError(
+            f"few-shot scoring knows {' and '.join(kinds)}; the recipe {recipe_name!r} has task={recipe.task.task!r}."
+        )
+    model, tokenizer = load_model(model_name)
+    task = TASKS[recipe.task.task](tokenizer, TaskSettings(class_names=recipe.task.class_names))
+    source = text_source(recipe.data.dataset)
+    shares = recipe.data.validation_share, recipe.data.test_share
+    splits, _ = text_data.task_splits(source, task.columns, task.group, *shares)
+    draw = random.Random(seed)
+    # Datasets are often sorted by label: the first rows would be of one class.
+    chosen = draw.sample(range(len(splits["test"])), min(limit, len(splits["test"])))
+    test = splits["test"].select(chosen)
+    examples = [draw.sample(range(len(splits["train"])), shots) for _ in range(len(test))]
+    task.learn(splits["train"])
+    figures, shortened = kinds[recipe.task.task](model, tokenizer, task, splits["train"], test, examples)
+    return FewShotScore(figures, shots, len(test), shortened)
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, parts: list[str], room: int) -> tuple[list[int], bool]:
+    """Ids of the examples and the question, without the first examples if they have no room; the question loses its beginning."""
+    encoded = [plain(tokenizer, part)["input_ids"] for part in parts]
+    gap = plain(tokenizer, "\n\n")["input_ids"]
+    kept = list(encoded[-1])[-room:]
+    is_whole = len(kept) == len(encoded[-1])
+    for ids in reversed(encoded[:-1]):
+        if len(ids) + len(gap) + len(kept) > room:
+            return kept, False
+        kept = [*ids, *gap, *kept]
+    return kept, is_whole
+
+
+@torch.inference_mode()
+def classify(
+    model: Any, tokenizer: PreTrainedTokenizerBase, task: Any, train: Dataset, test: Dataset, examples: list[list[int]]
+) -> tuple[dict[str, float], int]:
+    """The label whose tokens have the highest mean log-probability after the prompt (Brown et al. 2020, section 2.4)."""
+    train_labels, targets = task.labels(train), task.targets("test", test)
+    labels = [plain(tokenizer, f" {name}")["input_ids"] for name in task.names]
+    room = model.config.max_position_embeddings - max(map(len, labels))
+    found, shortened = [], 0
+    for row, chosen in zip(tqdm(test, desc="Prompting", unit="row", leave=False), examples):
+        parts = [classification_example(train[index], train_labels[index]) for index in chosen]
+        prompt, is_whole = prompt_ids(tokenizer, [*parts, classification_example(row, "")], room)
+        shortened += not is_whole
+        found.append(max(range(len(labels)), key=lambda index: continuation_score(model, prompt, labels[index])))
+    return compute((Accuracy, MacroF1), found, targets), shortened
+
+
+def continuation_score(model: Any, prompt: list[int], continuation: list[int]) -> float:
+    """Mean log P(token | what is before it) over a continuation, in nats."""
+    ids = torch.tensor([[*prompt, *continuation]], device=model.device)
+    logits = model(ids, use_cache=False, logits_to_keep=len(continuation) + 1).logits[0, :-1].float()
+    targets = torch.tensor(continuation, device=model.device)
+    return float(logits.log_softmax(-1).gather(-1, targets[:, None]).mean())
+
+
+@torch.inference_mode()
+def answer(
+    model: Any, tokenizer: PreTrainedTokenizerBase, task: Any, train: Dataset, test: Dataset, examples: list[list[int]]
+) -> tuple[dict[str, float], int]:
+    """The likeliest continuation after "Answer:", up to the end of its line."""
+    longest = 24
+    room = model.config.max_position_embeddings - longest
+    found, shortened = [], 0
+    for row, chosen in zip(tqdm(test, desc="Prompting", unit="row", leave=False), examples):
+        parts = [answering_example(train[index], (train[index]["answers"]["text"] or [""])[0]) for index in chosen]
+        prompt, is_whole = prompt_ids(tokenizer, [*parts, answering_example(row, "")], room)
+        shortened += not is_whole
+        ids = torch.tensor([prompt], device=model.device)
+        output = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=longest, do_sample=False, use_cache=True
+        )
+        text = str(tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)).strip()
+        found.append((text.splitlines() or [""])[0])
+    return compute((AnswerMatch,), found, [answers["text"] for answers in test["answers"]]), shortened

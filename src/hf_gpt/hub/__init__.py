@@ -1,0 +1,1 @@
+"""What is sent to the Hub; nothing else sends anything away."""

@@ -1,0 +1,1 @@
+"""Load a trained model, generate with it, look into it."""

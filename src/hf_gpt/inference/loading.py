@@ -1,0 +1,149 @@
+"""Trained models from a folder or from the Hub: whole, finite and of a size that fits, or refused with what is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from ..checks.boundary import refused
+from ..checks.names import check_name
+from ..data.tokenizer import load_tokenizer
+from ..errors import InputError, did_you_mean
+from ..modeling.configuration_hf_gpt import GPTConfig
+from ..planning import hardware
+from ..planning.capacity import check_memory, check_sizes
+from .adapter_config import adapter_base
+
+
+def load_config(name: str, field: str = "model") -> Any:
+    """The config of a model in a folder or on the Hub.
+
+    Raises:
+        InputError: there is none, it is an adapter's, or it cannot be read.
+    """
+    check_name(name, field)
+    path = Path(name) / "config.json"
+    if not path.is_file() and (base := adapter_base(name)) is not None:
+        raise InputError(
+            f"{field}={name!r} is an adapter of {base!r}: merge it with peft (`merge_and_unload()`) and save the whole; a recipe "
+            "goes on from it by its key adapter."
+        )
+    with refused(f"{field}={name!r} cannot be loaded"):
+        if path.is_file():
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise InputError(f"{path} holds a {type(values).__name__}, not an object: copy it again.")
+            check_sizes(values, str(path))
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+
+
+def override_fields(config: Any, values: dict[str, Any]) -> None:
+    """Changes fields of a trained model's config.
+
+    Raises:
+        InputError: an unknown field, a value that it cannot have, or fields that contradict each other.
+    """
+    check_sizes(values, "config")
+    known = set(GPTConfig.__dataclass_fields__) if isinstance(config, GPTConfig) else set(config.to_dict())
+    known |= {"num_labels", "id2label", "label2id", "problem_type"}
+    for key in values:
+        if key not in known:
+            raise InputError(f"config: {key!r} is not a field of {type(config).__name__}.{did_you_mean(key, known)}")
+    try:
+        for key, value in values.items():
+            setattr(config, key, value)
+        if isinstance(config, GPTConfig):
+            config.validate_architecture()
+    except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        # The strict dataclass wraps the message of a check in its own; the check's is the one that tells.
+        raise InputError(f"config: {' '.join(str(error.__cause__ or error).split())}") from error
+
+
+def build_new(auto_class: Any, config: Any, name: str, **arguments: Any) -> Any:
+    """A model with random weights.
+
+    Args:
+        name: What the model is called in a message.
+        arguments: Of `from_config`.
+
+    Raises:
+        InputError: it is larger than the memory, or its config is none that a model can be built of.
+    """
+    check_memory(config, auto_class, name)
+    with refused(f"the model {name} cannot be built"):
+        return auto_class.from_config(config, trust_remote_code=False, **arguments)
+
+
+def load_pretrained(
+    auto_class: Any, name: str, field: str = "model", config: Any = None, head_is_new: bool = False, **arguments: Any
+) -> Any:
+    """A trained model, every weight of which was read and is finite.
+
+    Args:
+        field: What the name was given as, for messages.
+        config: In place of the one beside the weights.
+        head_is_new: Whether weights outside of the base model may be missing: the head of a task, which is trained first.
+        arguments: Of `from_pretrained`.
+
+    Raises:
+        InputError: see the messages.
+    """
+    config = load_config(name, field) if config is None else config
+    check_memory(config, auto_class, f"{field}={name!r}")
+    with refused(f"{field}={name!r} cannot be loaded"):
+        model, found = auto_class.from_pretrained(
+            name, config=config, output_loading_info=True, trust_remote_code=False, **arguments
+        )
+    check_weights(model, found, f"{field}={name!r}", head_is_new)
+    return model
+
+
+def check_weights(model: Any, found: dict[str, Any], what: str, head_is_new: bool) -> None:
+    """Raises `InputError` when a weight was not in the files, had another shape there, or is not finite.
+
+    Args:
+        found: What `from_pretrained` tells with `output_loading_info`.
+        what: The model, for the message.
+    """
+    inside = f"{model.base_model_prefix}."
+    missing = [key for key in sorted(found["missing_keys"]) if key.startswith(inside) or not head_is_new]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(
+            f"{what} lacks the weight {missing[0]}{more}, which would be random: its config is another checkpoint's, or files are "
+            "missing."
+        )
+    mismatched = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found.get("mismatched_keys") or [])
+    if mismatched:
+        raise InputError(
+            f"{what}: the weight {mismatched[0]} has another shape than its config says: they do not belong together."
+        )
+    for key, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not parameter.is_meta and not torch.isfinite(parameter).all():
+            raise InputError(f"{what}: the weight {key} is not finite: take another checkpoint, this one is spoilt.")
+
+
+def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A causal language model of any architecture with its tokenizer.
+
+    Args:
+        as_saved: Whether its weights keep their type even where this machine emulates it: to be written, not run.
+
+    Raises:
+        InputError: there is none by that name, or it is a masked one.
+    """
+    config = load_config(name)
+    tokenizer = load_tokenizer(name)
+    model = load_pretrained(AutoModelForCausalLM, name, config=config)
+    if getattr(model.config, "is_causal", True) is False:
+        raise InputError(
+            f"model={name!r} is a masked language model, which neither goes on from a text nor has a probability of one: use "
+            "transformers.pipeline('fill-mask', ...), or fine-tune it."
+        )
+    return (model if as_saved else hardware.in_native_type(model)).eval(), tokenizer
+
+
+__all__ = ["build_new", "check_weights", "load_config", "load_model", "load_pretrained", "override_fields"]

@@ -1,0 +1,1 @@
+"""YAML into typed dataclasses, and what this machine makes of them."""

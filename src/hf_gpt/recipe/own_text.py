@@ -1,0 +1,109 @@
+"""`hf-gpt train my.txt`: the quickstart's recipe on somebody's own text, and what was assumed for it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ..data.sources import TextSource, find_text_column, load_rows, text_rows, text_source
+from ..data.text_files import name_of, read_folder, source_of
+from ..errors import InputError
+from .arguments import DataArguments, Recipe, apply_overrides, list_recipes, parse_recipe, read_recipe
+
+
+BASE = "pretrain/quickstart"
+# Not of text, or not of this one: the prompts of the base are about films.
+NOT_KEPT = ("dataset", "output_dir", "sample_prompts")
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
+
+def is_own_text(name: str) -> bool:
+    """Whether `train` is given a text and not a recipe: a file or a folder that is there and is not YAML."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return name not in list_recipes()
+    return path.is_file() and path.suffix.lower() not in RECIPE_SUFFIXES
+
+
+def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
+    """The recipe for a file or a folder. What was assumed is the first of its notices.
+
+    Args:
+        overrides: See `load_recipe`; they win over what is assumed.
+
+    Raises:
+        InputError: see `load_recipe`; or no text, or no column of text.
+    """
+    path = Path(name).expanduser()
+    if path.suffix.lower() in (".tar", ".tgz") or name.lower().endswith((".tar.gz", ".tar.xz", ".tar.bz2", ".7z", ".rar")):
+        raise InputError(f"{name} is an archive: unpack it and give the folder.")
+    place = re.sub(r"[^\w.-]+", "-", name_of(path))
+    base = {key: value for key, value in read_recipe(BASE).items() if key not in NOT_KEPT}
+    values = {**base, "dataset": source_of(path), "output_dir": f"runs/{place}"}
+    apply_overrides(values, overrides)
+    dataset = values["dataset"]
+    if not isinstance(dataset, dict):
+        raise InputError(f"dataset={dataset!r}: the text is named already, and dataset.key=value says how it is read.")
+    if dataset["path"] == "text":
+        dataset.setdefault("sample_by", "line" if dataset.get("streaming") else "document")
+        how = f"plain text, sample_by: {dataset['sample_by']}"
+    else:
+        dataset.setdefault("text_column", find_text_column(text_source(dataset)))
+        how = f"{dataset['path']}, text_column: {dataset['text_column']}"
+    source = text_source(dataset)
+    size = _bytes(source)
+    share = min(values.get(key, getattr(DataArguments, key)) for key in ("validation_share", "test_share"))
+    chosen = {override.partition("=")[0] for override in overrides}
+    scaled = {key: value for key, value in scaled_down(size, share, base).items() if key not in chosen}
+    recipe = parse_recipe(values | scaled)
+    parts = [f"{name} is read as {how}{_folder_counts(path, source.path)}", f"recipe {BASE}"]
+    if scaled:
+        parts.append(f"{', '.join(f'{key}={value}' for key, value in scaled.items())} for {size:,} bytes")
+    parts.append(f"into {recipe.output_dir}")
+    recipe.notices.insert(0, f"{'; '.join(parts)}. To change any of it, add key=value.")
+    return recipe
+
+
+# A text that is larger is not measured: it is large enough for all that the recipe wants.
+ENOUGH = 1 << 20
+
+
+def _bytes(source: TextSource) -> int:
+    """UTF-8 bytes of the texts, as far as `ENOUGH`."""
+    size = 0
+    for batch in text_rows(load_rows(source), source.text_column).iter(batch_size=16):
+        size += sum(len((text or "").encode("utf-8", "surrogatepass")) for text in batch["text"])
+        if size > ENOUGH:
+            break
+    return size
+
+
+def _folder_counts(path: Path, kind: str) -> str:
+    if not path.is_dir():
+        return ""
+    folder = read_folder(path, kind)
+    skipped = f", {folder.skipped:,} others left out" if folder.skipped else ""
+    return f" ({len(folder.files):,} files{skipped})"
+
+
+# Of the text for each entry of the vocabulary, so that few entries are seen only once or twice.
+BYTES_PER_ENTRY = 40
+SMALLEST_VOCABULARY, SMALLEST_BLOCK = 320, 16
+# Bytes of a token, at most: of a small vocabulary about two.
+BYTES_PER_TOKEN = 3
+
+
+def scaled_down(size: int, share: float, base: dict[str, Any]) -> dict[str, int]:
+    """Vocabulary and length of blocks for a text that is too small for the recipe's; empty where it is not.
+
+    Args:
+        size: Bytes of the text.
+        share: The smaller one of those that are held out: two blocks or more of it are scored.
+        base: The recipe.
+    """
+    entries = size // BYTES_PER_ENTRY // 64 * 64
+    tokens = size * share / BYTES_PER_TOKEN / 2
+    block = SMALLEST_BLOCK
+    while block * 2 <= tokens:
+        block *= 2
+    wanted = {"tokenizer_vocab_size": max(entries, SMALLEST_VOCABULARY), "block_size": block}
+    return {key: value for key, value in wanted.items() if value < base[key]}

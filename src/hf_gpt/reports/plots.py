@@ -1,0 +1,269 @@
+"""Pictures of a run, drawn from the numbers in its record."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font, get_font_names
+from matplotlib.patches import Rectangle
+
+from ..checks.places import check_picture
+
+
+# Of a text that somebody else has written: a dollar sign in it begins no formula.
+PLAIN: dict[str, Any] = {"parse_math": False}
+
+
+def plot_run(record: dict[str, Any], path: Path) -> None:
+    """Loss on training and validation text, learning rate and tokens a second against the tokens seen, as a PNG.
+
+    Args:
+        record: A record of kind `train`.
+        path: Where the picture goes; written under another name first.
+    """
+    history = record["history"]
+    training = [row for row in history if "loss" in row]
+    validation = [row for row in history if "eval_loss" in row]
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
+
+    loss.plot(*_series(training, "loss"), color="#9bb7d4", label="training")
+    loss.plot(*_series(validation, "eval_loss"), color="#1f4e79", marker="o", markersize=3, label="validation")
+    for baseline in record["baselines"]:
+        loss.axhline(baseline["loss"], color="#b5651d", linestyle="--", linewidth=1)
+        place = (0.25, baseline["loss"])
+        loss.annotate(
+            f"{baseline['name']} {baseline['loss']:.2f} (test)",
+            place,
+            xycoords=("axes fraction", "data"),
+            ha="left",
+            va="bottom",
+            fontsize=8,
+            **PLAIN,
+        )
+    loss.plot(record["tokens_seen"], record["test"]["loss"], "*", color="#2e7d32", markersize=11, label="test")
+    loss.set_ylabel("loss (nats a token)")
+    loss.set_title(record["name"], **PLAIN)
+    loss.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
+    loss.grid(alpha=0.3)
+
+    rate.plot(*_series(training, "learning_rate"), color="#1f4e79")
+    rate.set_ylabel("learning rate")
+    rate.grid(alpha=0.3)
+
+    speed.plot(*_series(training, "tokens_per_second"), color="#1f4e79")
+    speed.set_ylabel("tokens / s")
+    speed.set_ylim(bottom=0)
+    speed.set_xlabel("training tokens seen (millions)")
+    speed.grid(alpha=0.3)
+    speed.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
+
+    _save(figure, path)
+
+
+def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
+    """Validation loss of several runs against training tokens and against training time, as a PNG.
+
+    Args:
+        records: Records of kind `train`; runs of one name are told apart by their order.
+        path: Where the picture goes; written under another name first.
+    """
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    names = [record["name"] for record in records]
+    for index, record in enumerate(records):
+        name = names[index] if names.count(names[index]) == 1 else f"{names[index]} ({index + 1})"
+        rows = [row for row in record["history"] if "eval_loss" in row]
+        for axis, key, unit in ((axes[0], "tokens", 1e6), (axes[1], "elapsed_seconds", 60)):
+            xs, losses = _series(rows, "eval_loss", key)
+            axis.plot([x / unit for x in xs], losses, marker="o", markersize=3, label=name, color=f"C{index}")
+    axes[0].set_xlabel("training tokens seen (millions)")
+    axes[1].set_xlabel("training time (minutes)")
+    axes[0].set_ylabel("validation loss (nats a token)")
+    for text in axes[0].legend().get_texts():
+        text.set_parse_math(False)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    check_picture(path, "the picture")
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+
+
+def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tuple[list[float], list[float]]:
+    kept = [row for row in rows if row.get(key) is not None and row.get(against) is not None]
+    return [row[against] for row in kept], [row[key] for row in kept]
+
+
+def plot_task(record: dict[str, Any], path: Path) -> None:
+    """Loss and the task's first figure on the validation split by step, with the test figure and the baselines', as a PNG.
+
+    Args:
+        record: A record of kind `finetune`.
+        path: Where the picture goes; written under another name first.
+    """
+    history = record["history"]
+    names = [name for name in record["test"] if name != "loss" and any(f"eval_{name}" in row for row in history)][:1]
+    figure = Figure(figsize=(8, 4 + 3 * len(names)), layout="constrained")
+    axes = figure.subplots(1 + len(names), 1, sharex=True, squeeze=False)[:, 0]
+    validation: dict[str, Any] = {"color": "#1f4e79", "marker": "o", "markersize": 3, "label": "validation"}
+    test: dict[str, Any] = {"color": "#2e7d32", "marker": "*", "markersize": 11, "linestyle": "none", "label": "test"}
+    axes[0].plot(*_by_step(history, "loss"), color="#9bb7d4", label="training")
+    axes[0].plot(*_by_step(history, "eval_loss"), **validation)
+    axes[0].plot(record["steps"], record["test"]["loss"], **test)
+    axes[0].set_ylabel("loss")
+    axes[0].set_title(record["name"], **PLAIN)
+    for axis, name in zip(axes[1:], names):
+        axis.plot(*_by_step(history, f"eval_{name}"), **validation)
+        axis.plot(record["steps"], record["test"][name], **test)
+        for baseline in record["baselines"]:
+            if name in baseline:
+                axis.axhline(baseline[name], color="#b5651d", linestyle="--", linewidth=1)
+                label = f"{baseline['name']} {baseline[name]:.3g} (test)"
+                place = (0.02, baseline[name])
+                axis.annotate(label, place, xycoords=("axes fraction", "data"), va="bottom", fontsize=8, **PLAIN)
+        axis.set_ylabel(name, **PLAIN)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.legend(loc="best")
+    axes[-1].set_xlabel("step")
+    _save(figure, path)
+
+
+def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    kept = [row for row in rows if row.get(key) is not None]
+    return [row["step"] for row in kept], [row[key] for row in kept]
+
+
+# Letters that the fonts of matplotlib lack, where the machine has one of these.
+EAST_ASIAN = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+)
+# Tokens on one map: more could not be read.
+WINDOW = 28
+
+
+def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, chosen: int) -> Figure:
+    """Every map small, the chosen one framed; beside it that map large, up to the chosen token, whose row is marked.
+
+    Args:
+        pieces: The tokens as they are to be read.
+        weights: Of shape `(layers, heads, length, length)`; row i has the weights of token i.
+        layer, head: From 0.
+        chosen: Index of the last token on the large map.
+    """
+    layers, heads = weights.shape[:2]
+    first = max(0, chosen + 1 - WINDOW)
+    window = slice(first, chosen + 1)
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.5])
+    overview, large = parts
+    # Most weights are small: the root of a weight is drawn, so that they are seen.
+    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    drawn: dict[str, Any] = {"cmap": "Blues", "norm": norm, "interpolation": "nearest"}
+    grid = overview.subplots(layers, heads, squeeze=False)
+    for (row, column), axis in np.ndenumerate(grid):
+        axis.imshow(weights[row, column][window, window], aspect="auto", **drawn)
+        axis.set(xticks=[], yticks=[])
+        is_chosen = (row, column) == (layer, head)
+        for side in axis.spines.values():
+            side.set(color="#d9480f" if is_chosen else "#bbbbbb", linewidth=2.5 if is_chosen else 0.6)
+    for row in range(layers):
+        grid[row, 0].set_ylabel(f"{row + 1}", rotation=0, ha="right", va="center", fontsize=8)
+    for column in range(heads):
+        grid[0, column].set_title(f"{column + 1}", fontsize=8)
+    overview.suptitle("every layer (down) and head (across)", fontsize=10)
+
+    axis = large.subplots()
+    image = axis.imshow(weights[layer, head][window, window], aspect="auto", **drawn)
+    count = chosen + 1 - first
+    others = [name for name in EAST_ASIAN if name in get_font_names()]
+    # Without a font that has them, letters are drawn as one box each, which is what matplotlib does, with a warning for each.
+    readable = pieces[window] if others else ["".join(map(drawable, piece)) for piece in pieces[window]]
+    # A token may hold a dollar sign, which would begin a formula.
+    labels = {"labels": readable, "fontfamily": ["DejaVu Sans", *others], "fontsize": 8, "parse_math": False}
+    axis.set_xticks(range(count), rotation=90, **labels)
+    axis.set_yticks(range(count), **labels)
+    axis.tick_params(length=0)
+    axis.set_xlabel("is looked at")
+    axis.set_ylabel("looks")
+    axis.add_patch(Rectangle((-0.5, count - 1.5), count, 1, fill=False, edgecolor="#d9480f", linewidth=1.5))
+    part = f", tokens {first + 1} to {chosen + 1} of {len(pieces)}" if count < len(pieces) else ""
+    large.suptitle(f"layer {layer + 1}, head {head + 1}{part}", fontsize=10)
+    large.colorbar(image, ax=axis, label="weight", ticks=[0, 0.01, 0.1, 0.3, 0.6, 1])
+    return figure
+
+
+def drawable(letter: str) -> str:
+    """The letter, or a box where the font that comes with matplotlib has none."""
+    return letter if get_font(findfont("DejaVu Sans")).get_char_index(ord(letter)) else "□"
+
+
+def plot_plan(planned: dict[str, Any], path: Path) -> None:
+    """Memory of a device by part for each strategy, with and without checkpointing, against what the device holds, as a PNG.
+
+    Args:
+        planned: What `hf_gpt.planning.plan` returns.
+        path: Where the picture goes; written under another name first.
+    """
+    rows = planned["strategies"]
+    names = [f"{row['strategy']}\n{'checkpointed' if row['checkpointing'] else 'all kept'}" for row in rows]
+    figure = Figure(figsize=(2.5 + 1.3 * len(rows), 6), layout="constrained")
+    axis = figure.subplots()
+    below = [0.0] * len(rows)
+    for index, part in enumerate(rows[0]["memory"]):
+        sizes = [row["memory"][part] / 2**30 for row in rows]
+        axis.bar(names, sizes, bottom=below, label=part, color=f"C{index}")
+        below = [base + size for base, size in zip(below, sizes)]
+    memory = planned["device"]["memory"] / 2**30
+    axis.axhline(memory, color="black", linestyle="--", linewidth=1)
+    axis.annotate(f"the device: {memory:.0f} GiB", (0.01, memory), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    # What does not fit is cut off: beside it, what fits would be too low to be seen.
+    top = min(2.5 * memory, 1.1 * max(*below, memory))
+    axis.set_ylim(0, top)
+    for place, total in enumerate(below):
+        axis.annotate(f"{total:,.3g}", (place, min(total, 0.97 * top)), ha="center", va="bottom", fontsize=8)
+    axis.set_ylabel("GiB of one device")
+    axis.tick_params(axis="x", labelsize=7)
+    axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def plot_scaling(record: dict[str, Any], path: Path) -> None:
+    """Loss against training FLOPs of one recipe at several sizes, with the fitted curve, as a PNG.
+
+    Args:
+        record: A record of kind `scaling`.
+        path: Where the picture goes; written under another name first.
+    """
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axis = figure.subplots()
+    points, fit = record["points"], record["fit"]
+    compute = [point["flops"] for point in points]
+    axis.plot(compute, [point["loss"] for point in points], "o", color="#1f4e79", label="trained here")
+    steps = [compute[0] * (10 * compute[-1] / compute[0]) ** (i / 60) for i in range(61)]
+    curve = [fit["floor"] + fit["scale"] * (step / fit["unit"]) ** -fit["exponent"] for step in steps]
+    inside = sum(step <= compute[-1] for step in steps) + 1
+    axis.plot(steps[:inside], curve[:inside], color="#2e7d32", label="fit")
+    axis.plot(steps[inside - 1 :], curve[inside - 1 :], color="#2e7d32", linestyle=":", label="extrapolated")
+    for point in points:
+        label = f"{point['parameters'] / 1e6:.2f}M"
+        axis.annotate(label, (point["flops"], point["loss"]), textcoords="offset points", xytext=(6, 4), fontsize=8)
+    axis.set_xscale("log")
+    axis.set_xlabel("training FLOPs")
+    axis.set_ylabel("loss on the test split (nats a token)")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _save(figure, path)

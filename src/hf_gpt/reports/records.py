@@ -1,0 +1,182 @@
+"""`record.json`: what was run, on what, and what came out. Every number that we show anywhere is read from one."""
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import datetime, timezone
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.packages import sha256_of
+from ..errors import InputError
+from ..run_folder.manifest import RECORD_FILE
+from .privacy import check_public
+
+
+# Written by codecarbon, through the callback that `Trainer` has for it.
+EMISSIONS_FILE = "emissions.csv"
+EMISSIONS_COLUMNS = {"energy_kwh": "energy_consumed", "co2_kg": "emissions"}
+PACKAGES_RECORDED = ("hf-gpt", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "peft")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a result, those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES_RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device_description() -> dict[str, Any]:
+    """The processor, its threads, the instructions that torch uses of it, and the accelerator if there is one."""
+    described: dict[str, Any] = {
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        described |= {"processor": models[0] if models else platform.processor(), "cores": len(models) or os.cpu_count()}
+    else:
+        described |= {"processor": platform.processor(), "cores": os.cpu_count()}
+    if torch.cuda.is_available():
+        described["accelerator"] = torch.cuda.get_device_name()
+        described["accelerators"] = torch.cuda.device_count()
+    return described
+
+
+def peak_memory() -> dict[str, int]:
+    """Largest resident size of this process so far, and of the accelerator's allocations, in bytes."""
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if torch.cuda.is_available():
+        peak["accelerator_bytes"] = torch.cuda.max_memory_allocated()
+    return peak
+
+
+# As git's pathspecs.
+WRITTEN_BY_RUNS = (":(top,exclude)benchmarks/records", ":(top,exclude)docs")
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that `folder` lies in and whether it has uncommitted changes; `None` outside of one.
+
+    Records and the pages made of them do not count: a series of runs writes both between its first run and its last.
+    """
+
+    def git(*arguments: str) -> str | None:
+        try:
+            result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return (
+        None
+        if commit is None
+        else {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", ":/", *WRITTEN_BY_RUNS))}
+    )
+
+
+@cache
+def code_state() -> dict[str, Any] | None:
+    """`git_state` of this code, looked up once: a run calls it when it begins, since a checkout may move on while it lasts."""
+    return git_state(Path(__file__).parent)
+
+
+def folder_hash(folder: Path, pattern: str = "*.safetensors") -> str:
+    """One SHA-256 over the names and hashes of the files that match, in order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob(pattern)):
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def make_record(kind: str, **content: Any) -> dict[str, Any]:
+    """A record of this process: `content` beside versions, device, memory, time and the state of the code.
+
+    Args:
+        kind (`str`): What was run, for example `"train"`.
+        content: Values that JSON can hold.
+
+    Raises:
+        InputError: a secret or a home folder is among them.
+    """
+    record = {
+        "kind": kind,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **content,
+        "versions": versions(),
+        "device": device_description(),
+        "peak_memory": peak_memory(),
+        "git": code_state(),
+    }
+    check_record(record)
+    return record
+
+
+def check_record(record: dict[str, Any]) -> None:
+    """Raises `InputError` when a record holds a secret or a home folder. What the model wrote may talk of folders."""
+    check_public(record, RECORD_FILE, generated=("samples",))
+
+
+def emissions(folder: Path) -> dict[str, Any]:
+    """Energy and CO2 of a run, as `{"emissions": {"energy_kwh", "co2_kg"}}`, if codecarbon measured them; else empty.
+
+    A run that was interrupted has a row for each part.
+    """
+    path = folder / EMISSIONS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        sums = {name: sum(float(row[column]) for row in rows) for name, column in EMISSIONS_COLUMNS.items()}
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} is not what codecarbon writes ({error}): take it out of the folder.") from error
+    return {"emissions": sums}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes under another name first: a reader sees the old file or the new one, never half of either."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run.
+
+    Raises:
+        InputError: there is none, or it is not a record in JSON.
+    """
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give the folder of a run that hf-gpt finished.")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        json.dumps(record, ensure_ascii=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a record: {error}. Restore it, or run again.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is not a record: it holds a {type(record).__name__}. Restore it, or run again.")
+    return record

@@ -1,0 +1,160 @@
+"""A checkpoint is whole or it is not there: its files are listed with their hashes, and it gets its name last."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..data.packages import sha256_of
+from ..errors import InputError
+
+
+# In each checkpoint: the SHA-256 of every other file of it. No file that is loaded has this name.
+HASHES_FILE = "sha256.json"
+# Where a checkpoint or a finished model is written before it gets its place; a push leaves out names with an underscore in front.
+DAMAGED = "damaged-"
+STAGING_FOLDER = "_writing"
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder but the list itself, by its path in the folder.
+
+    Raises:
+        InputError: a link among them, which may lead out of the folder.
+    """
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise InputError(f"{path} is a link: a checkpoint holds files only, and none is read or written through a link.")
+        if path.is_file() and path.name != HASHES_FILE:
+            hashes[path.relative_to(folder).as_posix()] = sha256_of(path)
+    return hashes
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def seal(written: Path, place: Path) -> None:
+    """Lists the hashes of a checkpoint that was written somewhere and gives it its name: from then on it counts.
+
+    Args:
+        written: Its folder, on the same disk.
+        place: Where it belongs; what is there is replaced.
+    """
+    hashes = file_hashes(written)
+    (written / HASHES_FILE).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+    for name in (*hashes, HASHES_FILE):
+        _to_disk(written / name)
+    if place.exists():
+        shutil.rmtree(place)
+    os.replace(written, place)
+    _to_disk(place.parent)
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint: the end of a sentence about it; `None` for a whole one."""
+    try:
+        expected = json.loads((checkpoint / HASHES_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return "was not written to its end"
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return f"is damaged: its {HASHES_FILE} cannot be read"
+    found = file_hashes(checkpoint)
+    if not isinstance(expected, dict) or not expected or set(found) != set(expected):
+        return f"is damaged: its files are not those that its {HASHES_FILE} lists"
+    changed = [name for name in found if found[name] != expected[name]]
+    return f"is damaged: {changed[0]} has another SHA-256 than when it was written" if changed else None
+
+
+def last_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint of a run folder, and a line for each newer one, which is set aside under another name: somebody may
+    know better what it is worth."""
+    lines: list[str] = []
+    while (name := get_last_checkpoint(str(folder))) is not None:
+        if (wrong := damage(Path(name))) is None:
+            return Path(name), lines
+        aside = Path(name).with_name(f"{DAMAGED}{Path(name).name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        Path(name).rename(aside)
+        lines.append(f"{name} {wrong}, and is set aside as {aside.name}.")
+    return None, lines
+
+
+def newest(folder: Path) -> str:
+    """For a message: the checkpoint that the same command would go on from."""
+    name = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return f"the last good checkpoint is {name}" if name else "there is no checkpoint yet"
+
+
+# --------------------------------------------------------------------------------------------- the folder of a run
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Holds a folder for one process. The lock dies with the process, and no child keeps it; it leaves no file behind.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    _HELD.add(descriptor)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"output_dir={str(folder)!r} is in use by another process, which trains into it: wait for it, or name another folder."
+            ) from None
+        yield
+    finally:
+        if descriptor in _HELD:
+            _HELD.remove(descriptor)
+            os.close(descriptor)
+
+
+_HELD: set[int] = set()
+
+
+def _let_go() -> None:
+    # A worker that outlives the killed process for a moment must not hold the folder against the restarted command.
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def check_links(folder: Path) -> None:
+    """Raises `InputError` for a link inside a run folder: a run makes none, and writing through one may reach anywhere."""
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise InputError(f"{path} is a link: a run folder holds files only. Take it out, or choose another output_dir.")
+
+
+def put(written: Path, folder: Path) -> None:
+    """Moves the files of one folder into another, each one whole or not at all, and removes the first."""
+    for path in sorted(written.rglob("*")):
+        target = folder / path.relative_to(written)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            _to_disk(path)
+            os.replace(path, target)
+    shutil.rmtree(written)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file under another name first."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,131 @@
+"""Adapters by `peft`: low-rank updates of a frozen model (Hu et al. 2021), on a base in 4 bits too (Dettmers et al. 2023)."""
+
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from huggingface_hub.dataclasses import type_validator
+from huggingface_hub.errors import StrictDataclassFieldValidationError
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import is_bitsandbytes_available
+
+from ..errors import InputError, did_you_mean, shown
+from ..inference.adapter_config import adapter_base
+
+
+# peft knows these four kinds of head; the others keep their own new weights by name.
+TASK_TYPES = {
+    "AutoModelForCausalLM": "CAUSAL_LM",
+    "AutoModelForSequenceClassification": "SEQ_CLS",
+    "AutoModelForTokenClassification": "TOKEN_CLS",
+    "AutoModelForQuestionAnswering": "QUESTION_ANS",
+}
+HEAD_WEIGHTS = {"AutoModelForMultipleChoice": ["score"]}
+# Fields of LoraConfig that say what it belongs to, which a run knows.
+SET_BY_RUNS = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_type",
+    "peft_version",
+    "revision",
+    "task_type",
+)
+
+
+def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, is_tied: bool) -> LoraConfig:
+    """The adapter that a recipe asks for.
+
+    Args:
+        auto_class: Name of the auto class of the model.
+        values: Fields of `peft.LoraConfig`.
+        has_new_tokens: Whether the tokenizer has grown: then the embeddings are trained and saved with the adapter.
+        is_tied: Whether the output matrix is the token embedding.
+
+    Raises:
+        InputError: an unknown field, or values that exclude each other.
+    """
+    known = set(LoraConfig.__dataclass_fields__) - set(SET_BY_RUNS)
+    for key in values:
+        if key not in known:
+            hint = did_you_mean(key, known, " See the documentation of peft.LoraConfig.")
+            raise InputError(f"lora: {key!r} is not a field of LoraConfig.{hint}")
+    check_field_types(values)
+    given = {"task_type": TASK_TYPES.get(auto_class), "modules_to_save": HEAD_WEIGHTS.get(auto_class), **values}
+    if has_new_tokens and given["modules_to_save"] is None and "trainable_token_indices" not in given:
+        given["modules_to_save"] = ["embed_tokens"] if is_tied else ["embed_tokens", "lm_head"]
+        given["ensure_weight_tying"] = is_tied
+    try:
+        return LoraConfig(**given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"lora: {error}") from error
+
+
+def check_field_types(values: dict[str, Any]) -> None:
+    """Raises `InputError` for a value of another type than its field of `peft.LoraConfig`, which looks at none of them."""
+    hints = get_type_hints(LoraConfig)
+    for key, value in values.items():
+        hint = float if hints[key] is int and key == "lora_alpha" else hints[key]
+        value = float(value) if hint is float and isinstance(value, int) and not isinstance(value, bool) else value
+        try:
+            type_validator(key, value, hint)
+        except (StrictDataclassFieldValidationError, TypeError, ValueError):
+            raise InputError(
+                f"lora: {key}={shown(value)} is of type {type(value).__name__}, which is none that peft.LoraConfig takes there."
+            ) from None
+
+
+def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    """A frozen model with a new adapter.
+
+    Raises:
+        InputError: `target_modules` that match nothing.
+    """
+    try:
+        return get_peft_model(model, config)
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, NotImplementedError) as error:
+        # peft looks at most of its fields only when it meets the modules, and then in many ways.
+        raise InputError(f"lora: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
+    """A trained adapter, to be trained further.
+
+    Raises:
+        InputError: no adapter there, files of it that cannot be read, or one that was made for another base.
+    """
+    trained_on = adapter_base(folder)
+    if trained_on is None:
+        raise InputError(f"adapter={folder!r} has no adapter_config.json: give the folder of a run with lora.")
+    if Path(trained_on).name != Path(base).name:
+        raise InputError(
+            f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."
+        )
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=True, trust_remote_code=False)
+    except SafetensorError as error:
+        raise InputError(f"adapter={folder!r}: its weights cannot be read ({error}): copy them again.") from error
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"adapter={folder!r} does not fit model_name_or_path={base!r}: {(str(error).splitlines() or [type(error).__name__])[-1]}"
+        ) from error
+
+
+def four_bit_config() -> BitsAndBytesConfig:
+    """How the base of a `qlora` run is held: NormalFloat of 4 bits, its constants quantized too (Dettmers et al. 2023).
+
+    Raises:
+        InputError: no NVIDIA GPU, or no bitsandbytes.
+    """
+    if not torch.cuda.is_available():
+        raise InputError("qlora needs an NVIDIA GPU, and none is here: use lora, which trains the same adapter.")
+    if not is_bitsandbytes_available():
+        raise InputError("qlora needs bitsandbytes: pip install bitsandbytes, or use lora.")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

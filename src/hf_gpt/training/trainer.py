@@ -1,0 +1,425 @@
+"""`Trainer` with what a long run needs: whole checkpoints, no silent NaN, an end in time, and causes that are named."""
+
+import hashlib
+import pickle
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from peft import PeftModel
+from safetensors import SafetensorError
+from torch.distributed import DistError
+from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader, RandomSampler, Sampler
+from transformers import Trainer, get_scheduler
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_pt_utils import LabelSmoother
+from transformers.trainer_utils import rotate_checkpoints
+
+from ..errors import InputError
+from ..recipe.schedule import FIELDS, resolve_schedule
+from ..run_folder.checkpoints import STAGING_FOLDER, newest, seal
+from ..run_folder.manifest import announce
+from .workers import outlive_signals
+
+
+# A loss is taken to have exploded when it is this many times the first one that was logged, and more than any loss of a model
+# that knows nothing: the logarithm of a vocabulary of 200,000 is 12.
+EXPLODED_TIMES, EXPLODED_NATS = 10.0, 20.0
+# What a key of a log row is called that tells of a batch that was left out.
+SKIPPED = "skipped_batch"
+
+
+def batch_hash(inputs: dict[str, Any]) -> str:
+    """The SHA-256 of the tensors of a batch, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(inputs):
+        if isinstance(inputs[name], torch.Tensor):
+            value = inputs[name].detach().cpu().contiguous()
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def skipped_steps(history: list[dict[str, Any]]) -> int:
+    """How many steps were left out: in one of them, more than one batch may have been at fault."""
+    return len({row["step"] for row in history if SKIPPED in row})
+
+
+class WholeLabelSmoother(LabelSmoother):
+    """transformers' own, of a causal language model always shifted, and with the loss that a model has beside its labels'.
+
+    `Trainer` finds out at each step by the name of the class whether labels are to be shifted, and `torch.compile` and FSDP change it.
+
+    Args:
+        epsilon: The share of the uniform distribution.
+        is_causal: Whether each position is compared with the next token.
+    """
+
+    def __init__(self, epsilon: float, is_causal: bool):
+        super().__init__(epsilon)
+        self.is_causal = is_causal
+
+    def __call__(self, model_output: Any, labels: Any, *arguments: Any, **named: Any) -> Any:
+        named["shift_labels"] = named.get("shift_labels", False) or self.is_causal
+        loss = super().__call__(model_output, labels, *arguments, **named)
+        # Trainer has taken the labels out: what is left comes of no label, as the language model's loss of a classifier.
+        beside = model_output.get("loss") if isinstance(model_output, dict) else None
+        return loss if beside is None else loss + beside
+
+
+class GuardedTrainer(Trainer):
+    """The stock trainer; or, named before another trainer among the bases of a class, that one.
+
+    Several processes agree once in each step of the optimizer: on a batch that one of them must not learn from, and on an end that one
+    of them was notified of. None goes on alone to a place where it would wait for the others.
+
+    Attributes:
+        on_nan: What happens when a loss is not a number: `stop`, or `skip` the step and count it in the log.
+        is_notified: Whether this process is to stop; set from outside.
+        has_to_stop: Whether any process was notified, as of the last step.
+    """
+
+    on_nan: Literal["stop", "skip"] = "stop"
+    is_notified = False
+    has_to_stop = False
+    # The schedule as it was given, with its shares; and the steps that the run had in view until it fixed their number, with the step
+    # after which it did, for a run that goes on.
+    given_schedule: Any = None
+    planned_steps = 1
+    before_fixed: tuple[int, int] | None = None
+    _staging: Path | None = None
+    _batch: dict[str, Any] = {}
+    _finite_loss: torch.Tensor | None = None
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        if self.label_smoother is not None:
+            model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
+            is_causal = name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+            self.label_smoother = WholeLabelSmoother(self.args.label_smoothing_factor, is_causal)
+        # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
+        self._spoilt: list[tuple[str, float]] = []
+
+    # ------------------------------------------------------------------------------------------------- the schedule
+
+    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
+        """What `Trainer` computes; then, the number of steps being known, the arguments hold steps in place of shares of them."""
+        values = super().set_initial_training_values(args, dataloader)
+        if self.given_schedule is None:
+            self.given_schedule = SimpleNamespace(**{name: getattr(args, name) for name in FIELDS})
+        self.planned_steps = values[-1]
+        self._set_schedule(self.planned_steps)
+        return values
+
+    def _set_schedule(self, steps: int) -> None:
+        for name, value in resolve_schedule(self.given_schedule, steps).items():
+            setattr(self.args, name, value)
+
+    def _init_training_state(self, max_steps: int, *arguments: Any) -> tuple[int, int]:
+        values = super()._init_training_state(max_steps, *arguments)
+        # A checkpoint from before the number of steps was fixed has intervals of another length of the run, or those of before the
+        # command was changed; and the run may have lain elsewhere.
+        self.state.compute_steps(self.args, max_steps)
+        self._name_best(Path(str(self.args.output_dir)))
+        return values
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.before_fixed is not None:
+            steps, fixed_after = self.before_fixed
+            change_rates(scheduler, self.rate_functions(steps), self.rate_functions(num_training_steps), fixed_after)
+        return scheduler
+
+    def rate_functions(self, steps: int) -> list[Callable[[int], float]]:
+        """For each group of parameters, the function from a step to the factor of its learning rate, in a run of so many steps."""
+        resolved = resolve_schedule(self.given_schedule, steps)
+        optimizer: Any = self.optimizer
+        groups: list[dict[str, Any]] = [{"params": [torch.zeros(1)]} for _ in optimizer.param_groups]
+        stand_in = torch.optim.SGD(groups, lr=self.args.learning_rate)
+        warmup = resolved.get("warmup_steps", 0)
+        made: Any = get_scheduler(self.args.lr_scheduler_type, stand_in, warmup, steps, resolved["lr_scheduler_kwargs"])
+        return getattr(made, "lr_lambdas", [])
+
+    def fix_steps(self, steps: int) -> int:
+        """Ends the run after so many steps, and has rates and intervals of a run of this length from the next step on.
+
+        Returns:
+            The step of the scheduler after which the rates are those.
+        """
+        self._set_schedule(steps)
+        self.args.max_steps = self.state.max_steps = steps
+        self.state.compute_steps(self.args, steps)
+        scheduler: Any = self.lr_scheduler
+        fixed_after = int(scheduler.last_epoch)
+        change_rates(scheduler, getattr(scheduler, "lr_lambdas", []), self.rate_functions(steps), fixed_after)
+        return fixed_after
+
+    def _finalize_training(self, trial: Any, num_train_samples: float, start_time: float) -> Any:
+        samples = num_train_samples * self.state.max_steps / self.planned_steps
+        return super()._finalize_training(trial, samples, start_time)
+
+    # ---------------------------------------------------------------------------------------------------- evaluation
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """What `Trainer` does; where a run is evaluated, and what it writes there, changes nothing in what it learns."""
+        with untouched_random_state():
+            return super().evaluate(*arguments, **named)
+
+    # -------------------------------------------------------------------------------------------------- the loaders
+
+    def get_train_dataloader(self) -> DataLoader:
+        return outlive_signals(super().get_train_dataloader())
+
+    def _get_train_sampler(self, *arguments: Any) -> Sampler | None:
+        """`Trainer`'s sampler; of a compiled run in full batches, since a smaller last one would be compiled anew for a minute."""
+        sampler = super()._get_train_sampler(*arguments)
+        rows = self._train_batch_size * self.args.world_size
+        if self.args.torch_compile and type(sampler) is RandomSampler and len(sampler) > rows:
+            return RandomSampler(sampler.data_source, num_samples=len(sampler) // rows * rows, generator=sampler.generator)
+        return sampler
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        return outlive_signals(super().get_eval_dataloader(eval_dataset))
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        """The epoch; not one step of it where a checkpoint holds the last one already, since `Trainer` would do one more."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*arguments, **named)
+            return
+        checkpoint = named.get("resume_from_checkpoint")
+        if checkpoint is not None:
+            self._load_rng_state(checkpoint)
+        self.control.should_training_stop = True
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._staging is None:
+            super()._push_from_checkpoint(checkpoint_folder)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Writes a checkpoint beside its place, lists its hashes, and gives it its name when every process has written its part.
+
+        Raises:
+            InputError: it cannot be written, or the weights are not finite; the checkpoints before it are left as they are.
+        """
+        self.check_weights()
+        folder, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
+        staging = folder / STAGING_FOLDER
+        if self.args.should_save and staging.exists():
+            shutil.rmtree(staging)
+        self.accelerator.wait_for_everyone()
+        self._staging = staging
+        try:
+            super()._save_checkpoint(model, trial)
+            self.save_extra_state(staging / name)
+            self.accelerator.wait_for_everyone()
+            self._name_best(folder)
+            if self.args.should_save:
+                self.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
+                announce(folder, folders=[name])
+                seal(staging / name, folder / name)
+                shutil.rmtree(staging)
+                rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=False)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if self.args.should_save:
+                shutil.rmtree(staging, ignore_errors=True)
+            raise InputError(
+                f"{folder / name} cannot be written: {first_line(error)} ({shutil.disk_usage(folder).free:,} bytes are free there); "
+                f"{newest(folder)}. Free the place and rerun the same command to resume."
+            ) from error
+        finally:
+            self._staging = None
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            if self.args.should_save:
+                # `Trainer` copies what it pushes into the run's folder first.
+                pushed = [path.name for path in (folder / name).iterdir() if path.is_file()]
+                announce(folder, [*pushed, TRAINING_ARGS_NAME, "README.md"])
+            self._push_from_checkpoint(str(folder / name))
+
+    def create_model_card(self, *arguments: Any, **named: Any) -> None:
+        """Leaves the card to the end of the run: TRL writes one of its own, without a figure, beside each checkpoint."""
+
+    def save_extra_state(self, folder: Path) -> None:
+        """Write what a checkpoint holds beside what `Trainer` writes; called in every process, before the hashes are taken."""
+
+    def on_resume(self, checkpoint: str | None) -> None:
+        """Prepare for a run that resumes from a checkpoint, or begins with `None`."""
+
+    def _name_best(self, folder: Path) -> None:
+        if self.state.best_global_step:
+            best = folder / f"checkpoint-{self.state.best_global_step}"
+            if best.exists() or self.state.best_global_step == self.state.global_step:
+                self.state.best_model_checkpoint = str(best)
+
+    def check_weights(self) -> None:
+        """Raises `InputError` in every process when a weight of one is not finite: such a model is never saved as a good one."""
+        model: Any = self.model
+        names = [
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+            and not torch.isfinite(parameter.to_local() if isinstance(parameter, DTensor) else parameter).all()
+        ]
+        if self._any([bool(names)])[0]:
+            # A process may have another part of the matrices, all of it finite.
+            first = gather_object(names)[0]
+            raise InputError(f"step {self.state.global_step}: weight {first} is not finite. {self._mend()}")
+
+    # --------------------------------------------------------------------------------------------------- the loss
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """The step, whose loss is looked at once, as `Trainer` does by default to hide what is not finite from the log.
+
+        Raises:
+            InputError: in every process, when the loss of one is not finite and `on_nan` is `stop`.
+        """
+        self._batch = inputs
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if torch.isfinite(loss):
+            self._finite_loss = loss.detach()
+        else:
+            self._spoilt.append((batch_hash(inputs), loss.item()))
+            loss = torch.zeros_like(loss) if self._finite_loss is None else self._finite_loss
+        if self.accelerator.sync_gradients:
+            is_spoilt, self.has_to_stop = self._any([bool(self._spoilt), self.is_notified])
+            if is_spoilt:
+                self._leave_out(gather_object(self._spoilt))
+                self._spoilt = []
+                if self.accelerator.scaler is None:
+                    # Without gradients no optimizer touches a weight or its state; a scaler leaves the step out by itself.
+                    model.zero_grad(set_to_none=True)
+        return loss
+
+    def _any(self, flags: list[bool]) -> list[bool]:
+        """Of each flag, whether it is set in any process."""
+        if self.args.world_size == 1:
+            return flags
+        told = torch.tensor(flags, dtype=torch.float32, device=self.args.device)
+        return [value > 0 for value in self.accelerator.reduce(told, reduction="sum").tolist()]
+
+    def _leave_out(self, spoilt: list[tuple[str, float]]) -> None:
+        step = self.state.global_step + 1
+        digest, loss = spoilt[0]
+        place = f"step {step}, batch of SHA-256 {digest}: the loss is {loss}"
+        if self.on_nan == "stop":
+            raise InputError(f"{place}. {self._mend()}")
+        for other, value in spoilt:
+            row: dict[str, Any] = {"step": step, SKIPPED: other, "reason": f"the loss was {value}"}
+            self.state.log_history.append(row)
+        count = skipped_steps(self.state.log_history)
+        if self.is_world_process_zero():
+            print(f"{place}: the step is skipped, number {count} of this run.", flush=True)
+
+    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+        for name in ("loss", "eval_loss"):
+            value = logs.get(name)
+            if value is None or not isinstance(value, float):
+                continue
+            if value != value or value in (float("inf"), float("-inf")):
+                raise InputError(f"{self._place()} {name} is {value}. {self._mend()}")
+            if name == "loss":
+                first = next((row["loss"] for row in self.state.log_history if "loss" in row), value)
+                if value > max(EXPLODED_NATS, EXPLODED_TIMES * first):
+                    raise InputError(
+                        f"{self._place()} the loss has exploded: {value:.4g}, after {first:.4g} at first. {self._mend()}"
+                    )
+        super().log(logs, *arguments, **named)
+
+    def _place(self) -> str:
+        return f"step {self.state.global_step + 1}, batch of SHA-256 {batch_hash(self._batch)}:"
+
+    def _mend(self) -> str:
+        return (
+            f"Of the run, {newest(Path(str(self.args.output_dir)))}. Go on without such batches with on_nan=skip, or start anew "
+            "with a lower learning_rate and overwrite=true."
+        )
+
+
+@contextmanager
+def untouched_random_state() -> Iterator[None]:
+    """Puts every generator of random numbers back where it was: even a loader draws from the one of dropout when it begins."""
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else [], device_type="cuda"):
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+
+def change_rates(
+    scheduler: Any, before: list[Callable[[int], float]], after: list[Callable[[int], float]], fixed_after: int
+) -> None:
+    """Lets the rates follow other functions after a step. A schedule that follows the loss has none, and stays as it is."""
+
+    def changed(early: Callable[[int], float], late: Callable[[int], float]) -> Callable[[int], float]:
+        return lambda step: early(step) if step <= fixed_after else late(step)
+
+    if before:
+        scheduler.lr_lambdas = [changed(early, late) for early, late in zip(before, after)]
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# ------------------------------------------------------------------------------------------------- causes by name
+
+
+@contextmanager
+def named_causes(folder: Path) -> Iterator[None]:
+    """Turns what can end a run from outside into an `InputError` that says what happened and what to do.
+
+    Args:
+        folder: Of the run.
+    """
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"a checkpoint in {folder} holds objects that only running its code would read, which is not done: it was not written by "
+            "this program. Remove it and rerun the same command to resume."
+        ) from error
+    except SafetensorError as error:
+        raise InputError(f"weights in {folder} cannot be read: {first_line(error)}.") from error
+    except FileNotFoundError as error:
+        raise InputError(
+            f"a file that the run needs has vanished: {error.filename or first_line(error)}; {newest(folder)}. Put it back and rerun "
+            "the same command to resume."
+        ) from error
+    except DistError as error:
+        raise InputError(lost_process(error, folder)) from error
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):
+            raise InputError(
+                f"a worker that reads data died ({first_line(error)}), most often because memory ran out; {newest(folder)}. Rerun the "
+                "same command to resume; dataloader_num_workers=0 needs no worker."
+            ) from error
+        if any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer")):
+            raise InputError(lost_process(error, folder)) from error
+        raise
+
+
+def lost_process(error: BaseException, folder: Path) -> str:
+    return (
+        f"another process of this run ended or does not answer ({first_line(error)}); {newest(folder)}. Look for its message, then "
+        "rerun the same command to resume."
+    )
+
+
+__all__ = ["GuardedTrainer", "batch_hash", "named_causes", "skipped_steps"]
