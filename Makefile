@@ -56,13 +56,13 @@ test-browser: $(READY)  ## The demo page in headless Chromium, which Debian's ap
 # transformers/torch; each pair gets an environment of its own, with what that transformers asks for.
 MATRIX ?= 5.17.0/2.11.0 5.17.0/2.13.0 5.24.0/2.11.0 5.24.0/2.13.0
 
-test-matrix:  ## Unit, parity and generation tests on the oldest and the newest transformers and torch
+test-matrix:  ## Model, parity, conversion and generation tests on the oldest and the newest transformers and torch
 	@set -e; for pair in $(MATRIX); do \
 		venv=.venv-matrix/$$pair; echo "== transformers/torch $$pair"; \
 		[ -x $$venv/bin/python ] || $(PYTHON) -m venv $$venv; \
 		$$venv/bin/python -m pip install --quiet torch==$${pair#*/} $(TORCH_FLAGS); \
 		$$venv/bin/python -m pip install --quiet transformers==$${pair%/*} torch==$${pair#*/} --editable '.[dev]'; \
-		$$venv/bin/python -m pytest tests/unit tests/parity tests/generation; \
+		$$venv/bin/python -m pytest tests/modeling tests/parity tests/conversion tests/generation; \
 	done
 
 finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews model; writes benchmarks/records/finetune and docs/finetuning.md

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants, hf_api
 from tests.conftest import ROOT
 from tests.hub.server import Hub
-from tests.recipes.test_run import recipe_values
+from tests.training.test_run import recipe_values
 from transformers.utils import hub as transformers_hub
 
 from hf_gpt.recipe.arguments import parse_recipe

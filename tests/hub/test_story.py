@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import ROOT
 from tests.hub.test_load import alone
-from tests.recipes.test_run import recipe_values, write_recipe
+from tests.training.test_run import recipe_values, write_recipe
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.arguments import parse_recipe
@@ -116,8 +116,8 @@ def test_base_and_dataset_on_the_hub_are_metadata(trained):
 
 
 def test_an_adapter_of_a_recipe_is_pushed_with_its_measured_card(hub, trained, told, tmp_path):
-    from tests.recipes.test_finetune import classification, write_rows
-    from tests.recipes.test_finetune import recipe_values as task_values
+    from tests.training.test_finetune import classification, write_rows
+    from tests.training.test_finetune import recipe_values as task_values
 
     assert told("push", trained, "--repo", "alice/base")[0] == 0
     rows = write_rows(tmp_path, classification)

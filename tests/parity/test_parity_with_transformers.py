@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity_references import CONFIGS, padded_mask, positions_of, random_ids, reference, to_our_names
+from tests.helpers.parity_references import CONFIGS, padded_mask, positions_of, random_ids, reference, to_our_names
 
 from hf_gpt import import_checkpoint
 

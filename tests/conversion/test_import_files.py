@@ -6,8 +6,8 @@ import re
 
 import pytest
 import torch
-from parity_references import random_ids, reference
 from safetensors.torch import load_file, save_file
+from tests.helpers.parity_references import random_ids, reference
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2ForSequenceClassification, GPT2Tokenizer, Qwen3ForCausalLM
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity_references import CONFIGS, random_ids, reference
+from tests.helpers.parity_references import CONFIGS, random_ids, reference
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from hf_gpt import GPTConfig, GPTForCausalLM, GPTForSequenceClassification, export_checkpoint, import_checkpoint, preset

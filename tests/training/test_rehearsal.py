@@ -11,10 +11,10 @@ import torch
 import yaml
 from datasets import Dataset
 from tests.conftest import ROOT
-from tests.recipes.test_finetune import TASKS, write_base, write_rows
-from tests.recipes.test_finetune import recipe_values as task_values
-from tests.recipes.test_masked import masked_values
-from tests.recipes.test_run import recipe_values
+from tests.training.test_finetune import TASKS, write_base, write_rows
+from tests.training.test_finetune import recipe_values as task_values
+from tests.training.test_masked import masked_values
+from tests.training.test_run import recipe_values
 from transformers import integrations
 from transformers.integrations import integration_utils
 

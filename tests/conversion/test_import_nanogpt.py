@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity_references import random_ids
+from tests.helpers.parity_references import random_ids
 from torch import nn
 from torch.nn import functional as F
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from parity_references import random_ids
+from tests.helpers.parity_references import random_ids
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
