@@ -35,7 +35,8 @@ from hf_gpt.data import packing as data
 from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.reports.records import make_record, write_json
 from hf_gpt.run_folder.manifest import read_manifest
-from hf_gpt.training import pretraining as train
+from hf_gpt.training import run as runs
+from hf_gpt.training.pretraining import Pretraining
 from hf_gpt.training.trainer import GuardedTrainer
 
 
@@ -117,10 +118,10 @@ def attempt(values: dict[str, Any], cache: Path, phase: Phase) -> None:
     phase.wrap(Trainer, "training_step", "stepping")
     phase.wrap(Trainer, "evaluate", "evaluating")
     phase.wrap(GuardedTrainer, "_save_checkpoint", "writing a checkpoint")
-    phase.wrap(train, "save_model", "finishing")
-    phase.wrap(train, "measure", "finishing")
-    phase.wrap(train, "finish", "finishing")
-    train.run(parse_recipe(values))
+    phase.wrap(runs, "save_model", "finishing")
+    phase.wrap(Pretraining, "evaluate", "finishing")
+    phase.wrap(runs, "finish", "finishing")
+    runs.run(parse_recipe(values))
 
 
 def finish(child: int, log: Path) -> None:

@@ -35,8 +35,8 @@ from hf_gpt.evaluation.ngram import NgramModel
 from hf_gpt.evaluation.perplexity import score
 from hf_gpt.recipe.arguments import load_recipe
 from hf_gpt.reports.records import make_record, read_record, write_json
+from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import build_blocks, build_tokenizer, open_source, split_texts
-from hf_gpt.training.run import prepare_launch
 
 
 RUNS = Path("runs/lineage")

@@ -10,8 +10,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
 from hf_gpt.planning import hardware
 from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import LanguageData, build_model, build_trainer
-from hf_gpt.training.run import prepare_launch
 
 from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Blocks, Corpus

@@ -146,7 +146,7 @@ def train(
 
     loaded = (recipe_of_text if is_own_text(recipe) else load_recipe)(recipe, overrides or [])
     hide_bars_of_weights()
-    from .training.pretraining import run
+    from .training.run import run
 
     record = run(loaded)
     if loaded.training.process_index == 0:

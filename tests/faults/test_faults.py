@@ -24,7 +24,7 @@ from hf_gpt.errors import InputError
 from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.run_folder import checkpoints
 from hf_gpt.training import objectives
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,10 +16,10 @@ from hf_gpt.checks import places
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.arguments import load_recipe, parse_recipe
 from hf_gpt.run_folder.manifest import announce, read_manifest
-from hf_gpt.training import output_dir
+from hf_gpt.training import finishing, output_dir
 from hf_gpt.training import pretraining as train
 from hf_gpt.training import run as runs
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 class KilledError(BaseException):
@@ -214,8 +214,8 @@ def test_a_project_with_a_recipe_of_its_own_is_not_deleted(original, corpus, tmp
 
 def test_what_somebody_puts_into_the_folder_while_the_run_lasts_stays(corpus, tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    save_model = train.save_model
-    monkeypatch.setattr(train, "save_model", lambda *a: ((folder / "README.md").write_text("years of work"), save_model(*a)))
+    save_model = runs.save_model
+    monkeypatch.setattr(runs, "save_model", lambda *a: ((folder / "README.md").write_text("years of work"), save_model(*a)))
     with pytest.raises(InputError, match=r"README\.md is nothing that the run has written: take it out"):
         run(parse_recipe(values_of(corpus, folder)))
     assert (folder / "README.md").read_text() == "years of work"
@@ -351,7 +351,7 @@ def test_a_place_that_may_not_be_written_is_named(tmp_path, monkeypatch):
 def test_a_run_may_be_moved_and_named_by_another_path(corpus, original, tmp_path, monkeypatch, capsys):
     first, values = tmp_path / "first", values_of(corpus, tmp_path / "first")
     with monkeypatch.context() as patched:
-        patched.setattr(train, "save_model", lambda *a: (_ for _ in ()).throw(KilledError))
+        patched.setattr(runs, "save_model", lambda *a: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             run(parse_recipe(values))
         # Through a parent that is a link, by a relative path, and after an `mv`.
@@ -372,7 +372,7 @@ def test_the_best_checkpoint_is_found_after_a_move(corpus, tmp_path, monkeypatch
         corpus, tmp_path / "first", eval_strategy="steps", eval_steps=2, load_best_model_at_end=True, learning_rate=3.0
     )
     with monkeypatch.context() as patched:
-        patched.setattr(train, "save_model", lambda *a: (_ for _ in ()).throw(KilledError))
+        patched.setattr(runs, "save_model", lambda *a: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             run(parse_recipe(values))
     state = json.loads((tmp_path / "first" / "checkpoint-4" / "trainer_state.json").read_text())
@@ -426,9 +426,9 @@ KILLS = {
     "before the model": (train, "save_model"),
     "before the record": (train, "measure"),
     "before the picture": (train, "plot_run"),
-    "before the record is written": (runs, "write_json"),
-    "before the card": (runs, "write_card"),
-    "before the push": (runs, "publish"),
+    "before the record is written": (finishing, "write_json"),
+    "before the card": (finishing, "write_card"),
+    "before the push": (finishing, "publish"),
 }
 
 
@@ -440,7 +440,7 @@ def test_the_end_of_a_run_is_repeated_by_the_same_command(kill, corpus, original
         patched.setattr(*KILLS[kill], lambda *a: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             run(parse_recipe(values))
-    monkeypatch.setattr(runs, "publish", published.append)
+    monkeypatch.setattr(finishing, "publish", published.append)
     run(parse_recipe(values))
     assert set(contents(tmp_path / "run")) == set(contents(original))
     assert weights(tmp_path / "run") == weights(original), "not one step more"

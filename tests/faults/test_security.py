@@ -22,7 +22,7 @@ from hf_gpt.inference import inspect as inspection
 from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.reports.privacy import HOME_FOLDER, SECRET
 from hf_gpt.run_folder import checkpoints
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 class Trap:

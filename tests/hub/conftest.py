@@ -13,7 +13,7 @@ from tests.training.test_run import recipe_values
 from transformers.utils import hub as transformers_hub
 
 from hf_gpt.recipe.arguments import parse_recipe
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 @pytest.fixture

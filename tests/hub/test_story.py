@@ -17,7 +17,7 @@ from hf_gpt.errors import InputError
 from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.reports import records
 from hf_gpt.reports.model_card import render_card
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 def test_readme_train_push_and_load_elsewhere_with_the_same_text(hub, trained, told, environment, tmp_path, monkeypatch):

@@ -1,22 +1,17 @@
-"""`import hf_gpt` is light, and the auto classes know the family whatever was imported before it or is imported after it."""
+"""The auto classes know the family whatever was imported before it or is imported after it."""
 
 import subprocess
 import sys
 
 import pytest
+from transformers.models.auto import modeling_auto
 
-from hf_gpt.auto import CONFIG_NAMES, MODEL_NAMES
+from hf_gpt.auto import MODELS
 from hf_gpt.modeling.configuration_hf_gpt import AUTO_MAP
 
 
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_neither_the_import_nor_the_help_loads_transformers_or_torch():
-    heavy = "print([name for name in ('torch', 'transformers', 'peft', 'datasets') if name in sys.modules])"
-    assert run(f"import sys, hf_gpt; {heavy}") == "[]"
-    assert run(f"import sys; from hf_gpt.cli import app; {heavy}") == "[]"
 
 
 # What a program may do before it needs a model. The second to last goes through the auto classes in the middle of an import.
@@ -88,16 +83,17 @@ def test_peft_knows_the_family_whichever_is_imported_first(before):
     assert run(f"{before}; print({table}['hf_gpt'])") == "['down_proj']"
 
 
-def test_a_model_without_an_adapter_imports_no_peft():
-    code = (
-        f"import sys, hf_gpt; hf_gpt.GPTForCausalLM(hf_gpt.GPTConfig({SIZES['hf_gpt']})); print('peft.utils' in sys.modules)"
-    )
-    assert run(code) == "False"
-
-
 def test_the_names_are_those_of_the_config():
-    named = {auto_name: f"modeling_hf_gpt.{class_name}" for auto_name, class_name in MODEL_NAMES["hf_gpt"].items()}
-    assert {"AutoConfig": f"configuration_hf_gpt.{CONFIG_NAMES['hf_gpt']}", **named} == AUTO_MAP
+    named = {auto_name: f"modeling_hf_gpt.{models[0].__name__}" for auto_name, models in MODELS.items()}
+    assert {"AutoConfig": "configuration_hf_gpt.GPTConfig", **named} == AUTO_MAP
+
+
+def test_pipelines_know_every_head():
+    tables = {
+        name: getattr(modeling_auto, f"MODEL_FOR_{name}_MAPPING_NAMES") for name in ("TOKEN_CLASSIFICATION", "CAUSAL_LM")
+    }
+    assert tables["TOKEN_CLASSIFICATION"]["hf_gpt"] == "GPTForTokenClassification"
+    assert (tables["CAUSAL_LM"]["hf_gpt"], tables["CAUSAL_LM"]["hf_gpt_nnlm"]) == ("GPTForCausalLM", "NNLMForCausalLM")
 
 
 def test_every_public_name_is_there_and_no_other():

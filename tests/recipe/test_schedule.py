@@ -103,7 +103,7 @@ def test_a_short_run_of_the_quickstart_reaches_its_rate(tmp_path):
 
 
 def test_a_run_is_refused_before_it_has_a_folder(tmp_path):
-    from hf_gpt.training.pretraining import run
+    from hf_gpt.training.run import run
 
     (tmp_path / "corpus.txt").write_text("".join(f"Line {n} says something of its own.\n" for n in range(400)))
     values = {

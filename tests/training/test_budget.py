@@ -14,7 +14,7 @@ from hf_gpt.recipe.arguments import load_recipe, parse_recipe
 from hf_gpt.run_folder.settled import read_settled
 from hf_gpt.training import run as runs
 from hf_gpt.training.budget import Costs, TimeBudget, steps_within
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -22,7 +22,7 @@ from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.recipe.schedule import epoch_line
 from hf_gpt.reports.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
 from hf_gpt.training.callbacks import ProgressRecorder, earlier_seconds, log_line, measured_speed, sample_section, with_section
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 @pytest.fixture(scope="module", autouse=True)

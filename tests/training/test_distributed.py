@@ -8,7 +8,7 @@ from benchmarks.distributed import VARIANTS, beyond, differences, recipe_values,
 from tests.conftest import ROOT
 
 from hf_gpt.recipe.arguments import parse_recipe
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 STEPS = 4

@@ -16,7 +16,7 @@ from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.training.finetuning import build_model, build_task
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 WORDS = ["red", "blue", "green", "small", "large", "round", "old", "new", "cold", "warm", "house", "tree", "river", "stone"]
@@ -283,12 +283,10 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
 def test_preferences_between_messages_are_learned_by_a_model_without_a_template(adapter, base, tmp_path, monkeypatch):
     """Its tokenizer grows on the way, and the model that it is measured against with it."""
     pytest.importorskip("trl", reason="trl needs Python 3.11")
-    from hf_gpt.training import finetuning as finetune
+    from hf_gpt.training import run as runs
 
     trainers = []
-    monkeypatch.setattr(
-        finetune, "save_model", lambda trainer, save=finetune.save_model: trainers.append(trainer) or save(trainer)
-    )
+    monkeypatch.setattr(runs, "save_model", lambda trainer, save=runs.save_model: trainers.append(trainer) or save(trainer))
 
     def maker(number):
         answers = {"chosen": "good answer", "rejected": sentence(number, 3)}

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.arguments import PARTS, copy_recipes, list_recipes, parse_recipe
-from hf_gpt.training import run as runs
+from hf_gpt.training import preparation
 from hf_gpt.training.distributed import Launch, check_model, check_optimizer, read_launch, share_processors
 
 
@@ -127,18 +127,18 @@ def test_processors_are_shared_as_accelerators_are_but_have_nothing_to_move_weig
 @pytest.mark.parametrize("changes", [{"lora": {"r": 4}}, {"task": "text-classification"}, {"torch_compile": True}])
 def test_what_tensor_parallelism_does_not_train_is_refused(changes, monkeypatch):
     values = {"model_name_or_path": "runs/x", "dataset": "movie-reviews", "output_dir": "runs/y", "use_cpu": True}
-    monkeypatch.setattr(runs, "read_launch", lambda processes: Launch("tensor parallel", 2, 2))
+    monkeypatch.setattr(preparation, "read_launch", lambda processes: Launch("tensor parallel", 2, 2))
     # Whether a compiler is here is not asked.
     recipe = parse_recipe({**values, **{key: value for key, value in changes.items() if key != "torch_compile"}})
     recipe.training.torch_compile = changes.get("torch_compile", False)
     with pytest.raises(InputError, match="tensor parallelism trains whole models"):
-        runs.prepare_launch(recipe)
+        preparation.prepare_launch(recipe)
 
 
 def test_tensor_parallelism_writes_no_checkpoint_that_cannot_be_gone_on_from(monkeypatch, capsys):
-    monkeypatch.setattr(runs, "read_launch", lambda processes: Launch("tensor parallel", 2, 2))
+    monkeypatch.setattr(preparation, "read_launch", lambda processes: Launch("tensor parallel", 2, 2))
     recipe = parse_recipe({"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/y", "use_cpu": True})
     assert recipe.training.save_strategy == "steps"
-    runs.prepare_launch(recipe)
+    preparation.prepare_launch(recipe)
     assert recipe.training.save_strategy == "no"
     assert "an interrupted run starts again" in capsys.readouterr().out

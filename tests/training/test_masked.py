@@ -13,7 +13,7 @@ from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.reports import console as printing
 from hf_gpt.reports.model_card import render_card
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 def masked_values(real_text, folder, **changes):

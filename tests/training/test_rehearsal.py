@@ -15,16 +15,17 @@ from tests.training.test_finetune import TASKS, write_base, write_rows
 from tests.training.test_finetune import recipe_values as task_values
 from tests.training.test_masked import masked_values
 from tests.training.test_run import recipe_values
-from transformers import integrations
+from transformers import AutoModelForCausalLM, integrations
 from transformers.integrations import integration_utils
 
 from hf_gpt import cli
 from hf_gpt.errors import InputError
+from hf_gpt.inference.loading import load_pretrained
 from hf_gpt.recipe.arguments import parse_recipe
-from hf_gpt.training import finetuning as finetune
-from hf_gpt.training import objectives, rehearsal
-from hf_gpt.training import pretraining as train
-from hf_gpt.training.pretraining import run
+from hf_gpt.training import finetuning, job, objectives, pretraining, rehearsal
+from hf_gpt.training import run as runs
+from hf_gpt.training.distributed import Launch
+from hf_gpt.training.run import run
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,7 @@ def refused(tmp_path, monkeypatch, capsys):
         path = tmp_path / "given.yaml"
         path.write_text(yaml.safe_dump(values))
         monkeypatch.setattr(sys, "argv", ["hf-gpt", "train", str(path)])
-        monkeypatch.setattr(train, "train", lambda *arguments: pytest.fail("it was trained"))
-        monkeypatch.setattr(finetune, "train", lambda *arguments: pytest.fail("it was trained"))
+        monkeypatch.setattr(runs, "train", lambda *arguments: pytest.fail("it was trained"))
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         line = capsys.readouterr().err.strip().splitlines()[-1]
@@ -90,12 +90,12 @@ def broken(*arguments, **named):
 
 
 PARTS = {
-    "the baselines": (train, "score_baselines"),
-    "the samples": (train, "write_samples"),
-    "the record": (train, "make_record"),
+    "the baselines": (pretraining, "score_ngrams"),
+    "the samples": (pretraining, "write_samples"),
+    "the record": (job, "make_record"),
     "the fields of the record": (rehearsal, "check_fields"),
     "the file of the record": (rehearsal, "write_json"),
-    "the picture": (train, "plot_run"),
+    "the picture": (pretraining, "plot_run"),
     "the card": (rehearsal, "render_card"),
 }
 
@@ -153,9 +153,9 @@ def test_what_the_recipe_of_a_task_asks_for_in_vain(changes, told, base, tmp_pat
 
 
 TASK_PARTS = {
-    "the score": (finetune, "evaluate"),
-    "the record": (finetune, "make_record"),
-    "the picture": (finetune, "plot_task"),
+    "the score": (finetuning, "evaluate"),
+    "the record": (job, "make_record"),
+    "the picture": (finetuning, "plot_task"),
     "the card": (rehearsal, "render_card"),
 }
 
@@ -171,7 +171,7 @@ def test_each_part_of_the_end_of_a_task_is_rehearsed(task, module, name, base, t
 
 
 def test_the_baselines_of_a_task_fail_before_it_begins(base, tmp_path, refused, monkeypatch):
-    monkeypatch.setattr(finetune.TASKS["text-classification"], "baselines", broken)
+    monkeypatch.setattr(finetuning.TASKS["text-classification"], "baselines", broken)
     rows = write_rows(tmp_path, TASKS["text-classification"][0])
     line = refused(task_values(base, rows, tmp_path / "run", "text-classification"))
     assert line.endswith("as at the end of a run")
@@ -212,8 +212,7 @@ def test_a_run_that_was_rehearsed_has_the_same_bits(kind, real_text, base, tmp_p
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     rehearsed = run(parse_recipe(KINDS[kind](real_text, base, tmp_path / "one" / "run")))
-    monkeypatch.setattr(train, "rehearse", lambda *arguments: None)
-    monkeypatch.setattr(finetune, "rehearse", lambda *arguments: [])
+    monkeypatch.setattr(runs, "rehearse", lambda *arguments: None)
     plain = run(parse_recipe(KINDS[kind](real_text, base, tmp_path / "two" / "run")))
     assert weights(tmp_path / "one" / "run") == weights(tmp_path / "two" / "run")
     assert rehearsed["test"] == plain["test"]
@@ -224,7 +223,7 @@ def test_a_run_that_was_rehearsed_has_the_same_bits(kind, real_text, base, tmp_p
 
 
 def test_a_stand_in_has_the_same_weights_and_nothing_else_in_common(base):
-    model = train.load_pretrained(train.transformers.AutoModelForCausalLM, str(base), "model_name_or_path", None)
+    model = load_pretrained(AutoModelForCausalLM, str(base), "model_name_or_path", None)
     model.train()
     other = rehearsal.stand_in(model)
     assert all(one is two for one, two in zip(model.parameters(), other.parameters(), strict=True))
@@ -256,14 +255,14 @@ def test_nothing_is_compiled_and_no_random_number_is_drawn():
 def test_a_handful_is_a_few_blocks_with_n_grams_of_each_order_in_them():
     blocks = {name: Dataset.from_dict({"input_ids": [[1, 2]] * 100}) for name in ("train", "validation", "test")}
     recipe = SimpleNamespace(data=SimpleNamespace(block_size=2), run=SimpleNamespace(ngram_orders=[1, 5]))
-    few = train.handful(recipe, train.LanguageData(blocks, {}, {}))
+    few = pretraining.handful(recipe, pretraining.LanguageData(blocks, {}, {}))
     assert {name: len(part) for name, part in few.blocks.items()} == {"train": 3, "validation": 3, "test": 3}
     recipe.run.ngram_orders = []
-    assert len(train.handful(recipe, train.LanguageData(blocks, {}, {})).blocks["test"]) == 2
+    assert len(pretraining.handful(recipe, pretraining.LanguageData(blocks, {}, {})).blocks["test"]) == 2
 
 
 @pytest.mark.parametrize("strategy", ["fsdp2", "hsdp", "tensor parallel", "deepspeed"])
 def test_a_model_that_will_be_split_is_asked_nothing(strategy, real_text, tmp_path):
     recipe = parse_recipe(recipe_values(real_text, tmp_path / "run"))
-    assert rehearsal.is_rehearsed(recipe, train.Launch("one process", 1))
-    assert not rehearsal.is_rehearsed(recipe, train.Launch(strategy, 2))
+    assert rehearsal.is_rehearsed(recipe, Launch("one process", 1))
+    assert not rehearsal.is_rehearsed(recipe, Launch(strategy, 2))

@@ -20,7 +20,7 @@ from hf_gpt.planning import hardware
 from hf_gpt.recipe.arguments import parse_recipe
 from hf_gpt.reports import records
 from hf_gpt.training import optimizers as optim
-from hf_gpt.training.pretraining import run
+from hf_gpt.training.run import run
 
 
 def recipe_values(real_text, output_dir, **changes):

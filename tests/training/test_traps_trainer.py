@@ -25,8 +25,8 @@ from transformers import (
 
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.recipe.arguments import parse_recipe
-from hf_gpt.training import run as runs
 from hf_gpt.training.pretraining import build_model
+from hf_gpt.training.saving import save_model
 from hf_gpt.training.trainer import GuardedTrainer
 
 
@@ -213,7 +213,7 @@ def test_what_a_recipe_saves_decodes_with_a_cache_although_trainer_turned_it_off
     )
     trainer.train()
     assert config.use_cache is False
-    runs.save_model(trainer)
+    save_model(trainer)
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["use_cache"] is True
     assert not saved["fused_loss"]

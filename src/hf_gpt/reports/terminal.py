@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import warnings
 from typing import Any
 
@@ -79,4 +80,12 @@ def hide_bars_of_weights() -> None:
         enable_progress_bars()
 
 
-__all__ = ["Interruption", "hide_bars_of_weights", "is_worth_telling", "silence", "silence_libraries"]
+def notice(message: str) -> None:
+    """Print a line for the user, not through the middle of a bar."""
+    from tqdm.auto import tqdm
+
+    tqdm.write(message)
+    sys.stdout.flush()
+
+
+__all__ = ["Interruption", "hide_bars_of_weights", "is_worth_telling", "notice", "silence", "silence_libraries"]

@@ -13,6 +13,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from ..errors import InputError, did_you_mean, shown
 from ..inference.adapter_config import adapter_base
+from ..recipe.arguments import Recipe
 
 
 # peft knows these four kinds of head; the others keep their own new weights by name.
@@ -129,3 +130,34 @@ def four_bit_config() -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
+
+
+def quantization(recipe: Recipe) -> dict[str, Any]:
+    """What `from_pretrained` is told beside the rest, for a base in 4 bits.
+
+    Raises:
+        InputError: `qlora` where it cannot run, or with new weights, which there is nothing to be held of.
+    """
+    if recipe.task.qlora is None:
+        return {}
+    if recipe.model.model_name_or_path is None or recipe.task.random_weights:
+        raise InputError("qlora holds trained weights in 4 bits: give model_name_or_path, without random_weights.")
+    return {"quantization_config": four_bit_config()}
+
+
+def with_adapter(recipe: Recipe, model: PreTrainedModel, auto_class: str, has_new_tokens: bool) -> PreTrainedModel | PeftModel:
+    """The model with the adapter that the recipe asks for or names; as it is when it asks for none."""
+    arguments = recipe.task
+    if arguments.adapter is not None:
+        return load_adapter(model, arguments.adapter, str(recipe.model.model_name_or_path))
+    values = arguments.lora if arguments.lora is not None else arguments.qlora
+    if values is None:
+        return model
+    return add_adapter(model, lora_config(auto_class, values, has_new_tokens, model.config.tie_word_embeddings))
+
+
+def adapter_kind(recipe: Recipe) -> str | None:
+    """Which kind of adapter a run leaves; `None` for a whole model."""
+    if recipe.task.qlora is not None:
+        return "qlora"
+    return "lora" if recipe.task.lora is not None or recipe.task.adapter is not None else None

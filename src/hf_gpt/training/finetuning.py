@@ -1,8 +1,7 @@
-"""Fine-tuning, from recipe to finished folder: `run` is its table of contents."""
+"""Fine-tuning: a trained model with the head of a task, on rows of that task, scored beside its baselines."""
 
 import copy
 import math
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,101 +13,128 @@ import transformers
 from datasets import Dataset, IterableDataset
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..checks.boundary import refused
 from ..data import packing as text_data
 from ..data.sources import fingerprint, text_source
 from ..data.tokenizer import load_tokenizer
 from ..errors import InputError
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
 from ..planning.capacity import check_memory
-from ..recipe.arguments import Recipe, public_values
+from ..recipe.arguments import Recipe
 from ..reports.plots import plot_task
-from ..reports.records import code_state, emissions, folder_hash, make_record
+from ..reports.records import folder_hash
+from ..reports.terminal import notice
 from ..tasks import TASKS, Task, TaskSettings
-from .budget import settled_steps
-from .callbacks import ProgressRecorder, earlier_seconds
+from .adapters import adapter_kind, quantization, with_adapter
+from .callbacks import ProgressRecorder
 from .distributed import Launch, check_model
-from .output_dir import check_output_folder, claimed_output_folder, wait_for_all
-from .processes import children_end_with_this_process
-from .rehearsal import (
-    ROWS,
-    TOKENS,
-    WHAT,
-    check_metric,
-    check_tools,
-    example_log,
-    figures,
-    is_rehearsed,
-    quiet,
-    rehearse_record,
-    rehearsing,
-    stand_in,
-)
-from .run import (
-    adapter_kind,
-    check_publishing,
-    check_schedule,
-    finish,
-    finish_again,
-    notice,
-    optimizer_arguments,
-    prepare_launch,
-    quantization,
-    save_model,
-    train,
-    with_adapter,
-)
-from .trainer import GuardedTrainer, skipped_steps
+from .job import finite
+from .preparation import optimizer_arguments
+from .rehearsal import ROWS, TOKENS
+from .trainer import GuardedTrainer
 
 
-def run(recipe: Recipe) -> dict[str, Any]:
-    """Fine-tunes what a recipe says and writes a complete model or adapter repository into its `output_dir`.
+class Finetuning:
+    """The `Job` of a task.
 
-    Returns:
-        The record of the run, as in its `record.json`.
-
-    Raises:
-        InputError: see the messages; nothing that was written before is lost.
+    Attributes:
+        encoded: The rows of each split, as the trainer takes them.
+        is_rehearsal: Whether this is the handful of rows of a rehearsal, of which none may have a label that counts.
     """
-    started = time.monotonic()
-    code_state()
-    folder = recipe.output_dir
-    for line in recipe.notices:
-        notice(line)
-    set_seed(recipe.training.seed)
-    found = check_output_folder(folder, recipe)
-    check_publishing(recipe)
-    if found.task == "finish":
-        return finish_again(recipe, found, plot_task)
-    launch = prepare_launch(recipe)
-    check_schedule(recipe, launch, None)
-    task = build_task(recipe)
-    with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
+
+    record_kind = "finetune"
+    encoded: dict[str, Dataset]
+    is_rehearsal = False
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.before: list[dict[str, Any]] = []
+        self.baselines: list[dict[str, Any]] = []
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.task.tokenizer
+
+    @property
+    def auto_class(self) -> str:
+        return self.task.auto_class
+
+    def plot(self, record: dict[str, Any], path: Path) -> None:
+        plot_task(record, path)
+
+    def prepare_data(self, launch: Launch) -> dict[str, Any]:
+        recipe = self.recipe
+        self.launch, self.task = launch, build_task(recipe)
+        task = self.task
         source = text_source(recipe.data.dataset)
         shares = recipe.data.validation_share, recipe.data.test_share
         splits, dropped = text_data.task_splits(source, task.columns, task.group, *shares)
         splits["train"] = text_data.drawn_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
-        encoded = task.prepare(splits)
-    for line in count_lines(dropped, task):
-        notice(line)
-    steps = check_schedule(recipe, launch, len(encoded["train"]))
-    model = build_model(recipe, task)
-    check_model(launch, model)
-    description = {"dropped": dropped, **fingerprint(source, None)}
-    description["splits"] = {name: len(rows) for name, rows in splits.items()}
-    baselines = rehearse(recipe, launch, steps, task, model, encoded, description)
-    with claimed_output_folder(folder, recipe, description):
-        trainer = TRAINERS[task.trainer](recipe, task, model, encoded)
-        before = evaluate(trainer, task, encoded["test"]) if task.trainer == "sft" else None
-        train(trainer, recipe)
-        save_model(trainer)
-        wait_for_all(recipe)
-        record = measure(recipe, trainer, task, encoded, before, baselines, description, started)
-        if trainer.is_world_process_zero():
-            finish(recipe, record, plot_task)
-    return record
+        self.encoded = task.prepare(splits)
+        for line in count_lines(dropped, task):
+            notice(line)
+        self.data = {"dropped": dropped, **fingerprint(source, None)}
+        self.data["splits"] = {name: len(rows) for name, rows in splits.items()}
+        return self.data
+
+    def train_rows(self) -> int | None:
+        return len(self.encoded["train"])
+
+    def build_model(self) -> Any:
+        model = build_model(self.recipe, self.task)
+        check_model(self.launch, model)
+        return model
+
+    def score_baselines(self, model: Any) -> None:
+        if self.recipe.task.task_baselines:
+            self.baselines = self.task.baselines(self.encoded)
+
+    def handful(self, recipe: Recipe) -> "Finetuning | None":
+        if self.launch.processes > 1:
+            # Trainers of several processes score together.
+            return None
+        few = copy.copy(self)
+        few.recipe, few.is_rehearsal = recipe, True
+        few.task, few.encoded = handful(self.task, self.encoded)
+        return few
+
+    def build_trainer(self, model: Any) -> GuardedTrainer:
+        return TRAINERS[self.task.trainer](self.recipe, self.task, model, self.encoded)
+
+    def score_before(self, trainer: GuardedTrainer) -> None:
+        if self.task.trainer == "sft":
+            found = evaluate(trainer, self.task, self.encoded["test"])
+            self.before = [{"name": "the same model before fine-tuning", **found}]
+
+    def prepare_to_save(self, model: Any) -> None:
+        """Nothing: `build_model` has set what generates."""
+
+    def evaluate(self, model: Any, trainer: GuardedTrainer | None) -> dict[str, Any]:
+        assert trainer is not None
+        recipe, task = self.recipe, self.task
+        test = evaluate(trainer, task, self.encoded["test"])
+        if not np.isfinite(test["loss"]) and self.is_rehearsal:
+            test["loss"] = 1.0
+        if not np.isfinite(test["loss"]):
+            raise InputError(
+                f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with overwrite=true."
+            )
+        base, parameters = str(recipe.model.model_name_or_path), list(model.parameters())
+        return {
+            "task": recipe.task.task,
+            "config": {key: value for key, value in task.config.items() if key == "num_labels"},
+            "base": Path(base).name,
+            "base_sha256": folder_hash(Path(base)) if Path(base).is_dir() and not recipe.task.random_weights else None,
+            "random_weights": recipe.task.random_weights,
+            "parameters": sum(parameter.numel() for parameter in parameters),
+            "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+            "saved_bytes": sum(path.stat().st_size for path in recipe.output_dir.glob("*.safetensors")),
+            "data": {**self.data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
+            "epochs": trainer.state.epoch,
+            "test": finite(test),
+            "baselines": [finite(row) for row in [*self.before, *self.baselines]],
+        }
 
 
 def build_task(recipe: Recipe) -> Task:
@@ -280,48 +306,6 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
 TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
 
 
-# ------------------------------------------------------------------------------------------------------- rehearsal
-
-
-def rehearse(
-    recipe: Recipe,
-    launch: Launch,
-    steps: int,
-    task: Task,
-    model: Any,
-    encoded: dict[str, Dataset],
-    data: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Has everything of the end of this run happen once, on a handful of rows, in the first process.
-
-    Returns:
-        The baselines, which need no trained model and may need all rows: they are scored here, as a whole.
-
-    Raises:
-        InputError: what would have failed at the end.
-    """
-    if recipe.training.process_index:
-        return []
-    with rehearsing() as folder, refused(WHAT):
-        model = stand_in(model)
-        check_tools(recipe, model, steps)
-        baselines = task.baselines(encoded) if recipe.task.task_baselines else []
-        # Trainers of several processes score together.
-        if launch.processes > 1 or not is_rehearsed(recipe, launch):
-            return baselines
-        few, rows = handful(task, encoded)
-        trainer = TRAINERS[task.trainer](quiet(recipe, folder), few, model, rows)
-        check_metric(recipe, figures(trainer))
-        test = evaluate(trainer, few, rows["test"])
-        if not np.isfinite(test["loss"]):
-            # A few rows may have no label that counts.
-            test["loss"] = 1.0
-        log = [{**row, **{f"eval_{name}": value for name, value in test.items()}} for row in example_log(1)]
-        record = describe(recipe, folder, task, model, test, baselines, data, log, 1, 0.01, time.monotonic())
-        rehearse_record(recipe, record, plot_task, model, task.tokenizer, folder)
-    return baselines
-
-
 def handful(task: Task, encoded: dict[str, Dataset]) -> tuple[Task, dict[str, Dataset]]:
     """A task of a few rows, and these as it has encoded them; whatever `task` has learned and counted stays as it is."""
     few = copy.copy(task)
@@ -387,89 +371,4 @@ def answers(trainer: GuardedTrainer, task: Task, rows: Dataset, batch_size: int 
     return texts
 
 
-def measure(
-    recipe: Recipe,
-    trainer: GuardedTrainer,
-    task: Task,
-    encoded: dict[str, Dataset],
-    before: dict[str, float] | None,
-    baselines: list[dict[str, Any]],
-    data: dict[str, Any],
-    started: float,
-) -> dict[str, Any]:
-    """Test figures beside the baselines': the record of the run."""
-    test = evaluate(trainer, task, encoded["test"])
-    if not np.isfinite(test["loss"]):
-        raise InputError(
-            f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with overwrite=true."
-        )
-    if before is not None:
-        baselines = [{"name": "the same model before fine-tuning", **before}, *baselines]
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    state = trainer.state
-    log, steps = state.log_history, state.global_step
-    started -= earlier_seconds(trainer)
-    return describe(recipe, recipe.output_dir, task, model, test, baselines, data, log, steps, state.epoch, started)
-
-
-def describe(
-    recipe: Recipe,
-    folder: Path,
-    task: Task,
-    model: Any,
-    test: dict[str, float],
-    baselines: list[dict[str, Any]],
-    data: dict[str, Any],
-    log: list[dict[str, Any]],
-    steps: int,
-    epochs: float | None,
-    started: float,
-) -> dict[str, Any]:
-    """The record of a model that was trained for so many steps, with that log and these figures, and lies in that folder."""
-    history = [row for row in log if "loss" in row or "eval_loss" in row]
-    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
-    last = history[-1] if history else log[-1]
-    parameters = list(model.parameters())
-    weights = list(folder.glob("*.safetensors"))
-    return make_record(
-        "finetune",
-        name=recipe.output_dir.name,
-        task=recipe.task.task,
-        auto_class=task.auto_class,
-        config={key: value for key, value in task.config.items() if key == "num_labels"},
-        recipe=public_values(recipe),
-        base=Path(str(recipe.model.model_name_or_path)).name,
-        base_sha256=None if recipe.task.random_weights else base_hash(str(recipe.model.model_name_or_path)),
-        random_weights=recipe.task.random_weights,
-        adapter=adapter_kind(recipe),
-        parameters=sum(parameter.numel() for parameter in parameters),
-        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        saved_bytes=sum(path.stat().st_size for path in weights),
-        data={**data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
-        model_sha256=folder_hash(folder),
-        steps=steps,
-        **settled_steps(folder),
-        skipped_steps=skipped_steps(log),
-        epochs=epochs,
-        training_seconds=last["elapsed_seconds"],
-        total_seconds=time.monotonic() - started,
-        precision="bfloat16" if recipe.training.bf16 else "float32",
-        compiled=bool(recipe.training.torch_compile),
-        history=[finite(row) for row in history],
-        test=finite(test),
-        baselines=[finite(row) for row in baselines],
-        **emissions(folder),
-    )
-
-
-def base_hash(name: str) -> str | None:
-    """The hash of the weights that were started from, when they lie in a folder."""
-    return folder_hash(Path(name)) if Path(name).is_dir() else None
-
-
-def finite(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without numbers that JSON has not: the correlation of a constant is none."""
-    return {key: value for key, value in row.items() if not isinstance(value, float) or np.isfinite(value)}
-
-
-__all__ = ["build_model", "build_task", "run"]
+__all__ = ["Finetuning", "build_model", "build_task"]

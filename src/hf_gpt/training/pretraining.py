@@ -1,44 +1,34 @@
-"""A run from recipe to finished folder: `run` is its table of contents."""
+"""Pretraining: texts into packed blocks, a language model on them, and its score beside n-grams on the same tokens."""
 
 import os
-import platform
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from datasets import IterableDataset
 from huggingface_hub.errors import StrictDataclassError
-from transformers import (
-    AutoConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..checks.boundary import refused
 from ..data import packing as text_data
 from ..data.sources import TextSource, file_states, fingerprint, load_rows, text_count, text_source
-from ..data.streaming import PackedStream, StreamLoader, collate_stream, load_state, save_state
+from ..data.streaming import PackedStream
 from ..data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
 from ..errors import InputError, did_you_mean
-from ..evaluation.ngram import NgramModel
-from ..evaluation.perplexity import LanguageModelScore, score
+from ..evaluation.baselines import score_ngrams
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..planning import named_device, training_flops
 from ..planning.capacity import check_memory, check_sizes
 from ..presets import preset
-from ..recipe.arguments import Recipe, public_values
+from ..recipe.arguments import Recipe
 from ..reports.plots import plot_run
-from ..reports.records import code_state, emissions, folder_hash, make_record
+from ..reports.terminal import notice
 from ..run_folder.manifest import SPLIT_FOLDER
-from .budget import settled_steps
-from .callbacks import ProgressRecorder, SampleWriter, earlier_seconds, measured_speed
+from .adapters import adapter_kind, quantization, with_adapter
+from .callbacks import ProgressRecorder, SampleWriter
 from .distributed import Launch, check_model, split_matrices
 from .objectives import (
     OBJECTIVES,
@@ -49,39 +39,11 @@ from .objectives import (
     set_generation,
     write_samples,
 )
-from .output_dir import check_output_folder, claimed_output_folder, replaces, wait_for_all
-from .processes import children_end_with_this_process
-from .rehearsal import (
-    ROWS,
-    TOKENS,
-    WHAT,
-    check_metric,
-    check_prompts,
-    check_tools,
-    example_log,
-    figures,
-    is_rehearsed,
-    quiet,
-    rehearse_record,
-    rehearsing,
-    stand_in,
-)
-from .run import (
-    adapter_kind,
-    check_publishing,
-    check_schedule,
-    finish,
-    finish_again,
-    notice,
-    optimizer_arguments,
-    prepare_launch,
-    quantization,
-    save_model,
-    train,
-    with_adapter,
-)
-from .trainer import GuardedTrainer, skipped_steps
-from .workers import outlive_signals
+from .output_dir import replaces
+from .preparation import optimizer_arguments
+from .rehearsal import ROWS, TOKENS, check_prompts
+from .stream_trainer import StreamTrainer
+from .trainer import GuardedTrainer
 
 
 # A stream has no known end; its held-out splits are scored on so many texts from its beginning, and its tokenizer learns from so many.
@@ -103,61 +65,85 @@ class LanguageData:
     prompts: list[str] = field(default_factory=list)
 
 
-def run(recipe: Recipe) -> dict[str, Any]:
-    """Trains what a recipe says and writes a complete model repository into its `output_dir`.
+class Pretraining:
+    """The `Job` of a language model, causal or masked; also of one that is trained further."""
 
-    A run that was interrupted goes on from its last whole checkpoint; a folder that holds anything else is not touched without
-    `overwrite: true`.
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.objective = objective(recipe)
+        self.record_kind, self.auto_class = self.objective.record_kind, self.objective.auto_class
+        self.before: list[dict[str, Any]] = []
 
-    Returns:
-        The record of the run, as in its `record.json`.
+    def plot(self, record: dict[str, Any], path: Path) -> None:
+        plot_run(record, path)
 
-    Raises:
-        InputError: see the messages; nothing that was written before is lost.
-    """
-    if recipe.task.task != "language-modeling":
-        # Its libraries for scoring and for preferences are of no use to pretraining, and slow to import.
-        from .finetuning import run as finetune
-
-        return finetune(recipe)
-    started = time.monotonic()
-    code_state()
-    folder = recipe.output_dir
-    for line in recipe.notices:
-        notice(line)
-    set_seed(recipe.training.seed)
-    found = check_output_folder(folder, recipe)
-    check_publishing(recipe)
-    if found.task == "finish":
-        return finish_again(recipe, found, plot_run)
-    launch = prepare_launch(recipe)
-    check_schedule(recipe, launch, None)
-    rows, source = open_source(recipe)
-    with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
+    def prepare_data(self, launch: Launch) -> dict[str, Any]:
+        recipe, options = self.recipe, self.recipe.run
+        rows, source = open_source(recipe)
         texts, described = split_texts(recipe, source, rows)
-        tokenizer = build_tokenizer(recipe, texts["train"])
-        options = recipe.run
-        check_objective(options.objective, options.ngram_orders, options.sample_prompts or [], tokenizer.mask_token)
-        language_data = build_blocks(recipe, launch, source, texts, tokenizer)
-        language_data.description = {**fingerprint(source, rows), **described, **language_data.description}
-    train_blocks = language_data.blocks["train"]
-    steps = check_schedule(recipe, launch, None if isinstance(train_blocks, PackedStream) else len(train_blocks))
-    model = build_model(recipe, tokenizer)
-    rehearse(recipe, launch, steps, model, tokenizer, language_data)
-    with claimed_output_folder(folder, recipe, language_data.description):
-        model = spread_model(recipe, launch, model)
-        trainer = build_trainer(recipe, launch, model, tokenizer, language_data)
-        before = score_before(recipe, model, tokenizer, language_data)
-        train(trainer, recipe)
-        trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-        if trained.can_generate():
-            set_generation(trained, tokenizer)
-        save_model(trainer)
-        wait_for_all(recipe)
-        record = measure(recipe, trainer, tokenizer, language_data, before, started)
-        if trainer.is_world_process_zero():
-            finish(recipe, record, plot_run)
-    return record
+        self.tokenizer = build_tokenizer(recipe, texts["train"])
+        check_objective(options.objective, options.ngram_orders, options.sample_prompts or [], self.tokenizer.mask_token)
+        self.launch = launch
+        self.data = build_blocks(recipe, launch, source, texts, self.tokenizer)
+        return {**fingerprint(source, rows), **described, **self.data.description}
+
+    def train_rows(self) -> int | None:
+        blocks = self.data.blocks["train"]
+        return None if isinstance(blocks, PackedStream) else len(blocks)
+
+    def build_model(self) -> Any:
+        model = build_model(self.recipe, self.tokenizer)
+        check_model(self.launch, model)
+        if isinstance(model.config, GPTConfig) and not self.launch.reaches_for_weights:
+            model.config.fused_loss = False
+        return model
+
+    def score_baselines(self, model: Any) -> None:
+        check_prompts(self.data.prompts, self.tokenizer, model)
+
+    def handful(self, recipe: Recipe) -> "Pretraining":
+        few = Pretraining(replace(recipe, run=replace(recipe.run, sample_tokens=TOKENS)))
+        few.tokenizer, few.launch, few.data = self.tokenizer, self.launch, handful(recipe, self.data)
+        return few
+
+    def build_trainer(self, model: Any) -> GuardedTrainer:
+        recipe = self.recipe
+        if self.launch.tensor_parallel > 1:
+            model = split_matrices(model, self.launch, recipe.output_dir / SPLIT_FOLDER, recipe.training.distributed_state)
+        return build_trainer(recipe, self.launch, model, self.tokenizer, self.data)
+
+    def score_before(self, trainer: GuardedTrainer) -> None:
+        if self.recipe.model.model_name_or_path is not None:
+            self.before = [{"name": "the same model before", **self.score_test(trainer.model)}]
+
+    def prepare_to_save(self, model: Any) -> None:
+        if model.can_generate():
+            set_generation(model, self.tokenizer)
+
+    def evaluate(self, model: Any, trainer: GuardedTrainer | None) -> dict[str, Any]:
+        recipe = self.recipe
+        return {
+            "config": model.config.to_diff_dict(),
+            "parameters": model.num_parameters(),
+            "test": self.score_test(model),
+            "baselines": [*self.score_ngrams(), *self.before],
+            "samples": write_samples(
+                self.objective, model, self.tokenizer, self.data.prompts, recipe.run.sample_tokens, recipe.training.seed
+            ),
+        }
+
+    def score_ngrams(self) -> list[dict[str, Any]]:
+        recipe, blocks = self.recipe, self.data.blocks
+        if not recipe.run.ngram_orders:
+            return []
+        train, test = (text_data.flat_tokens(blocks[name]) for name in ("train", "test"))
+        bytes_per_token = self.data.bytes_per_token["test"]
+        return score_ngrams(train, test, recipe.run.ngram_orders, recipe.data.block_size, len(self.tokenizer), bytes_per_token)
+
+    def score_test(self, model: Any) -> dict[str, float]:
+        blocks, bytes_per_token = self.data.blocks["test"], self.data.bytes_per_token["test"]
+        batch_size, bf16 = self.recipe.training.eval_batch_size, bool(self.recipe.training.bf16)
+        return self.objective.evaluate(model, self.tokenizer, blocks, bytes_per_token, batch_size, bf16).to_dict()
 
 
 # ------------------------------------------------------------------------------------------------------------ data
@@ -335,16 +321,6 @@ def check_direction(recipe: Recipe, config: GPTConfig) -> None:
         )
 
 
-def spread_model(recipe: Recipe, launch: Launch, model: Any) -> Any:
-    """The model as the launch needs it before `Trainer` takes it; the same model where there is nothing to do."""
-    check_model(launch, model)
-    if isinstance(model.config, GPTConfig) and not launch.reaches_for_weights:
-        model.config.fused_loss = False
-    if launch.tensor_parallel > 1:
-        model = split_matrices(model, launch, recipe.output_dir / SPLIT_FOLDER, recipe.training.distributed_state)
-    return model
-
-
 # -------------------------------------------------------------------------------------------------------- training
 
 
@@ -384,73 +360,6 @@ def progress(recipe: Recipe, model: Any, tokens_per_step: int) -> ProgressRecord
     return ProgressRecorder(tokens_per_step, flops, device.peak_flops * recipe.training.world_size)
 
 
-class StreamTrainer(GuardedTrainer):
-    """For a stream that shares itself out: accelerate would have one process read and tokenise for all."""
-
-    train_dataset: PackedStream
-
-    def get_train_dataloader(self) -> StreamLoader:
-        arguments, stream = self.args, self.train_dataset
-        assert isinstance(stream, PackedStream)
-        loader = StreamLoader(
-            stream,
-            batch_size=self._train_batch_size,
-            collate_fn=collate_stream,
-            # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it goes on.
-            generator=torch.Generator(),
-            num_workers=arguments.dataloader_num_workers,
-            prefetch_factor=arguments.dataloader_prefetch_factor,
-            pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
-        )
-        return cast(StreamLoader, outlive_signals(loader))
-
-    def save_extra_state(self, folder: Path) -> None:
-        save_state(self.train_dataset, folder)
-
-    def on_resume(self, checkpoint: str | None) -> None:
-        """Puts the stream where the checkpoint left it, in place of reading again all that was read before."""
-        if checkpoint is not None:
-            load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
-            self.args.ignore_data_skip = True
-
-
-# ------------------------------------------------------------------------------------------------------- rehearsal
-
-
-def rehearse(
-    recipe: Recipe,
-    launch: Launch,
-    steps: int,
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    language_data: LanguageData,
-) -> None:
-    """Has everything of the end of this run happen once, on a handful of blocks, in the first process.
-
-    Raises:
-        InputError: what would have failed at the end.
-    """
-    if recipe.training.process_index:
-        return
-    with rehearsing() as folder:
-        model = stand_in(model)
-        check_tools(recipe, model, steps)
-        check_prompts(language_data.prompts, tokenizer, model)
-        if not is_rehearsed(recipe, launch):
-            return
-        few = handful(recipe, language_data)
-        with refused(WHAT):
-            # Trainers of several processes evaluate together.
-            if launch.processes == 1:
-                check_metric(recipe, figures(build_trainer(quiet(recipe, folder), launch, model, tokenizer, few)))
-            model.to(recipe.training.device)
-            if model.can_generate():
-                set_generation(model, tokenizer)
-            log, started = example_log(recipe.data.block_size), time.monotonic()
-            record = describe(recipe, folder, model, tokenizer, few, [], log, 1, started, TOKENS)
-        rehearse_record(recipe, record, plot_run, model, tokenizer, folder)
-
-
 def handful(recipe: Recipe, language_data: LanguageData) -> LanguageData:
     """A few blocks of each split, with n-grams of each order in them; a stream as it is, which none may read ahead of the run."""
     count = max(ROWS, *(-(-order // recipe.data.block_size) for order in recipe.run.ngram_orders), 1)
@@ -461,104 +370,4 @@ def handful(recipe: Recipe, language_data: LanguageData) -> LanguageData:
     return replace(language_data, blocks=few)
 
 
-# --------------------------------------------------------------------------------------------------------- results
-
-
-def measure(
-    recipe: Recipe,
-    trainer: GuardedTrainer,
-    tokenizer: PreTrainedTokenizerBase,
-    language_data: LanguageData,
-    before: list[dict[str, Any]],
-    started: float,
-) -> dict[str, Any]:
-    """Test score, baselines on the same tokens, samples: the record of the run."""
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    state, tokens = trainer.state, recipe.run.sample_tokens
-    log, steps = state.log_history, state.global_step
-    started -= earlier_seconds(trainer)
-    return describe(recipe, recipe.output_dir, model, tokenizer, language_data, before, log, steps, started, tokens)
-
-
-def describe(
-    recipe: Recipe,
-    folder: Path,
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    language_data: LanguageData,
-    before: list[dict[str, Any]],
-    log: list[dict[str, Any]],
-    steps: int,
-    started: float,
-    sample_tokens: int,
-) -> dict[str, Any]:
-    """The record of a model that was trained for so many steps, with that log, and lies in that folder."""
-    history = [row for row in log if "loss" in row or "eval_loss" in row]
-    # A run of fewer steps than logging_steps has no row of a loss; the one that Trainer ends with is always there.
-    last = history[-1] if history else log[-1]
-    test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
-    bf16, batch_size = bool(recipe.training.bf16), recipe.training.eval_batch_size
-    scores = {
-        "test": objective(recipe).evaluate(model, tokenizer, test, bytes_per_token, batch_size, bf16).to_dict(),
-        "baselines": [*score_baselines(recipe, language_data, len(tokenizer)), *before],
-        "samples": write_samples(
-            objective(recipe), model, tokenizer, language_data.prompts, sample_tokens, recipe.training.seed
-        ),
-    }
-    return make_record(
-        objective(recipe).record_kind,
-        name=recipe.output_dir.name,
-        auto_class=objective(recipe).auto_class,
-        recipe=public_values(recipe),
-        adapter=adapter_kind(recipe),
-        config=model.config.to_diff_dict(),
-        parameters=model.num_parameters(),
-        data=language_data.description,
-        model_sha256=folder_hash(folder),
-        steps=steps,
-        **settled_steps(folder),
-        skipped_steps=skipped_steps(log),
-        tokens_seen=last["tokens"],
-        training_seconds=last["elapsed_seconds"],
-        total_seconds=time.monotonic() - started,
-        precision="bfloat16" if recipe.training.bf16 else "float32",
-        compiled=bool(recipe.training.torch_compile),
-        **measured_speed(history),
-        platform=platform.system(),
-        history=history,
-        **emissions(folder),
-        **scores,
-    )
-
-
-def score_before(
-    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
-) -> list[dict[str, Any]]:
-    """The test score of a trained model before it goes on; nothing for new weights."""
-    if recipe.model.model_name_or_path is None:
-        return []
-    test, bytes_per_token = language_data.blocks["test"], language_data.bytes_per_token["test"]
-    batch_size = recipe.training.eval_batch_size
-    found = objective(recipe).evaluate(model, tokenizer, test, bytes_per_token, batch_size, bool(recipe.training.bf16))
-    return [{"name": "the same model before", **found.to_dict()}]
-
-
-def score_baselines(recipe: Recipe, language_data: LanguageData, vocab_size: int) -> list[dict[str, Any]]:
-    """N-gram models of the train split, scored on exactly the test tokens that the GPT is scored on."""
-    if not recipe.run.ngram_orders:
-        return []
-    train = text_data.flat_tokens(language_data.blocks["train"])
-    test = text_data.flat_tokens(language_data.blocks["test"])
-    is_predicted = np.ones(len(test), dtype=bool)
-    is_predicted[:: recipe.data.block_size] = False
-    scored = []
-    for order in recipe.run.ngram_orders:
-        begun = time.monotonic()
-        losses = -NgramModel.fit(train, order, vocab_size).log_probabilities(test)[is_predicted]
-        result: LanguageModelScore = score(float(losses.sum()), len(losses), language_data.bytes_per_token["test"])
-        name = "unigram" if order == 1 else f"Kneser-Ney {order}-gram"
-        scored.append({"name": name, "order": order, "seconds": time.monotonic() - begun, **result.to_dict()})
-    return scored
-
-
-__all__ = ["LanguageData", "build_blocks", "build_model", "build_trainer", "run"]
+__all__ = ["LanguageData", "Pretraining", "build_blocks", "build_model", "build_trainer"]

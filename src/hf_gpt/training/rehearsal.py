@@ -8,6 +8,7 @@ import io
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase, PrinterCallback, get_scheduler
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState, get_scheduler
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_utils import SchedulerType
 
@@ -29,13 +30,47 @@ from ..reports.model_card import render_card
 from ..reports.record_fields import check_fields
 from ..reports.records import RECORD_FILE, write_json
 from .distributed import Launch
-from .run import optimizer_arguments
+from .job import Job, build_record
+from .preparation import optimizer_arguments
 from .trainer import GuardedTrainer, untouched_random_state
 
 
 # Of each split and for each sample: enough to be one of each kind.
 ROWS, TOKENS = 2, 2
 WHAT = "the end of this run, rehearsed before its beginning"
+
+
+def rehearse(job: Job, launch: Launch, steps: int, model: Any, data: dict[str, Any]) -> None:
+    """Have everything of the end of a run happen once, on a handful of rows, in the first process.
+
+    Args:
+        steps: Of the run; as far as they are known, where it fixes them itself.
+        model: The one that will be trained.
+        data: What the record says of the data.
+
+    Raises:
+        InputError: what would have failed at the end.
+    """
+    recipe = job.recipe
+    if recipe.training.process_index:
+        return
+    with rehearsing() as folder, refused(WHAT):
+        model = stand_in(model)
+        check_tools(recipe, model, steps)
+        job.score_baselines(model)
+        few = job.handful(quiet(recipe, folder)) if is_rehearsed(recipe, launch) else None
+        if few is None:
+            return
+        # Trainers of several processes evaluate together.
+        trainer = few.build_trainer(model) if launch.processes == 1 else None
+        if trainer is not None:
+            check_metric(recipe, figures(trainer))
+        model.to(recipe.training.device)
+        few.prepare_to_save(model)
+        measured = few.evaluate(model, trainer)
+        state = TrainerState(global_step=1, log_history=example_log(recipe.data.block_size, measured["test"]))
+        record = build_record(few, folder, data, state, time.monotonic(), measured)
+        rehearse_record(recipe, record, job.plot, model, few.tokenizer, folder)
 
 
 @contextmanager
@@ -165,25 +200,11 @@ def rehearse_record(
             PRINTERS[record["kind"]](record, recipe.output_dir, file)
 
 
-def example_log(tokens: int) -> list[dict[str, Any]]:
-    """Rows as `Trainer` logs them, of a run that has not begun."""
+def example_log(tokens: int, test: dict[str, float]) -> list[dict[str, Any]]:
+    """Rows as `Trainer` logs them, of a run that has not begun, with the figures of an evaluation."""
     common = {"epoch": 0.01, "step": 1, "tokens": tokens, "elapsed_seconds": 1.0}
     training = {"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "tokens_per_second": float(tokens), **common}
-    return [training, {"eval_loss": 1.0, "eval_runtime": 1.0, **common}]
+    return [training, {"eval_runtime": 1.0, **{f"eval_{name}": value for name, value in test.items()}, **common}]
 
 
-__all__ = [
-    "ROWS",
-    "TOKENS",
-    "WHAT",
-    "check_metric",
-    "check_prompts",
-    "check_tools",
-    "example_log",
-    "figures",
-    "is_rehearsed",
-    "quiet",
-    "rehearse_record",
-    "rehearsing",
-    "stand_in",
-]
+__all__ = ["ROWS", "TOKENS", "check_metric", "check_prompts", "check_tools", "rehearse"]

@@ -1,0 +1,88 @@
+"""What of a recipe is settled before the first step: how it is launched, how long it is, with which optimizer."""
+
+import math
+from typing import Any
+
+from transformers.trainer_utils import SaveStrategy
+
+from ..errors import InputError
+from ..recipe.arguments import Recipe
+from ..recipe.schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
+from ..reports.terminal import notice
+from .adapters import adapter_kind
+from .distributed import Launch, check_optimizer, read_launch, share_processors
+from .optimizers import OPTIMIZERS
+
+
+def prepare_launch(recipe: Recipe) -> Launch:
+    """How the launcher spreads this run.
+
+    Raises:
+        InputError: the recipe asks for what cannot be done so.
+    """
+    launch = read_launch(recipe.training.world_size)
+    check_optimizer(launch, recipe.run.optimizer)
+    arguments = recipe.task
+    if launch.tensor_parallel > 1 and (
+        arguments.task != "language-modeling" or adapter_kind(recipe) is not None or recipe.training.torch_compile
+    ):
+        raise InputError(
+            "tensor parallelism trains whole models for language modelling, not compiled: launch a task, an adapter or "
+            "torch_compile=true with ddp.yaml or fsdp2.yaml of recipes/accelerate."
+        )
+    if launch.tensor_parallel > 1 and recipe.training.save_strategy != SaveStrategy.NO:
+        # `Trainer` writes a checkpoint's optimizer from the first process, which has a part of it, and refuses to.
+        recipe.training.save_strategy = SaveStrategy.NO
+        notice(
+            "Tensor parallelism: no checkpoints, since Trainer cannot write a split optimizer; an interrupted run starts again."
+        )
+    share_processors(launch, recipe.training.distributed_state)
+    return launch
+
+
+def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> int:
+    """Say how often a small text will be read, and warn where that is too often.
+
+    Args:
+        rows: Of the train split; `None` where nobody knows.
+
+    Returns:
+        The steps of the run; a run with a time budget may fix fewer.
+
+    Raises:
+        InputError: warm-up and decay are longer than the run; before it has a folder, so that the fix can be given.
+    """
+    arguments = recipe.training
+    if recipe.run.max_minutes is not None:
+        check_shares(arguments)
+    steps, once = arguments.max_steps, None
+    if rows is not None:
+        once = steps_per_epoch(rows, arguments.train_batch_size, launch.batches, arguments.gradient_accumulation_steps)
+        steps = steps if steps > 0 else math.ceil(arguments.num_train_epochs * once)
+    if steps > 0:
+        resolve_schedule(arguments, steps)
+    if once is not None and recipe.run.max_minutes is None and (line := epoch_line(steps, once)):
+        notice(line)
+    return steps
+
+
+def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
+    """The optimizer of the recipe, as `Trainer(optimizer_cls_and_kwargs=...)` takes a factory."""
+    arguments, options = recipe.training, recipe.run
+    rate = arguments.learning_rate
+    rates = {
+        "lr": rate,
+        "weight_decay": arguments.weight_decay,
+        "embedding_lr": rate if options.embedding_learning_rate is None else options.embedding_learning_rate,
+        "head_lr": rate if options.head_learning_rate is None else options.head_learning_rate,
+        "rest_lr": rate if options.rest_learning_rate is None else options.rest_learning_rate,
+        "betas": (arguments.adam_beta1, arguments.adam_beta2),
+        "eps": arguments.adam_epsilon,
+    }
+    if options.optimizer == "muon":
+        rates["momentum"] = options.muon_momentum
+    factory = OPTIMIZERS[options.optimizer]
+    return lambda: factory, rates
+
+
+__all__ = ["check_schedule", "optimizer_arguments", "prepare_launch"]

@@ -1,0 +1,43 @@
+"""The trainer of a stream, which is read once and resumed where it was left."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from ..data.streaming import PackedStream, StreamLoader, collate_stream, load_state, save_state
+from .trainer import GuardedTrainer
+from .workers import outlive_signals
+
+
+class StreamTrainer(GuardedTrainer):
+    """For a stream that shares itself out: accelerate would have one process read and tokenise for all."""
+
+    train_dataset: PackedStream
+
+    def get_train_dataloader(self) -> StreamLoader:
+        arguments, stream = self.args, self.train_dataset
+        assert isinstance(stream, PackedStream)
+        loader = StreamLoader(
+            stream,
+            batch_size=self._train_batch_size,
+            collate_fn=collate_stream,
+            # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it goes on.
+            generator=torch.Generator(),
+            num_workers=arguments.dataloader_num_workers,
+            prefetch_factor=arguments.dataloader_prefetch_factor,
+            pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
+        )
+        return cast(StreamLoader, outlive_signals(loader))
+
+    def save_extra_state(self, folder: Path) -> None:
+        save_state(self.train_dataset, folder)
+
+    def on_resume(self, checkpoint: str | None) -> None:
+        """Puts the stream where the checkpoint left it, in place of reading again all that was read before."""
+        if checkpoint is not None:
+            load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
+            self.args.ignore_data_skip = True
+
+
+__all__ = ["StreamTrainer"]
