@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import code_state, make_record, write_json
 
 from .speed.clock import Clock

@@ -32,7 +32,7 @@ from transformers import Trainer
 from benchmarks.fault_cases import FILES
 from benchmarks.tiny import recipe_values, write_corpus
 from hf_gpt.data import packing as data
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports.records import make_record, write_json
 from hf_gpt.run_folder.manifest import read_manifest
 from hf_gpt.training import run as runs

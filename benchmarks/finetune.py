@@ -13,7 +13,7 @@ from pathlib import Path
 from hf_gpt.data.packing import task_splits
 from hf_gpt.data.sources import text_source
 from hf_gpt.evaluation.few_shot import few_shot
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import make_record, read_record, write_json
 from hf_gpt.training.finetuning import build_task
 

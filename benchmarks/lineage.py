@@ -33,7 +33,7 @@ from benchmarks.lineage_page import (
 from hf_gpt.data import packing as text_data
 from hf_gpt.evaluation.ngram import NgramModel
 from hf_gpt.evaluation.perplexity import score
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import make_record, read_record, write_json
 from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import build_blocks, build_tokenizer, open_source, split_texts

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from hf_gpt import export_checkpoint, import_checkpoint
 from hf_gpt.data.packages import Package, fetch
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports.records import make_record, write_json
 from hf_gpt.training.run import run
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from datasets import Dataset, load_from_disk
 
 from hf_gpt.data import packing as data
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import code_state, make_record, write_json
 from hf_gpt.training.pretraining import open_source
 

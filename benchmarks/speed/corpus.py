@@ -11,7 +11,7 @@ from tokenizers.models import WordLevel
 from torch.utils.data import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import build_blocks, build_tokenizer, open_source, split_texts
 

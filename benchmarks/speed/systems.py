@@ -9,7 +9,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, default_data_collator, set_seed
 
 from hf_gpt.planning import hardware
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import LanguageData, build_model, build_trainer
 

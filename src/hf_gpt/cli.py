@@ -141,8 +141,8 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, in place of the recipe's.")] = None,
 ) -> None:
     """Train what a recipe says and write a complete model repository."""
-    from .recipe.arguments import load_recipe
     from .recipe.own_text import is_own_text, recipe_of_text
+    from .recipe.parser import load_recipe
 
     loaded = (recipe_of_text if is_own_text(recipe) else load_recipe)(recipe, overrides or [])
     hide_bars_of_weights()
@@ -160,7 +160,7 @@ def recipes(
     copy: Annotated[Path | None, typer.Argument(help="A folder to copy them into, to be edited there.")] = None,
 ) -> None:
     """List the packaged recipes, or copy them into a folder."""
-    from .recipe.arguments import copy_recipes, list_recipes
+    from .recipe.packaged import copy_recipes, list_recipes
 
     if copy is None:
         print("\n".join(list_recipes()))

@@ -8,7 +8,8 @@ from transformers import TrainingArguments
 
 from hf_gpt.checks.limits import CHOICES, HONOURED, RANGES, REFUSED, SETTLED
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import PARTS, load_recipe, parse_recipe
+from hf_gpt.recipe.arguments import PARTS
+from hf_gpt.recipe.parser import load_recipe, parse_recipe
 
 
 MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}

@@ -7,7 +7,8 @@ from datasets import IterableDataset
 
 from hf_gpt.data.sources import fingerprint, load_rows, text_source
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import parse_recipe, public_values
+from hf_gpt.recipe.identity import public_values
+from hf_gpt.recipe.parser import parse_recipe
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from transformers import Trainer
 
 from hf_gpt.data import packing as data
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.run_folder import checkpoints
 from hf_gpt.training import objectives
 from hf_gpt.training.run import run

@@ -27,7 +27,7 @@ from hf_gpt.data.sources import load_rows, text_source
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_model
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import read_record
 from hf_gpt.training.adapters import add_adapter, load_adapter, lora_config
 

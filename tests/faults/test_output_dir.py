@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 from hf_gpt.checks import places
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import load_recipe, parse_recipe
+from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.run_folder.manifest import announce, read_manifest
 from hf_gpt.training import finishing, output_dir
 from hf_gpt.training import pretraining as train
@@ -90,7 +90,7 @@ def test_nothing_else_reads_the_name_of_the_folder():
                 key = node.args[0].value if is_getter else None
             if key == "output_dir":
                 readers.append(f"{path.name}: {ast.unparse(node)}")
-    assert set(readers) <= {"arguments.py: values['output_dir']", "arguments.py: values.get('output_dir')"}
+    assert set(readers) <= {"parser.py: values['output_dir']", "parser.py: values.get('output_dir')"}
 
 
 @pytest.mark.parametrize("written", ["~/important", "./~/important", "~"])

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from hf_gpt.data.packages.fetching import members
 from hf_gpt.errors import InputError
 from hf_gpt.inference import inspect as inspection
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports.privacy import HOME_FOLDER, SECRET
 from hf_gpt.run_folder import checkpoints
 from hf_gpt.training.run import run

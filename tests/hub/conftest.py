@@ -12,7 +12,7 @@ from tests.hub.server import Hub
 from tests.training.test_run import recipe_values
 from transformers.utils import hub as transformers_hub
 
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.run import run
 
 

@@ -14,7 +14,7 @@ from tests.hub.test_load import alone
 from tests.training.test_run import recipe_values, write_recipe
 
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports import records
 from hf_gpt.reports.model_card import render_card
 from hf_gpt.training.run import run

@@ -16,7 +16,7 @@ from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import build_new, load_config, load_pretrained, override_fields
 from hf_gpt.planning import capacity
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.pretraining import model_config
 
 

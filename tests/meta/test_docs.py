@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 import hf_gpt
 from hf_gpt import cli
 from hf_gpt.data.tokenizer import train_tokenizer
-from hf_gpt.recipe.arguments import RunArguments, list_recipes
+from hf_gpt.recipe.arguments import RunArguments
+from hf_gpt.recipe.packaged import list_recipes
 from hf_gpt.reports.model_card import render_card
 from hf_gpt.tasks import TASKS
 

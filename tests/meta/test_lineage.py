@@ -5,7 +5,7 @@ import json
 import pytest
 from benchmarks import lineage, lineage_page
 
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 
 
 def generation(name, seconds):

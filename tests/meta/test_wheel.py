@@ -38,7 +38,7 @@ def test_the_wheel_finds_its_own_recipes(installed, tmp_path):
     run = [
         sys.executable,
         "-c",
-        "import hf_gpt, hf_gpt.recipe.arguments as a; print(hf_gpt.__file__, a.find_recipe('pretrain/quickstart'))",
+        "import hf_gpt, hf_gpt.recipe.packaged as a; print(hf_gpt.__file__, a.find_recipe('pretrain/quickstart'))",
     ]
     printed = subprocess.run(run, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout.split()
     assert all(path.startswith(str(installed)) for path in printed)

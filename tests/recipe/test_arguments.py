@@ -3,15 +3,9 @@
 import pytest
 
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import (
-    copy_recipes,
-    find_recipe,
-    list_recipes,
-    load_recipe,
-    parse_recipe,
-    public_values,
-    recipe_text,
-)
+from hf_gpt.recipe.identity import public_values
+from hf_gpt.recipe.packaged import copy_recipes, find_recipe, list_recipes
+from hf_gpt.recipe.parser import load_recipe, parse_recipe, recipe_text
 
 
 MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}

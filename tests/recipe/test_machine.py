@@ -13,7 +13,9 @@ from hf_gpt.inference import loading as inference
 from hf_gpt.modeling.loss_hf_gpt import slice_tokens
 from hf_gpt.planning import hardware
 from hf_gpt.recipe import machine
-from hf_gpt.recipe.arguments import RECIPE_FILE, list_recipes, load_recipe, parse_recipe, recipe_text
+from hf_gpt.recipe.arguments import RECIPE_FILE
+from hf_gpt.recipe.packaged import list_recipes
+from hf_gpt.recipe.parser import load_recipe, parse_recipe, recipe_text
 from hf_gpt.run_folder.settled import settle
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe import own_text
-from hf_gpt.recipe.arguments import load_recipe
+from hf_gpt.recipe.parser import load_recipe
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ from transformers import TrainingArguments
 
 from hf_gpt.errors import InputError
 from hf_gpt.modeling.modeling_hf_gpt import GPTForCausalLM
-from hf_gpt.recipe.arguments import list_recipes, load_recipe, parse_recipe
+from hf_gpt.recipe.packaged import list_recipes
+from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.recipe.schedule import phase_lengths, resolve_schedule, steps_per_epoch
 from hf_gpt.training.trainer import GuardedTrainer
 

@@ -10,7 +10,7 @@ from benchmarks.tiny import recipe_values, write_corpus
 from transformers import TrainerCallback
 
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import load_recipe, parse_recipe
+from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.run_folder.settled import read_settled
 from hf_gpt.training import run as runs
 from hf_gpt.training.budget import Costs, TimeBudget, steps_within

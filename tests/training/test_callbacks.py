@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests.conftest import ROOT, tiny_config
 
 from hf_gpt import planning
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.recipe.schedule import epoch_line
 from hf_gpt.reports.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
 from hf_gpt.training.callbacks import ProgressRecorder, earlier_seconds, log_line, measured_speed, sample_section, with_section

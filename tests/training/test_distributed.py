@@ -7,7 +7,7 @@ from benchmarks import distributed
 from benchmarks.distributed import VARIANTS, beyond, differences, recipe_values, run_variant
 from tests.conftest import ROOT
 
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.run import run
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hf_gpt import cli
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.finetuning import build_model, build_task
 from hf_gpt.training.run import run
 

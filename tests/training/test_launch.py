@@ -13,7 +13,9 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from transformers import AutoModelForCausalLM
 
 from hf_gpt.errors import InputError
-from hf_gpt.recipe.arguments import PARTS, copy_recipes, list_recipes, parse_recipe
+from hf_gpt.recipe.arguments import PARTS
+from hf_gpt.recipe.packaged import copy_recipes, list_recipes
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training import preparation
 from hf_gpt.training.distributed import Launch, check_model, check_optimizer, read_launch, share_processors
 

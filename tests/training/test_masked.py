@@ -10,7 +10,7 @@ from tests.training.test_run import recipe_values
 
 from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_model
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports import console as printing
 from hf_gpt.reports.model_card import render_card
 from hf_gpt.training.run import run

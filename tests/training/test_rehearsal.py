@@ -21,7 +21,7 @@ from transformers.integrations import integration_utils
 from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_pretrained
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training import finetuning, job, objectives, pretraining, rehearsal
 from hf_gpt.training import run as runs
 from hf_gpt.training.distributed import Launch

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.planning import hardware
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports import records
 from hf_gpt.training import optimizers as optim
 from hf_gpt.training.run import run

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from hf_gpt.data.tokenizer import train_tokenizer
-from hf_gpt.recipe.arguments import parse_recipe
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.pretraining import build_model
 from hf_gpt.training.saving import save_model
 from hf_gpt.training.trainer import GuardedTrainer

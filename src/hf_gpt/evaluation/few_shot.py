@@ -14,7 +14,7 @@ from ..data.encoding import plain
 from ..data.sources import text_source
 from ..errors import InputError
 from ..inference.loading import load_model
-from ..recipe.arguments import load_recipe
+from ..recipe.parser import load_recipe
 from ..tasks import TASKS, TaskSettings
 from ..tasks.metrics import Accuracy, AnswerMatch, MacroF1, compute
 

@@ -7,7 +7,9 @@ from typing import Any
 from ..data.sources import TextSource, find_text_column, load_rows, text_rows, text_source
 from ..data.text_files import name_of, read_folder, source_of
 from ..errors import InputError
-from .arguments import DataArguments, Recipe, apply_overrides, list_recipes, parse_recipe, read_recipe
+from .arguments import DataArguments, Recipe
+from .packaged import list_recipes
+from .parser import apply_overrides, parse_recipe, read_recipe
 
 
 BASE = "pretrain/quickstart"

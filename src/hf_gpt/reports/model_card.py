@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from ..checks.boundary import refused
 from ..errors import InputError, shown
-from ..recipe.arguments import resource_folder
+from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_whole
 from ..run_folder.manifest import announce, note_written
 from .markdown import Safe, code, inline, python, quoted

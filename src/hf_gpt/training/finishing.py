@@ -6,7 +6,8 @@ from typing import Any
 
 from ..checks.places import writing
 from ..hub.push import check_repository, push
-from ..recipe.arguments import RECIPE_FILE, Recipe, public_values
+from ..recipe.arguments import RECIPE_FILE, Recipe
+from ..recipe.identity import public_values
 from ..reports.model_card import CARD_FILE, write_card
 from ..reports.privacy import check_public
 from ..reports.record_fields import check_fields

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from transformers import PreTrainedTokenizerBase, TrainerState
 
-from ..recipe.arguments import Recipe, public_values
+from ..recipe.arguments import Recipe
+from ..recipe.identity import public_values
 from ..reports.records import emissions, folder_hash, make_record
 from .adapters import adapter_kind
 from .budget import settled_steps

@@ -15,7 +15,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..checks.places import check_place, writing
 from ..errors import InputError
-from ..recipe.arguments import LENGTHS, RECIPE_FILE, Recipe, recipe_identity, recipe_text
+from ..recipe.arguments import RECIPE_FILE, Recipe
+from ..recipe.identity import LENGTHS, recipe_identity
+from ..recipe.parser import recipe_text
 from ..reports.model_card import CARD_FILE
 from ..reports.records import EMISSIONS_FILE, RECORD_FILE, folder_hash, read_record
 from ..run_folder.checkpoints import DAMAGED, STAGING_FOLDER, check_links, held, write_whole

@@ -11,8 +11,8 @@ from ..errors import InputError, did_you_mean
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..planning import USABLE_SHARE, Device, MeasuredSpeed, Workload, hardware, memory_by_part, training_flops
 from ..presets import preset
-from ..recipe.arguments import load_recipe
 from ..recipe.machine import CPU_SHARE, compile_seconds
+from ..recipe.parser import load_recipe
 from .optimizers import OPTIMIZERS
 
 

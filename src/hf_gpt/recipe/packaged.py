@@ -1,0 +1,60 @@
+"""The recipes that come with the package."""
+
+import shutil
+from pathlib import Path
+
+from ..errors import InputError, did_you_mean
+
+
+def resource_folder(name: str) -> Path:
+    """`recipes` or `model_cards` of the installed package, or of the checkout for an editable install."""
+    packaged = Path(__file__).parents[1] / name
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / name
+
+
+# The folder of `recipes` that holds no recipes, but what `accelerate launch` is told about devices.
+HARDWARE_FOLDER = "accelerate"
+
+
+def list_recipes() -> list[str]:
+    """Names of the packaged recipes, such as `pretrain/quickstart`."""
+    folder = resource_folder("recipes")
+    paths = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")]
+    return sorted(path.as_posix() for path in paths if path.parts[0] != HARDWARE_FOLDER)
+
+
+def copy_recipes(target: Path) -> list[Path]:
+    """Copies the packaged recipes below `target` and returns the files.
+
+    Raises:
+        InputError: one of them is there already.
+    """
+    folder = resource_folder("recipes")
+    sources = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".md"))
+    copies = [target / path.relative_to(folder) for path in sources]
+    for copy in copies:
+        if copy.exists():
+            raise InputError(f"{copy} exists: name another folder, so that no edited recipe is overwritten.")
+    for path, copy in zip(sources, copies):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return copies
+
+
+def find_recipe(name: str) -> Path:
+    """The file of that path, else the packaged recipe of that name.
+
+    Raises:
+        InputError: neither exists.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = resource_folder("recipes") / f"{name.removeprefix('recipes/').removesuffix('.yaml')}.yaml"
+    if packaged.is_file():
+        return packaged
+    hint = did_you_mean(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), cutoff=0.4)
+    raise InputError(f"recipe {name!r} is neither a file, a folder nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
+
+
+__all__ = ["copy_recipes", "find_recipe", "list_recipes", "resource_folder"]

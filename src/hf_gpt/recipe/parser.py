@@ -1,0 +1,216 @@
+"""Read a recipe: flat YAML and the overrides of a command line into typed arguments, or one line that says what is wrong."""
+
+import os
+import typing
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub.errors import StrictDataclassError
+from transformers import TrainingArguments
+from transformers.trainer_utils import SchedulerType
+
+from ..checks.limits import check_ranges, check_schedule_keywords, check_training_keys
+from ..data.sources import text_source
+from ..errors import InputError, did_you_mean, shown
+from ..planning import training_flops
+from ..planning.capacity import check_sizes
+from ..presets import preset
+from ..run_folder.manifest import RECORD_FILE, read_manifest
+from ..run_folder.settled import read_settled
+from ..tasks import TASKS
+from .arguments import PARTS, RECIPE_FILE, DataArguments, ModelArguments, Recipe, RunArguments, TaskArguments
+from .identity import LENGTHS, output_path, recipe_identity
+from .machine import RunSize, settle_machine
+from .packaged import find_recipe
+from .schedule import MOST_EPOCHS
+from .strict_yaml import read_yaml
+from .typed import checked
+
+
+def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Reads a recipe and the `key=value` overrides that follow it on the command line.
+
+    Args:
+        name: A path or the name of a packaged recipe.
+        overrides: `key=value`, the value in YAML; `dataset.files=x.txt` and `config.hidden_size=128` reach into a mapping.
+
+    Raises:
+        InputError: a file that is no recipe, an unknown key, a value of the wrong type, or values that exclude each other.
+    """
+    values = read_recipe(name)
+    apply_overrides(values, overrides)
+    return parse_recipe(values)
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The values of a recipe as they are written; see `load_recipe`."""
+    path = find_recipe(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a YAML file: {error}") from error
+    values = read_yaml(text, str(path))
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}: a recipe is a mapping, one `key: value` a line.")
+    return values
+
+
+def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> None:
+    """Writes each `key=value` into the values of a recipe; see `load_recipe`."""
+    for override in overrides:
+        _apply_override(values, override)
+    keys = {override.partition("=")[0] for override in overrides}
+    if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
+        # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
+        values.pop("max_minutes", None)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{shown(override)} is not an override: write key=value.")
+    value = read_yaml(text, f"the value of {shown(key)}")
+    parent, dot, child = key.partition(".")
+    if not dot:
+        values[key] = value
+        return
+    inner = values.get(parent, {})
+    if isinstance(inner, str) and parent == "dataset":
+        inner = {"path": inner}
+    if not isinstance(inner, dict):
+        raise InputError(f"{shown(override)}: {parent} is not a mapping.")
+    values[parent] = {**inner, child: value}
+
+
+def parse_recipe(values: dict[str, Any]) -> Recipe:
+    """Checks the values of a recipe and sorts them into their parts; see `load_recipe`."""
+    hints = {name: typing.get_type_hints(part) for name, part in PARTS.items()}
+    home = {item.name: name for name, part in PARTS.items() for item in fields(part) if item.init}
+    sorted_values: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
+    for key, value in values.items():
+        if key not in home:
+            hint = did_you_mean(str(key)[:100], home, " docs/recipes.md lists the keys.")
+            raise InputError(f"{shown(key)} is not a key of a recipe.{hint}")
+        sorted_values[home[key]][key] = checked(key, value, hints[home[key]][key])
+    check_training_keys(sorted_values["training"])
+    for item in fields(DataArguments):
+        if item.default is MISSING and item.default_factory is MISSING and item.name not in values:
+            raise InputError(f"{item.name} is missing from the recipe.")
+    model = ModelArguments(**sorted_values["model"])
+    if sum(value is not None for value in (model.preset, model.model_type, model.model_name_or_path)) != 1:
+        raise InputError(
+            "a recipe has either preset or model_name_or_path: the first for new weights, the second to go on; or model_type, for new "
+            "weights of another architecture."
+        )
+    # Before a config is made of them, which `run_size` does.
+    check_sizes(model.config, "config")
+    check_ranges({key: value for part in sorted_values.values() for key, value in part.items()})
+    data = DataArguments(**sorted_values["data"])
+    text_source(data.dataset)
+    if data.validation_share + data.test_share >= 1:
+        raise InputError(
+            f"validation_share + test_share = {data.validation_share + data.test_share} leaves nothing to train on."
+        )
+    run = RunArguments(**sorted_values["run"])
+    if run.max_minutes is not None and not {"max_steps", "num_train_epochs"} & set(values):
+        sorted_values["training"]["num_train_epochs"] = MOST_EPOCHS
+    if not values.get("output_dir"):
+        raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
+    task = _task_arguments(sorted_values["task"], model)
+    # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
+    read = {key: sorted_values[home[key]][key] for key in values}
+    folder = output_path(values["output_dir"])
+    # `TrainingArguments` would take a folder called `~` for the home folder.
+    sorted_values["training"]["output_dir"] = os.path.join(".", folder) if str(folder).startswith("~") else str(folder)
+    size = run_size(model, data, run, sorted_values["training"], task.task != "language-modeling")
+    settled = settle_machine(settle_safety(sorted_values["training"]), model.attn_implementation, size, kept_by(folder, read))
+    model.attn_implementation = settled.attention
+    training = _training_arguments(settled.training)
+    return Recipe(read, model, data, run, task, training, settled.training, folder, settled.notices, settled.values)
+
+
+def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:
+    task = TaskArguments(**values)
+    names = ["language-modeling", *TASKS]
+    if task.task not in names:
+        raise InputError(f"task={task.task!r} is unknown.{did_you_mean(task.task, names)} The tasks are {', '.join(names)}.")
+    if task.lora is not None and task.qlora is not None:
+        raise InputError("a recipe has either lora or qlora: the second is the first on a base of 4 bits.")
+    if task.adapter is not None and (task.lora is not None or task.qlora is not None):
+        raise InputError("adapter goes on with an adapter as it is: leave lora and qlora out.")
+    if task.task != "language-modeling" and model.model_name_or_path is None:
+        raise InputError(
+            f"task={task.task!r} starts from a trained model: give model_name_or_path in place of preset, and random_weights=true to "
+            "measure what its training is worth."
+        )
+    return task
+
+
+def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
+    try:
+        arguments = TrainingArguments(**values)
+        check_schedule_keywords(SchedulerType(arguments.lr_scheduler_type).value, values.get("lr_scheduler_kwargs") or {})
+        return arguments
+    except InputError:
+        raise
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the training arguments cannot be used together or here: {reason}") from error
+
+
+def settle_safety(values: dict[str, Any]) -> dict[str, Any]:
+    """The training arguments with those that a run which must not be lost has in any case."""
+    values = {"logging_nan_inf_filter": False, **values}
+    if values.get("save_total_limit") == 1:
+        # The one before stands in for the newest, should that be found damaged.
+        values["save_total_limit"] = 2
+    return values
+
+
+def run_size(
+    model: ModelArguments, data: DataArguments, run: RunArguments, training: dict[str, Any], is_task: bool
+) -> RunSize:
+    """How much a run computes, as far as its values tell."""
+    rows = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
+    config = flops = None
+    if model.preset is not None:
+        vocab_size = model.config.get("vocab_size", data.tokenizer_vocab_size)
+        try:
+            config = preset(model.preset, **{"vocab_size": vocab_size, **model.config})
+        except (ValueError, StrictDataclassError):
+            # Told where the model is built, with the tokenizer that it is for.
+            config = None
+    steps = training.get("max_steps", -1)
+    if config is not None and steps > 0:
+        accumulated = training.get("gradient_accumulation_steps", 1)
+        flops = training_flops(config, data.block_size).total * steps * accumulated * rows * data.block_size
+    return RunSize(run.max_minutes, flops, config, rows * data.block_size, is_task)
+
+
+def kept_by(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """What the run that a recipe resumes, or extends, has settled; empty where it begins one."""
+    try:
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            before, is_over = manifest.recipe, manifest.stage in ("finished", "replaced")
+        else:
+            path = folder / RECIPE_FILE
+            kept = read_yaml(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+            before, is_over = recipe_identity(kept) if isinstance(kept, dict) else {}, (folder / RECORD_FILE).is_file()
+    except (InputError, OSError, UnicodeDecodeError):
+        # Whether the folder may be used at all is looked at before anything is written.
+        return {}
+    now = recipe_identity(values)
+    is_same = {**before, **dict.fromkeys(LENGTHS)} == {**now, **dict.fromkeys(LENGTHS)}
+    return read_settled(folder) if is_same and not (is_over and values.get("overwrite")) else {}
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, as it was read with its overrides: what a run folder keeps to be resumed and reproduced."""
+    return yaml.safe_dump(recipe.values, sort_keys=False, allow_unicode=True)
+
+
+__all__ = ["apply_overrides", "load_recipe", "parse_recipe", "read_recipe", "recipe_text", "run_size"]
