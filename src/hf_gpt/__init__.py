@@ -1,5 +1,6 @@
 """The GPT line, GPT-1 to a modern GPT, as one Hugging Face model family; importing it registers the family."""
 
+from . import _environment  # noqa: F401
 from .auto import register
 from .conversion import export_checkpoint, import_checkpoint
 from .modeling.configuration_hf_gpt import GPTConfig, __version__

@@ -50,8 +50,6 @@ EXTRAS = {
 def main() -> None:
     """Run a command; Ctrl-C ends it with one line and exit code 130."""
     interruption = Interruption()
-    # Read when torch is loaded. Threads that wait by spinning are several times slower beside any other busy program.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     silence_libraries()
     try:
         run_command()
