@@ -26,20 +26,18 @@ def test_a_type_is_native_when_its_products_are_about_as_fast_as_those_of_float3
     assert hardware.multiplies_natively(torch.bfloat16, "cpu") is is_native
 
 
-def test_a_command_shares_the_processor_with_other_programs_before_torch_is_loaded():
-    script = """
+@pytest.mark.parametrize(
+    ("program", "given", "policy"),
+    [("-m", None, "PASSIVE"), ("bin/hf-gpt", None, "PASSIVE"), ("bin/hf-gpt", "ACTIVE", "ACTIVE"), ("train.py", None, "None")],
+)
+def test_a_command_shares_the_processor_with_other_programs_before_torch_is_loaded(program, given, policy):
+    script = f"""
 import os, sys
-from hf_gpt import cli
-sys.argv = ["hf-gpt", "recipes"]
-try:
-    cli.main()
-except SystemExit:
-    pass
-print(os.environ["OMP_WAIT_POLICY"])
+sys.argv = [{program!r}]
+import hf_gpt._environment
+print(os.environ.get("OMP_WAIT_POLICY"))
 """
-    given = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    for environment, policy in ((given, "PASSIVE"), ({**given, "OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
-        told = subprocess.run(
-            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-        ).stdout
-        assert told.splitlines()[-1] == policy
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    told = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == policy
