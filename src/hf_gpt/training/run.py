@@ -16,6 +16,7 @@ from ..reports.terminal import notice
 from ..run_folder.checkpoints import last_whole
 from .budget import keep_to_budget
 from .callbacks import ProgressLine, earlier_seconds
+from .causes import named_causes
 from .finishing import check_publishing, finish, finish_again
 from .job import Job, build_record
 from .output_dir import check_output_folder, claimed_output_folder, wait_for_all
@@ -24,7 +25,7 @@ from .processes import children_end_with_this_process
 from .rehearsal import rehearse
 from .saving import save_model
 from .shutdown import GracefulShutdown
-from .trainer import GuardedTrainer, named_causes
+from .trainer import GuardedTrainer
 
 
 def run(recipe: Recipe) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from ..modeling.configuration_hf_gpt import GPTConfig
 from ..reports.model_card import CARD_FILE
 from ..run_folder.checkpoints import STAGING_FOLDER, put
 from ..run_folder.manifest import announce
-from .trainer import GuardedTrainer, named_causes
+from .causes import named_causes
+from .trainer import GuardedTrainer
 
 
 def save_model(trainer: GuardedTrainer) -> None:

@@ -1,7 +1,6 @@
 """`Trainer` with what a long run needs: whole checkpoints, no silent NaN, an end in time, and causes that are named."""
 
 import hashlib
-import pickle
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,19 +14,19 @@ import torch
 from accelerate.utils import gather_object
 from peft import PeftModel
 from safetensors import SafetensorError
-from torch.distributed import DistError
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from transformers import Trainer, get_scheduler
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import rotate_checkpoints
 
 from ..errors import InputError
 from ..recipe.schedule import FIELDS, resolve_schedule
 from ..run_folder.checkpoints import STAGING_FOLDER, newest, seal
 from ..run_folder.manifest import announce
+from .causes import first_line
+from .label_smoothing import WholeLabelSmoother
 from .workers import outlive_signals
 
 
@@ -52,28 +51,6 @@ def batch_hash(inputs: dict[str, Any]) -> str:
 def skipped_steps(history: list[dict[str, Any]]) -> int:
     """How many steps were left out: in one of them, more than one batch may have been at fault."""
     return len({row["step"] for row in history if SKIPPED in row})
-
-
-class WholeLabelSmoother(LabelSmoother):
-    """transformers' own, of a causal language model always shifted, and with the loss that a model has beside its labels'.
-
-    `Trainer` finds out at each step by the name of the class whether labels are to be shifted, and `torch.compile` and FSDP change it.
-
-    Args:
-        epsilon: The share of the uniform distribution.
-        is_causal: Whether each position is compared with the next token.
-    """
-
-    def __init__(self, epsilon: float, is_causal: bool):
-        super().__init__(epsilon)
-        self.is_causal = is_causal
-
-    def __call__(self, model_output: Any, labels: Any, *arguments: Any, **named: Any) -> Any:
-        named["shift_labels"] = named.get("shift_labels", False) or self.is_causal
-        loss = super().__call__(model_output, labels, *arguments, **named)
-        # Trainer has taken the labels out: what is left comes of no label, as the language model's loss of a classifier.
-        beside = model_output.get("loss") if isinstance(model_output, dict) else None
-        return loss if beside is None else loss + beside
 
 
 class GuardedTrainer(Trainer):
@@ -374,52 +351,4 @@ def change_rates(
         scheduler.lr_lambdas = [changed(early, late) for early, late in zip(before, after)]
 
 
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-# ------------------------------------------------------------------------------------------------- causes by name
-
-
-@contextmanager
-def named_causes(folder: Path) -> Iterator[None]:
-    """Turns what can end a run from outside into an `InputError` that says what happened and what to do.
-
-    Args:
-        folder: Of the run.
-    """
-    try:
-        yield
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"a checkpoint in {folder} holds objects that only running its code would read, which is not done: it was not written by "
-            "this program. Remove it and rerun the same command to resume."
-        ) from error
-    except SafetensorError as error:
-        raise InputError(f"weights in {folder} cannot be read: {first_line(error)}.") from error
-    except FileNotFoundError as error:
-        raise InputError(
-            f"a file that the run needs has vanished: {error.filename or first_line(error)}; {newest(folder)}. Put it back and rerun "
-            "the same command to resume."
-        ) from error
-    except DistError as error:
-        raise InputError(lost_process(error, folder)) from error
-    except RuntimeError as error:
-        if "DataLoader worker" in str(error):
-            raise InputError(
-                f"a worker that reads data died ({first_line(error)}), most often because memory ran out; {newest(folder)}. Rerun the "
-                "same command to resume; dataloader_num_workers=0 needs no worker."
-            ) from error
-        if any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed by peer")):
-            raise InputError(lost_process(error, folder)) from error
-        raise
-
-
-def lost_process(error: BaseException, folder: Path) -> str:
-    return (
-        f"another process of this run ended or does not answer ({first_line(error)}); {newest(folder)}. Look for its message, then "
-        "rerun the same command to resume."
-    )
-
-
-__all__ = ["GuardedTrainer", "batch_hash", "named_causes", "skipped_steps"]
+__all__ = ["GuardedTrainer", "batch_hash", "skipped_steps", "untouched_random_state"]
