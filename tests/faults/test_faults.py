@@ -126,7 +126,7 @@ def test_a_signal_saves_and_ends_and_the_run_resumes_to_the_same_bits(name, tell
     assert "rerun the same command to resume" in log
     assert f"SystemExit: {128 + number}" in log
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
-    assert checkpoints.damage(saved) is None
+    assert checkpoints.find_damage(saved) is None
     assert 5 <= int(saved.name.split("-")[1]) < STEPS
     run(parse_recipe(values))
     assert is_equal(state_of(tmp_path / "run"), state_of(finished))
@@ -165,7 +165,7 @@ def test_a_run_whose_output_nobody_reads_saves_and_ends(corpus, finished, tmp_pa
     assert f"SystemExit: {128 + signal.SIGPIPE}" in log
     assert "Stopped by SIGPIPE after step" in log, "on the stream that somebody still reads"
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
-    assert checkpoints.damage(saved) is None
+    assert checkpoints.find_damage(saved) is None
     run(parse_recipe(values))
     assert is_equal(state_of(tmp_path / "run"), state_of(finished))
 
@@ -216,7 +216,7 @@ def whole(folder, step):
     written = folder / "_writing" / f"checkpoint-{step}"
     written.mkdir(parents=True)
     (written / "model.safetensors").write_bytes(b"weights of step %d" % step)
-    checkpoints.seal(written, folder / f"checkpoint-{step}")
+    checkpoints.finalize(written, folder / f"checkpoint-{step}")
     return folder / f"checkpoint-{step}"
 
 
@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(harm, tmp_path
     before, newest = whole(tmp_path, 10), whole(tmp_path, 20)
     do, told = HARM[harm]
     do(newest)
-    found, lines = checkpoints.last_whole(tmp_path)
+    found, lines = checkpoints.last_valid(tmp_path)
     assert found == before
     assert len(lines) == 1
     assert str(newest) in lines[0]
@@ -277,7 +277,7 @@ def test_a_second_process_refuses_the_folder(corpus, tmp_path):
         run(parse_recipe(values))
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    with checkpoints.held(tmp_path / "run"):
+    with checkpoints.lock(tmp_path / "run"):
         pass
 
 
@@ -499,7 +499,7 @@ def test_sigterm_to_one_rank_ends_both_after_the_same_step(corpus, tmp_path):
     for child, _ in ranks:
         end_of(child, seconds=30)
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
-    assert checkpoints.damage(saved) is None
+    assert checkpoints.find_damage(saved) is None
     step = saved.name.split("-")[1]
     assert all(f"Stopped by SIGTERM after step {step}" in log.read_text() for log in logs)
 

@@ -99,7 +99,7 @@ def test_a_trap_in_a_checkpoint_is_not_run(name, finished, corpus, tmp_path):
     torch.save({"state": Trap(marker)}, checkpoint / name)
     checkpoint.rename(tmp_path / "trapped")
     (tmp_path / "trapped" / "sha256.json").unlink()
-    checkpoints.seal(tmp_path / "trapped", checkpoint)
+    checkpoints.finalize(tmp_path / "trapped", checkpoint)
     with pytest.raises(InputError, match="holds objects that only running its code would read"):
         run(parse_recipe(values))
     assert not marker.exists()

@@ -6,7 +6,7 @@ from datasets import Dataset
 from tests.conftest import randomize, tiny_config
 
 import hf_gpt
-from hf_gpt.data.packing import drawn_rows
+from hf_gpt.data.packing import sample_rows
 from hf_gpt.data.tokenizer import train_tokenizer, with_mask
 from hf_gpt.errors import InputError
 from hf_gpt.evaluation.perplexity import evaluate_masked_language_model
@@ -86,15 +86,15 @@ def test_what_a_masked_model_has_not_is_refused():
 
 def test_rows_are_drawn_with_the_seed():
     rows = Dataset.from_dict({"label": [0] * 50 + [1] * 50})
-    drawn = drawn_rows(rows, 40, 0)["label"]
+    drawn = sample_rows(rows, 40, 0)["label"]
     assert len(drawn) == 40
     assert 8 < sum(drawn) < 32
-    assert drawn_rows(rows, 40, 0)["label"] == drawn
+    assert sample_rows(rows, 40, 0)["label"] == drawn
     assert (
-        drawn_rows(rows.add_column("id", range(100)), 40, 1)["id"]
-        != drawn_rows(rows.add_column("id", range(100)), 40, 0)["id"]
+        sample_rows(rows.add_column("id", range(100)), 40, 1)["id"]
+        != sample_rows(rows.add_column("id", range(100)), 40, 0)["id"]
     )
-    assert drawn_rows(rows, None, 0) is rows
+    assert sample_rows(rows, None, 0) is rows
     for limit in (0, 101):
         with pytest.raises(InputError, match=f"max_train_rows={limit} must be between 1 and the 100 rows"):
-            drawn_rows(rows, limit, 0)
+            sample_rows(rows, limit, 0)

@@ -337,7 +337,7 @@ def task_splits(
     return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}
 
 
-def drawn_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:
+def sample_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:
     """So many rows, drawn with the seed and in their old order; all of them without a limit.
 
     Raises:

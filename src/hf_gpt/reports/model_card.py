@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from ..checks.boundary import refused
 from ..errors import InputError, shown
 from ..recipe.packaged import resource_folder
-from ..run_folder.checkpoints import write_whole
+from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce, note_written
 from .markdown import Safe, code, inline, python, quoted
 from .record_fields import check_fields
@@ -168,7 +168,7 @@ def write_card(folder: Path) -> Path:
     text = render_card(read_record(folder))
     path = folder / CARD_FILE
     announce(folder, [CARD_FILE])
-    write_whole(path, text)
+    write_atomically(path, text)
     note_written(folder, names=[CARD_FILE])
     return path
 

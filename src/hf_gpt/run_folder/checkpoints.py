@@ -44,7 +44,7 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def seal(written: Path, place: Path) -> None:
+def finalize(written: Path, place: Path) -> None:
     """Lists the hashes of a checkpoint that was written somewhere and gives it its name: from then on it counts.
 
     Args:
@@ -61,7 +61,7 @@ def seal(written: Path, place: Path) -> None:
     _to_disk(place.parent)
 
 
-def damage(checkpoint: Path) -> str | None:
+def find_damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint: the end of a sentence about it; `None` for a whole one."""
     try:
         expected = json.loads((checkpoint / HASHES_FILE).read_text(encoding="utf-8"))
@@ -76,12 +76,12 @@ def damage(checkpoint: Path) -> str | None:
     return f"is damaged: {changed[0]} has another SHA-256 than when it was written" if changed else None
 
 
-def last_whole(folder: Path) -> tuple[Path | None, list[str]]:
+def last_valid(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint of a run folder, and a line for each newer one, which is set aside under another name: somebody may
     know better what it is worth."""
     lines: list[str] = []
     while (name := get_last_checkpoint(str(folder))) is not None:
-        if (wrong := damage(Path(name))) is None:
+        if (wrong := find_damage(Path(name))) is None:
             return Path(name), lines
         aside = Path(name).with_name(f"{DAMAGED}{Path(name).name}")
         shutil.rmtree(aside, ignore_errors=True)
@@ -100,7 +100,7 @@ def newest(folder: Path) -> str:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Holds a folder for one process. The lock dies with the process, and no child keeps it; it leaves no file behind.
 
     Raises:
@@ -141,7 +141,7 @@ def check_links(folder: Path) -> None:
             raise InputError(f"{path} is a link: a run folder holds files only. Take it out, or choose another output_dir.")
 
 
-def put(written: Path, folder: Path) -> None:
+def move_files(written: Path, folder: Path) -> None:
     """Moves the files of one folder into another, each one whole or not at all, and removes the first."""
     for path in sorted(written.rglob("*")):
         target = folder / path.relative_to(written)
@@ -153,7 +153,7 @@ def put(written: Path, folder: Path) -> None:
     shutil.rmtree(written)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Writes a file under another name first."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..data.packages import sha256_of
 from ..errors import InputError
-from .checkpoints import DAMAGED, HASHES_FILE, STAGING_FOLDER, write_whole
+from .checkpoints import DAMAGED, HASHES_FILE, STAGING_FOLDER, write_atomically
 
 
 MANIFEST_FILE = "run.json"
@@ -80,7 +80,7 @@ def is_plain(name: Any) -> bool:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    write_whole(folder / MANIFEST_FILE, json.dumps(asdict(manifest), indent=2) + "\n")
+    write_atomically(folder / MANIFEST_FILE, json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 def announce(folder: Path, files: Iterable[str] = (), folders: Iterable[str] = ()) -> None:

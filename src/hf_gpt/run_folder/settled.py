@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import write_whole
+from .checkpoints import write_atomically
 from .manifest import announce
 
 
@@ -20,4 +20,4 @@ def read_settled(folder: Path) -> dict[str, Any]:
 def settle(folder: Path, **values: Any) -> None:
     """Adds values to what the run in a folder has settled, all of them or none."""
     announce(folder, [SETTLED_FILE])
-    write_whole(folder / SETTLED_FILE, json.dumps({**read_settled(folder), **values}, indent=2) + "\n")
+    write_atomically(folder / SETTLED_FILE, json.dumps({**read_settled(folder), **values}, indent=2) + "\n")

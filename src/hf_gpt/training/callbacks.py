@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from ..run_folder.checkpoints import write_whole
+from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce
 from .budget import TimeBudget
 from .trainer import GuardedTrainer
@@ -215,7 +215,7 @@ class SampleWriter(TrainerCallback):
         loss = (metrics or {}).get("eval_loss", math.nan)
         section = sample_section(state.global_step, loss, samples)
         announce(self.path.parent, [SAMPLES_FILE])
-        write_whole(self.path, with_section(self.path, state.global_step, section))
+        write_atomically(self.path, with_section(self.path, state.global_step, section))
         for sample in samples[:1]:
             text = " ".join(sample["text"].split())
             tqdm.write(f"  it writes: {text[:SHOWN_CHARACTERS]}{'…' if len(text) > SHOWN_CHARACTERS else ''}")

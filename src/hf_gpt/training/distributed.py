@@ -46,7 +46,7 @@ class Launch:
         return process // self.tensor_parallel, self.batches
 
     @property
-    def reaches_for_weights(self) -> bool:
+    def allows_direct_weight_access(self) -> bool:
         """Whether code outside of a layer may use that layer's weight: not where only a call brings its parts together."""
         return self.strategy not in ("tensor parallel", "deepspeed")
 

@@ -70,7 +70,7 @@ class Finetuning:
         source = text_source(recipe.data.dataset)
         shares = recipe.data.validation_share, recipe.data.test_share
         splits, dropped = text_data.task_splits(source, task.columns, task.group, *shares)
-        splits["train"] = text_data.drawn_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
+        splits["train"] = text_data.sample_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
         self.encoded = task.prepare(splits)
         for line in count_lines(dropped, task):
             notice(line)

@@ -13,7 +13,7 @@ from ..reports.privacy import check_public
 from ..reports.record_fields import check_fields
 from ..reports.records import RECORD_FILE, read_record, write_json
 from ..reports.terminal import notice
-from ..run_folder.checkpoints import held
+from ..run_folder.checkpoints import lock
 from ..run_folder.manifest import announce, note_written, read_manifest, write_manifest
 from .output_dir import PICTURE_FILE, Found, wait_for_all
 
@@ -59,7 +59,7 @@ def finish_again(recipe: Recipe, found: Found, plot: Callable[[dict[str, Any], P
     check_fields(record, str(folder / RECORD_FILE))
     if recipe.training.process_index == 0:
         notice(f"The run in {folder} is trained and measured: making what its end still lacks.")
-        with held(folder), writing(folder):
+        with lock(folder), writing(folder):
             if read_manifest(folder) is None and found.manifest is not None:
                 write_manifest(folder, found.manifest)
             finish(recipe, record, plot)

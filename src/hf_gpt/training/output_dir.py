@@ -20,7 +20,7 @@ from ..recipe.identity import LENGTHS, recipe_identity
 from ..recipe.parser import recipe_text
 from ..reports.model_card import CARD_FILE
 from ..reports.records import EMISSIONS_FILE, RECORD_FILE, folder_hash, read_record
-from ..run_folder.checkpoints import DAMAGED, STAGING_FOLDER, check_links, held, write_whole
+from ..run_folder.checkpoints import DAMAGED, STAGING_FOLDER, check_links, lock, write_atomically
 from ..run_folder.manifest import (
     EVENTS_FOLDER,
     MANIFEST_FILE,
@@ -97,7 +97,7 @@ def check_output_folder(folder: Path, recipe: Recipe) -> Found:
     if not folder.is_dir():
         return Found("begin")
     if recipe.training.process_index == 0:
-        with held(folder):
+        with lock(folder):
             pass
     return look_at(folder, recipe)
 
@@ -231,7 +231,7 @@ def earlier_manifest(folder: Path, recipe: Recipe) -> Manifest:
 
 
 @contextmanager
-def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) -> Iterator[None]:
+def acquire_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) -> Iterator[None]:
     """Makes the folder, or empties it for `overwrite: true`, and holds it until the end of the run.
 
     What claims it is its manifest, which is there from one moment to the next; all else can be written again.
@@ -253,7 +253,7 @@ def claimed_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) ->
         raise InputError(
             f"output_dir={str(folder)!r} cannot be made: its file system takes no folders. Choose another."
         ) from error
-    with held(folder):
+    with lock(folder):
         # It may have changed while the data were prepared.
         found = look_at(folder, recipe)
         if found.notice is not None:
@@ -290,7 +290,7 @@ def claim(folder: Path, recipe: Recipe, data: dict[str, Any], found: Found) -> N
             manifest.folders = sorted({*manifest.folders, *({name} if name == EVENTS_FOLDER else ())})
     write_manifest(folder, manifest)
     if recipe_kept(folder) != recipe.values:
-        write_whole(folder / RECIPE_FILE, recipe_text(recipe))
+        write_atomically(folder / RECIPE_FILE, recipe_text(recipe))
         note_written(folder, names=[RECIPE_FILE])
 
 
@@ -330,10 +330,10 @@ __all__ = [
     "DATA_FILE",
     "PICTURE_FILE",
     "Found",
+    "acquire_output_folder",
     "announce",
     "check_output_folder",
     "check_same_data",
-    "claimed_output_folder",
     "note_written",
     "replaces",
     "wait_for_all",

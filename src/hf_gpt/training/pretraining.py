@@ -94,7 +94,7 @@ class Pretraining:
     def build_model(self) -> Any:
         model = build_model(self.recipe, self.tokenizer)
         check_model(self.launch, model)
-        if isinstance(model.config, GPTConfig) and not self.launch.reaches_for_weights:
+        if isinstance(model.config, GPTConfig) and not self.launch.allows_direct_weight_access:
             model.config.fused_loss = False
         return model
 

@@ -13,13 +13,13 @@ from ..recipe.arguments import Recipe
 from ..recipe.machine import compile_seconds
 from ..reports.records import code_state
 from ..reports.terminal import notice
-from ..run_folder.checkpoints import last_whole
+from ..run_folder.checkpoints import last_valid
 from .budget import keep_to_budget
 from .callbacks import ProgressLine, earlier_seconds
 from .causes import named_causes
 from .finishing import check_publishing, finish, finish_again
 from .job import Job, build_record
-from .output_dir import check_output_folder, claimed_output_folder, wait_for_all
+from .output_dir import acquire_output_folder, check_output_folder, wait_for_all
 from .preparation import check_schedule, prepare_launch
 from .processes import children_end_with_this_process
 from .rehearsal import rehearse
@@ -57,7 +57,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     steps = check_schedule(recipe, launch, job.train_rows())
     model = job.build_model()
     rehearse(job, launch, steps, model, data)
-    with claimed_output_folder(recipe.output_dir, recipe, data):
+    with acquire_output_folder(recipe.output_dir, recipe, data):
         trainer = job.build_trainer(model)
         job.score_before(trainer)
         train(trainer, recipe)
@@ -96,7 +96,7 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
     with named_causes(recipe.output_dir), stop:
         # The ranks must not disagree about a checkpoint that the first one is about to remove.
         with recipe.training.main_process_first(desc="checkpoint"):
-            checkpoint = last_whole_checkpoint(recipe.output_dir)
+            checkpoint = last_valid_checkpoint(recipe.output_dir)
         budget = keep_to_budget(trainer, recipe.run.max_minutes, recipe.output_dir)
         if trainer.pop_callback(ProgressCallback) is not None:
             trainer.add_callback(ProgressLine(budget))
@@ -115,9 +115,9 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         raise SystemExit(stop.exit_code)
 
 
-def last_whole_checkpoint(folder: Path) -> str | None:
+def last_valid_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that is whole; newer ones that are cut off or damaged are named and set aside."""
-    checkpoint, lines = last_whole(folder)
+    checkpoint, lines = last_valid(folder)
     for line in lines:
         notice(line)
     if checkpoint is not None:

@@ -13,7 +13,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from ..checks.places import writing
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..reports.model_card import CARD_FILE
-from ..run_folder.checkpoints import STAGING_FOLDER, put
+from ..run_folder.checkpoints import STAGING_FOLDER, move_files
 from ..run_folder.manifest import announce
 from .causes import named_causes
 from .trainer import GuardedTrainer
@@ -47,7 +47,7 @@ def save_model(trainer: GuardedTrainer) -> None:
         (staging / CARD_FILE).unlink(missing_ok=True)
         with writing(folder):
             announce(folder, [path.name for path in staging.iterdir()])
-            put(staging, folder)
+            move_files(staging, folder)
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from ..errors import InputError
 from ..recipe.schedule import FIELDS, resolve_schedule
-from ..run_folder.checkpoints import STAGING_FOLDER, newest, seal
+from ..run_folder.checkpoints import STAGING_FOLDER, finalize, newest
 from ..run_folder.manifest import announce
 from .causes import first_line
 from .label_smoothing import WholeLabelSmoother
@@ -85,7 +85,7 @@ class GuardedTrainer(Trainer):
             is_causal = name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
             self.label_smoother = WholeLabelSmoother(self.args.label_smoothing_factor, is_causal)
         # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
-        self._spoilt: list[tuple[str, float]] = []
+        self._bad_batches: list[tuple[str, float]] = []
 
     # ------------------------------------------------------------------------------------------------- the schedule
 
@@ -208,7 +208,7 @@ class GuardedTrainer(Trainer):
             if self.args.should_save:
                 self.state.save_to_json(str(staging / name / TRAINER_STATE_NAME))
                 announce(folder, folders=[name])
-                seal(staging / name, folder / name)
+                finalize(staging / name, folder / name)
                 shutil.rmtree(staging)
                 rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=False)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -255,7 +255,7 @@ class GuardedTrainer(Trainer):
         if self._any([bool(names)])[0]:
             # A process may have another part of the matrices, all of it finite.
             first = gather_object(names)[0]
-            raise InputError(f"step {self.state.global_step}: weight {first} is not finite. {self._mend()}")
+            raise InputError(f"step {self.state.global_step}: weight {first} is not finite. {self._hint()}")
 
     # --------------------------------------------------------------------------------------------------- the loss
 
@@ -270,13 +270,13 @@ class GuardedTrainer(Trainer):
         if torch.isfinite(loss):
             self._finite_loss = loss.detach()
         else:
-            self._spoilt.append((batch_hash(inputs), loss.item()))
+            self._bad_batches.append((batch_hash(inputs), loss.item()))
             loss = torch.zeros_like(loss) if self._finite_loss is None else self._finite_loss
         if self.accelerator.sync_gradients:
-            is_spoilt, self.has_to_stop = self._any([bool(self._spoilt), self.is_notified])
-            if is_spoilt:
-                self._leave_out(gather_object(self._spoilt))
-                self._spoilt = []
+            has_bad_batch, self.has_to_stop = self._any([bool(self._bad_batches), self.is_notified])
+            if has_bad_batch:
+                self._leave_out(gather_object(self._bad_batches))
+                self._bad_batches = []
                 if self.accelerator.scaler is None:
                     # Without gradients no optimizer touches a weight or its state; a scaler leaves the step out by itself.
                     model.zero_grad(set_to_none=True)
@@ -289,13 +289,13 @@ class GuardedTrainer(Trainer):
         told = torch.tensor(flags, dtype=torch.float32, device=self.args.device)
         return [value > 0 for value in self.accelerator.reduce(told, reduction="sum").tolist()]
 
-    def _leave_out(self, spoilt: list[tuple[str, float]]) -> None:
+    def _leave_out(self, bad: list[tuple[str, float]]) -> None:
         step = self.state.global_step + 1
-        digest, loss = spoilt[0]
+        digest, loss = bad[0]
         place = f"step {step}, batch of SHA-256 {digest}: the loss is {loss}"
         if self.on_nan == "stop":
-            raise InputError(f"{place}. {self._mend()}")
-        for other, value in spoilt:
+            raise InputError(f"{place}. {self._hint()}")
+        for other, value in bad:
             row: dict[str, Any] = {"step": step, SKIPPED: other, "reason": f"the loss was {value}"}
             self.state.log_history.append(row)
         count = skipped_steps(self.state.log_history)
@@ -308,19 +308,19 @@ class GuardedTrainer(Trainer):
             if value is None or not isinstance(value, float):
                 continue
             if value != value or value in (float("inf"), float("-inf")):
-                raise InputError(f"{self._place()} {name} is {value}. {self._mend()}")
+                raise InputError(f"{self._place()} {name} is {value}. {self._hint()}")
             if name == "loss":
                 first = next((row["loss"] for row in self.state.log_history if "loss" in row), value)
                 if value > max(EXPLODED_NATS, EXPLODED_TIMES * first):
                     raise InputError(
-                        f"{self._place()} the loss has exploded: {value:.4g}, after {first:.4g} at first. {self._mend()}"
+                        f"{self._place()} the loss has exploded: {value:.4g}, after {first:.4g} at first. {self._hint()}"
                     )
         super().log(logs, *arguments, **named)
 
     def _place(self) -> str:
         return f"step {self.state.global_step + 1}, batch of SHA-256 {batch_hash(self._batch)}:"
 
-    def _mend(self) -> str:
+    def _hint(self) -> str:
         return (
             f"Of the run, {newest(Path(str(self.args.output_dir)))}. Go on without such batches with on_nan=skip, or start anew "
             "with a lower learning_rate and overwrite=true."
