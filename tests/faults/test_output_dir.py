@@ -16,8 +16,7 @@ from hf_gpt.checks import places
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.run_folder.manifest import announce, read_manifest
-from hf_gpt.training import finishing, output_dir
-from hf_gpt.training import pretraining as train
+from hf_gpt.training import finishing, output_dir, pretraining
 from hf_gpt.training import run as runs
 from hf_gpt.training.run import run
 
@@ -28,7 +27,7 @@ class KilledError(BaseException):
 
 def leave_out_rehearsal(patched):
     """It does beforehand what is to be interrupted later."""
-    patched.setattr(train, "rehearse", lambda *arguments: None)
+    patched.setattr(runs, "rehearse", lambda *arguments: None)
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +385,7 @@ def test_the_best_checkpoint_is_found_after_a_move(corpus, tmp_path, monkeypatch
 def test_what_is_reported_may_differ_when_a_run_is_taken_up(corpus, original, tmp_path, monkeypatch):
     values = values_of(corpus, tmp_path / "run", sample_prompts=["The"], sample_tokens=60)
     with monkeypatch.context() as patched:
-        patched.setattr(train, "measure", lambda *a: (_ for _ in ()).throw(KilledError))
+        patched.setattr(runs, "build_record", lambda *a: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             run(parse_recipe(values))
     others = {"sample_prompts": ["A"], "sample_tokens": 4, "ngram_orders": [1], "run_name": "b", "logging_steps": 1}
@@ -400,7 +399,7 @@ def test_a_finished_run_is_extended_by_more_steps(corpus, finished, monkeypatch,
     before = contents(finished)
     longer = values_of(corpus, finished, max_steps=6)
     with monkeypatch.context() as patched:
-        patched.setattr(train, "measure", lambda *a: (_ for _ in ()).throw(KilledError))
+        patched.setattr(runs, "build_record", lambda *a: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             run(parse_recipe(longer))
     told = capsys.readouterr().out
@@ -423,9 +422,9 @@ def test_a_finished_run_is_extended_by_more_steps(corpus, finished, monkeypatch,
 
 
 KILLS = {
-    "before the model": (train, "save_model"),
-    "before the record": (train, "measure"),
-    "before the picture": (train, "plot_run"),
+    "before the model": (runs, "save_model"),
+    "before the record": (runs, "build_record"),
+    "before the picture": (pretraining, "plot_run"),
     "before the record is written": (finishing, "write_json"),
     "before the card": (finishing, "write_card"),
     "before the push": (finishing, "publish"),
@@ -487,7 +486,7 @@ def test_a_kill_at_any_moment_of_the_claim_leaves_nothing_or_a_run(corpus, origi
             for name in ("replace", "mkdir"):
                 patched.setattr(os, name, counted(getattr(os, name)))
             patched.setattr(output_dir.Path, "write_text", counted(output_dir.Path.write_text))
-            patched.setattr(train, "spread_model", lambda *a: (_ for _ in ()).throw(SystemExit))
+            patched.setattr(pretraining, "build_trainer", lambda *a: (_ for _ in ()).throw(SystemExit))
             try:
                 run(parse_recipe(values))
             except KilledError:

