@@ -43,7 +43,8 @@ def _type_name(feature: Any) -> str:
 def table(packages: dict[str, dict[str, Any]]) -> str:
     """The table of `docs/data.md`."""
     lines = ["| package | rows | columns | what it is | licence | caveat |", "|---|---:|---|---|---|---|"]
-    for name, found in packages.items():
+    for name in PACKAGES:
+        found = packages[name]
         columns = ", ".join(f"`{column}`" for column in found["columns"])
         caveat = found.get("caveat", "")
         lines.append(f"| `{name}` | {found['rows']:,} | {columns} | {found['source']} | {found['license']} | {caveat} |")

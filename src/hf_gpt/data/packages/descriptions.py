@@ -1,4 +1,4 @@
-"""Rows out of Debian's package descriptions: what a text says in one line, and what it says in another language."""
+"""Rows out of Debian's package descriptions: what a text says in one line."""
 
 import hashlib
 import json
@@ -94,23 +94,3 @@ def pairs(path: Path) -> Rows:
         synopsis = given.get(id(row), row["summary"])
         label = "other" if id(row) in given else "match"
         yield {"text": row["document"], "text_pair": synopsis, "label": label, "group": row["group"]}
-
-
-def translations(path: Path, language: str) -> Rows:
-    """`source` (English), `target`, `group` (the source package): synopses and paragraphs, each pair once.
-
-    Paragraphs are taken where both languages have the same number of them; what is the same in both is left out.
-    """
-    seen: set[tuple[str, str]] = set()
-    for package in _packages(path):
-        if language not in package:
-            continue
-        synopsis, english = split_description(package["en"])
-        other_synopsis, other = split_description(package[language])
-        pairs = [(synopsis, other_synopsis), *(zip(english, other) if len(english) == len(other) else ())]
-        for source, target in pairs:
-            # The translators' mark for what is not translated yet.
-            whole = source and target and "<trans>" not in target
-            if whole and source != target and (source, target) not in seen:
-                seen.add((source, target))
-                yield {"source": source, "target": target, "group": package["source"]}

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ...errors import InputError
-from .debian import download_descriptions, download_quiz, release_file
+from .debian import download_descriptions, release_file
 from .package import Package, cache_folder, sha256_of
 from .registries import download_npm, download_sdist, download_wheel
 
@@ -23,7 +23,6 @@ DOWNLOADS: dict[str, Callable[[Package, Path], None]] = {
     "sdist": download_sdist,
     "npm": download_npm,
     "debian-descriptions": download_descriptions,
-    "debian-quiz": download_quiz,
 }
 
 

