@@ -64,7 +64,6 @@ RANGES: dict[str, Range] = {
     "embedding_learning_rate": RATE,
     "head_learning_rate": RATE,
     "rest_learning_rate": RATE,
-    "muon_momentum": BELOW_ONE,
     "ngram_orders": Range(1, 5),
     "sample_tokens": Range(1, 2**20),
     "max_minutes": Range(0, 1e8, is_low_open=True),

@@ -19,22 +19,13 @@ Sources: Kneser and Ney 1995, "Improved backing-off for m-gram language modeling
 study of smoothing techniques for language modeling", Computer Speech and Language 13, pages 359-394.
 """
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 
 MAX_ORDER = 5
-FORMAT = "hf_gpt_ngram"
-CONFIG_FILE = "ngram.json"
-COUNTS_FILE = "ngram.safetensors"
 
 # The weight of every n-gram, (n-grams,), and the back-off of every context, (contexts,).
 _Estimate = tuple[np.ndarray, np.ndarray]
@@ -118,7 +109,7 @@ class _Level:
 
 
 class NgramModel:
-    """An n-gram language model over token ids; `NgramModel.fit` makes one from a corpus, `NgramModel.load` from a folder.
+    """An n-gram language model over token ids; `NgramModel.fit` makes one from a corpus.
 
     Attributes:
         order (`int`): The n of the n-grams; 1 is the unigram model.
@@ -128,7 +119,7 @@ class NgramModel:
     """
 
     def __init__(self, tables: Sequence[tuple[np.ndarray, np.ndarray]], vocab_size: int, smoothing: str, k: float) -> None:
-        """`tables`: sorted keys and counts, int64 (n-grams,), of every length from 1; made by `fit` and by `load`."""
+        """`tables`: sorted keys and counts, int64 (n-grams,), of every length from 1; made by `fit`."""
         self.order = len(tables)
         self.vocab_size = vocab_size
         self.smoothing = smoothing
@@ -235,18 +226,16 @@ class NgramModel:
             ValueError: a context that is not integers in [0, vocab_size).
         """
         ids = _token_ids("context", context, self.vocab_size, may_be_empty=True)
-        return self._next_token_probabilities(ids[max(0, len(ids) - self.order + 1) :])
-
-    def _next_token_probabilities(self, context: np.ndarray) -> np.ndarray:
+        ids = ids[max(0, len(ids) - self.order + 1) :]
         probabilities = np.full(self.vocab_size, 1 / self.vocab_size)
         # The rank of each suffix of the context, the longest last, is found by reading on from one level to the next.
-        suffixes = np.zeros(len(context) + 1, dtype=np.int64)
-        for n, level in enumerate(self._levels[: len(context) + 1]):
+        suffixes = np.zeros(len(ids) + 1, dtype=np.int64)
+        for n, level in enumerate(self._levels[: len(ids) + 1]):
             rank = suffixes[-1]
             first, last = np.searchsorted(level.keys, (rank * self.vocab_size, (rank + 1) * self.vocab_size))
             probabilities = level.backoffs[rank] * self._lower(probabilities)
             probabilities[level.keys[first:last] - rank * self.vocab_size] += level.weights[first:last]
-            suffixes = level.ranks(suffixes[:-1] * self.vocab_size + context[n:])
+            suffixes = level.ranks(suffixes[:-1] * self.vocab_size + ids[n:])
         return probabilities
 
     def _lower(self, probabilities: np.ndarray) -> np.ndarray:
@@ -273,46 +262,9 @@ class NgramModel:
         generator = np.random.default_rng(seed)
         text = np.concatenate([ids, np.zeros(length, dtype=np.int64)])
         for end in range(len(ids), len(text)):
-            probabilities = self._next_token_probabilities(text[max(0, end - self.order + 1) : end])
+            probabilities = self.next_token_probabilities(text[max(0, end - self.order + 1) : end])
             text[end] = generator.choice(self.vocab_size, p=probabilities)
         return text[len(ids) :]
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `ngram.safetensors` (keys and counts) and `ngram.json` into a folder, made if need be.
-
-        Each file is written under another name and renamed when whole, the config last: a save that was cut off leaves no
-        half-written file under a name that `load` reads.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tables = {}
-        for n, (keys, counts) in enumerate(self.tables, start=1):
-            tables[f"keys.{n}"], tables[f"counts.{n}"] = keys, counts
-        config = {
-            "format": FORMAT,
-            "order": self.order,
-            "vocab_size": self.vocab_size,
-            "smoothing": self.smoothing,
-            "k": self.k,
-            "ngrams": [len(level.keys) for level in self._levels],
-        }
-        counts_path, config_path = folder / COUNTS_FILE, folder / CONFIG_FILE
-        counts_draft, config_draft = folder / f"{COUNTS_FILE}.tmp", folder / f"{CONFIG_FILE}.tmp"
-        save_file(tables, counts_draft)
-        config_draft.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        os.replace(counts_draft, counts_path)
-        os.replace(config_draft, config_path)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> "NgramModel":
-        """Reads what `save` wrote; every probability is bit for bit that of the saved model.
-
-        Raises:
-            ValueError: a file that is missing, truncated or of another format, by its name.
-        """
-        config = _read_config(Path(folder) / CONFIG_FILE)
-        tables = _read_tables(Path(folder) / COUNTS_FILE, config["ngrams"])
-        return cls(tables, config["vocab_size"], config["smoothing"], config["k"])
 
 
 def _check_settings(order: int, vocab_size: int, smoothing: str, k: float) -> None:
@@ -343,44 +295,6 @@ def _token_ids(name: str, tokens: Sequence[int] | np.ndarray, vocab_size: int, *
                 f"{name} holds the id {extreme}, outside [0, {vocab_size}); pass the vocab_size of the tokenizer that made it."
             )
     return ids.astype(np.int64)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{path} does not exist; pass the folder that `NgramModel.save` wrote.") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is truncated or not JSON ({error}); fit and save the model again.") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path} is not the config of an n-gram model: it has no 'format': {FORMAT!r}.")
-    missing = {"order", "vocab_size", "smoothing", "k", "ngrams"} - config.keys()
-    if missing:
-        raise ValueError(f"{path} lacks {sorted(missing)}; fit and save the model again.")
-    try:
-        _check_settings(config["order"], config["vocab_size"], config["smoothing"], config["k"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    sizes = config["ngrams"]
-    if not isinstance(sizes, list) or len(sizes) != config["order"] or not all(isinstance(n, int) and n > 0 for n in sizes):
-        raise ValueError(f"{path}: 'ngrams' is {sizes!r}, not one positive count a length up to order={config['order']}.")
-    return config
-
-
-def _read_tables(path: Path, sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    try:
-        arrays = load_file(path)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist; pass the folder that `NgramModel.save` wrote.") from error
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error}); fit and save the model again.") from error
-    expected = {f"{kind}.{n}": (size,) for n, size in enumerate(sizes, start=1) for kind in ("keys", "counts")}
-    found = {name: array.shape for name, array in arrays.items() if array.dtype == np.int64}
-    if found != expected or len(arrays) != len(expected):
-        raise ValueError(
-            f"{path} holds int64 tables {found} where {CONFIG_FILE} says {expected}; they are of different saves: save again."
-        )
-    return [(arrays[f"keys.{n}"], arrays[f"counts.{n}"]) for n in range(1, len(sizes) + 1)]
 
 
 __all__ = ["NgramModel", "kneser_ney_discounts"]

@@ -19,7 +19,6 @@ class Chat(Task):
     columns: ClassVar[dict[str, bool]] = {"messages": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "messages")
     trainer: ClassVar[str] = "sft"
-    best_metric: ClassVar[str] = "loss"
 
     def learn(self, train: Dataset) -> None:
         add_chat_template(self.tokenizer)

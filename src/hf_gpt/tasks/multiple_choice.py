@@ -21,7 +21,6 @@ class MultipleChoice(Task):
     auto_class: ClassVar[str] = "AutoModelForMultipleChoice"
     columns: ClassVar[dict[str, bool]] = {"question": True, "choices": True, "label": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "question")
-    best_metric: ClassVar[str] = "accuracy"
 
     def learn(self, train: Dataset) -> None:
         self.choices = len(train[0]["choices"])

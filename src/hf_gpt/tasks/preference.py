@@ -15,7 +15,6 @@ class Preference(Task):
     columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "dpo"
-    best_metric: ClassVar[str] = "rewards/accuracies"
 
     def learn(self, train: Dataset) -> None:
         if not isinstance(train[0]["prompt"], str):

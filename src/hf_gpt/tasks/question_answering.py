@@ -28,7 +28,6 @@ class QuestionAnswering(Task):
     auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
     columns: ClassVar[dict[str, bool]] = {"question": True, "context": True, "answers": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "context")
-    best_metric: ClassVar[str] = "f1"
 
     def learn(self, train: Dataset) -> None:
         self.windows: dict[str, list[dict[str, Any]]] = {}

@@ -46,7 +46,6 @@ class Task(ABC):
         columns: Names of its columns, and whether a dataset has to have them.
         group: Columns of which the first that is there decides the split, so that nothing of one text is in two splits.
         trainer: Which trainer runs it: transformers' own, or one of TRL's.
-        higher_is_better, best_metric: What `metric_for_best_model` should look at.
         config: Fields of the model's config that follow from the data, known after `prepare`.
         counts: What was cut or left out, by split, known after `prepare`.
     """
@@ -55,7 +54,6 @@ class Task(ABC):
     columns: ClassVar[dict[str, bool]]
     group: ClassVar[tuple[str, ...]]
     trainer: ClassVar[str] = "trainer"
-    best_metric: ClassVar[str]
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings):
         self.tokenizer = tokenizer

@@ -22,7 +22,6 @@ class TextClassification(Task):
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     columns: ClassVar[dict[str, bool]] = {"text": True, "text_pair": False, "label": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "text")
-    best_metric: ClassVar[str] = "accuracy"
 
     def learn(self, train: Dataset) -> None:
         self.remember_boundaries()

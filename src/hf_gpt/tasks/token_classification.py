@@ -25,7 +25,6 @@ class TokenClassification(Task):
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
     columns: ClassVar[dict[str, bool]] = {"tokens": True, "tags": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "tokens")
-    best_metric: ClassVar[str] = "accuracy"
 
     def learn(self, train: Dataset) -> None:
         self.names = label_names([str(tag) for row in train["tags"] for tag in row])

@@ -79,8 +79,6 @@ def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
         "betas": (arguments.adam_beta1, arguments.adam_beta2),
         "eps": arguments.adam_epsilon,
     }
-    if options.optimizer == "muon":
-        rates["momentum"] = options.muon_momentum
     factory = OPTIMIZERS[options.optimizer]
     return lambda: factory, rates
 
