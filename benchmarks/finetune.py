@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hf_gpt import tasks
 from hf_gpt.data.packing import task_splits
 from hf_gpt.data.sources import text_source
 from hf_gpt.evaluation.few_shot import few_shot
@@ -39,17 +40,8 @@ NEW_WEIGHTS = ("imdb", "rotten-tomatoes", "pairs", "multiple-choice", "question-
 LORA_RANKS = (2, 8, 32)
 # The pretrained model that is prompted, and with how many examples.
 FEW_SHOT = {"rotten-tomatoes": ("reviews", (0, 4)), "question-answering": ("quickstart", (0, 1))}
-# The figure that a row of the table shows, and the digits it has.
-FIGURES = {
-    "text-classification": ("accuracy", 3),
-    "multiple-choice": ("accuracy", 3),
-    "question-answering": ("f1", 1),
-    "token-classification": ("accuracy", 3),
-    "text-to-text": ("rougeL", 1),
-    "chat": ("loss", 3),
-    "preference": ("rewards/accuracies", 3),
-    "language-modeling": ("bits_per_byte", 3),
-}
+# Of a recipe without a task of its own, what a row of the table shows, and its decimals.
+LANGUAGE_MODEL_FIGURE = ("bits_per_byte", 3)
 
 
 def runs() -> dict[str, tuple[str, list[str]]]:
@@ -121,7 +113,7 @@ def table() -> str:
         record = read(name)
         if record is None:
             continue
-        figure, digits = FIGURES[record.get("task", "language-modeling")]
+        figure, digits = tasks.TASKS[record["task"]].figure if "task" in record else LANGUAGE_MODEL_FIGURE
         compared = read(f"{name}-baselines") or record
         others = [f"{row['name']}: {row[figure]:.{digits}f}" for row in compared["baselines"] if figure in row]
         cells = [f"`finetune/{name}`", figure, f"**{cell(record, figure, digits)}**"]

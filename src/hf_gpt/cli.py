@@ -40,7 +40,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 MOST = 2**31 - 1
 # Which extra of the package brings a library that a plain installation lacks.
 EXTRAS = {
-    **dict.fromkeys(("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "peft", "yaml"), "train"),
+    **dict.fromkeys(("accelerate", "datasets", "jinja2", "matplotlib", "peft", "yaml"), "train"),
     **dict.fromkeys(("rouge_score", "sacrebleu", "seqeval", "sklearn"), "finetune"),
     "gguf": "gguf",
     "gradio": "demo",

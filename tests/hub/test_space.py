@@ -62,7 +62,7 @@ def test_the_code_of_a_space_needs_only_what_it_requires(tmp_path):
     named = re.findall(r"^([a-z]+)==", (tmp_path / "requirements.txt").read_text(), flags=re.MULTILINE)
     assert named == list(space.REQUIRED)
     # Gradio is there on a Space; here something stands in for it.
-    absent = ("datasets", "accelerate", "evaluate", "peft", "trl", "sklearn", "gguf")
+    absent = ("datasets", "accelerate", "peft", "trl", "sklearn", "gguf")
     code = f"""
 import sys, types
 sys.modules.update(dict.fromkeys({absent}))

@@ -303,9 +303,7 @@ def test_nonsense_is_named_and_leaves_nothing(name, real_text, monkeypatch, caps
     assert not output.exists()
 
 
-@pytest.mark.parametrize(
-    "library", ["datasets", *(pytest.param(name, marks=pytest.mark.slow) for name in ("peft", "evaluate"))]
-)
+@pytest.mark.parametrize("library", ["datasets", pytest.param("peft", marks=pytest.mark.slow)])
 def test_a_plain_installation_says_what_a_command_needs(library):
     script = f"""
 import sys

@@ -15,8 +15,8 @@ from ..data.sources import text_source
 from ..errors import InputError
 from ..inference.loading import load_model
 from ..recipe.parser import load_recipe
-from ..tasks import TASKS, TaskSettings
-from ..tasks.metrics import Accuracy, AnswerMatch, MacroF1, compute
+from ..tasks import TASKS
+from ..tasks.metrics import accuracy, answer_match, compute, macro_f1
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
             f"few-shot scoring knows {' and '.join(kinds)}; the recipe {recipe_name!r} has task={recipe.task.task!r}."
         )
     model, tokenizer = load_model(model_name)
-    task = TASKS[recipe.task.task](tokenizer, TaskSettings(class_names=recipe.task.class_names))
+    task = TASKS[recipe.task.task](tokenizer, recipe.task)
     source = text_source(recipe.data.dataset)
     shares = recipe.data.validation_share, recipe.data.test_share
     splits, _ = text_data.task_splits(source, task.columns, task.group, *shares)
@@ -96,7 +96,7 @@ def classify(
         prompt, is_whole = prompt_ids(tokenizer, [*parts, classification_example(row, "")], room)
         shortened += not is_whole
         found.append(max(range(len(labels)), key=lambda index: continuation_score(model, prompt, labels[index])))
-    return compute((Accuracy, MacroF1), found, targets), shortened
+    return compute((accuracy, macro_f1), found, targets), shortened
 
 
 def continuation_score(model: Any, prompt: list[int], continuation: list[int]) -> float:
@@ -125,4 +125,4 @@ def answer(
         )
         text = str(tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)).strip()
         found.append((text.splitlines() or [""])[0])
-    return compute((AnswerMatch,), found, [answers["text"] for answers in test["answers"]]), shortened
+    return answer_match(found, [answers["text"] for answers in test["answers"]]), shortened

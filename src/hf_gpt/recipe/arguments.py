@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from transformers import TrainingArguments
 
+from ..tasks import TaskSettings
+
 
 @dataclass(kw_only=True)
 class ModelArguments:
@@ -87,19 +89,12 @@ class RunArguments:
 
 
 @dataclass(kw_only=True)
-class TaskArguments:
+class TaskArguments(TaskSettings):
     """What a model is fine-tuned for, and how.
 
     Args:
         task: A name of `hf_gpt.tasks.TASKS`, or `language-modeling`.
-        max_length: Longest input of a task in tokens; what is longer is cut or left out, and counted.
-        stride: Tokens that two windows of a long text share, in question answering.
-        no_answer_threshold: By how much the best answer has to beat "no answer", in logits.
-        prompt: Template of the prompt of `text-to-text`, with `{source}` in it.
-        max_new_tokens: Longest answer that is generated when a text-to-text model is scored.
-        max_test_rows: Test rows that are generated for; all by default.
         max_train_rows: Rows that are trained on, drawn with the seed; all by default.
-        class_names: What labels are called, by their value in the data.
         lora: Fields of `peft.LoraConfig`, such as `r`, `lora_alpha`, `use_dora`, `use_rslora`, `target_modules`.
         qlora: The same, on a base that is held in 4 bits; needs an NVIDIA GPU and bitsandbytes.
         adapter: A folder with an adapter to go on from, in place of a new one.
@@ -108,14 +103,7 @@ class TaskArguments:
     """
 
     task: str = "language-modeling"
-    max_length: int = 512
-    stride: int = 128
-    no_answer_threshold: float = 0.0
-    prompt: str = "{source}"
-    max_new_tokens: int = 64
-    max_test_rows: int | None = None
     max_train_rows: int | None = None
-    class_names: dict | None = None
     lora: dict | None = None
     qlora: dict | None = None
     adapter: str | None = None

@@ -14,6 +14,7 @@ from ..errors import InputError, shown
 from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce, note_written
+from ..tasks import TASKS
 from .markdown import Safe, code, inline, python, quoted
 from .record_fields import check_fields
 from .records import RECORD_FILE, check_record, folder_hash, read_record, write_json
@@ -39,7 +40,7 @@ def language_model_results(record: dict[str, Any]) -> list[EvalResult]:
 def task_results(record: dict[str, Any]) -> list[EvalResult]:
     """The results of a run of kind `finetune`."""
     return [
-        _result(record, PIPELINES[record["task"]], record["task"], metric, f"Test {metric}", value)
+        _result(record, pipeline_of(record), record["task"], metric, f"Test {metric}", value)
         for metric, value in record["test"].items()
     ]
 
@@ -57,17 +58,7 @@ def _result(record: dict[str, Any], task_type: str, task: str, metric: str, labe
     )
 
 
-# The task of the Hub that a task of ours belongs to.
-PIPELINES = {
-    "text-classification": "text-classification",
-    "token-classification": "token-classification",
-    "question-answering": "question-answering",
-    "multiple-choice": "multiple-choice",
-    "text-to-text": "text-generation",
-    "chat": "text-generation",
-    "preference": "text-generation",
-}
-# The same for a language model, by the kind of its record.
+# The task of the Hub that a language model belongs to, by the kind of its record.
 LANGUAGE_MODEL_PIPELINES = {"train": "text-generation", "train-masked": "fill-mask"}
 # What each kind of record is shown by: its template, and how its results are read.
 KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
@@ -78,7 +69,7 @@ KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
 
 
 def pipeline_of(record: dict[str, Any]) -> str:
-    return LANGUAGE_MODEL_PIPELINES.get(record["kind"]) or PIPELINES[record["task"]]
+    return LANGUAGE_MODEL_PIPELINES.get(record["kind"]) or TASKS[record["task"]].pipeline
 
 
 def card_data(record: dict[str, Any]) -> ModelCardData:
@@ -145,8 +136,8 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
         InputError: the record is of another kind, lacks a figure or has one of another type, or holds a secret or a home folder.
     """
     check_fields(record, RECORD_FILE)
-    if record["kind"] == "finetune" and record["task"] not in PIPELINES:
-        raise InputError(f"{RECORD_FILE}: task={shown(record['task'])} must be one of {', '.join(PIPELINES)}.")
+    if record["kind"] == "finetune" and record["task"] not in TASKS:
+        raise InputError(f"{RECORD_FILE}: task={shown(record['task'])} must be one of {', '.join(TASKS)}.")
     check_record(record)
     template = card_environment().get_template(KINDS[record["kind"]][0])
     place = repo_id or f"path/to/{record['name']}"

@@ -12,10 +12,11 @@ from .task import Task
 class Chat(Task):
     """`messages`: dictionaries with `role` and `content`, user and assistant in turn, at most one `system` message before them.
 
-    The loss is that of the assistant's turns alone; short conversations are packed into one row and do not see each other.
+    The loss is that of the assistant's turns alone; short conversations are packed into one row and do not see each other. There are
+    no figures beside it: whether an answer is good is not decided by comparing words.
     """
 
-    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    figure: ClassVar[tuple[str, int]] = ("loss", 3)
     columns: ClassVar[dict[str, bool]] = {"messages": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "messages")
     trainer: ClassVar[str] = "sft"
@@ -35,16 +36,9 @@ class Chat(Task):
                 kept.append(messages)
         return Dataset.from_dict({"messages": kept})
 
-    def collator(self) -> Any:
-        return None
-
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        """Nothing beside the loss: whether an answer is good is not decided by comparing words."""
-        return {}
-
 
 def check_turns(messages: list[dict[str, str]], where: str) -> None:
-    """Raises `InputError` when roles do not alternate or the assistant does not have the last word."""
+    """Raise `InputError` when roles do not alternate or the assistant does not have the last word."""
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     expected = ["user", "assistant"] * (len(turns) // 2)

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
-from transformers import DataCollatorForMultipleChoice
+from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
 from ..errors import InputError
-from .metrics import Accuracy, compute
+from .metrics import accuracy
 from .task import Task
 
 
@@ -19,6 +19,8 @@ class MultipleChoice(Task):
     """
 
     auto_class: ClassVar[str] = "AutoModelForMultipleChoice"
+    pipeline: ClassVar[str] = "multiple-choice"
+    figure: ClassVar[tuple[str, int]] = ("accuracy", 3)
     columns: ClassVar[dict[str, bool]] = {"question": True, "choices": True, "label": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "question")
 
@@ -48,13 +50,13 @@ class MultipleChoice(Task):
         return Dataset.from_dict({"input_ids": inputs, "attention_mask": masks, "labels": labels})
 
     def collator(self) -> Any:
-        return DataCollatorForMultipleChoice(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
+        return DataCollatorForMultipleChoice(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        return compute((Accuracy,), np.asarray(predictions).argmax(-1), self.rows[split]["label"])
+    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+        return accuracy(np.asarray(prediction.predictions).argmax(-1), prediction.label_ids)
 
     def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """The place that is right most often, and the choice whose words occur most in the question."""
+        """Score the place that is right most often, and the choice whose words occur most in the question."""
         test = self.rows["test"]
         most = Counter(self.rows["train"]["label"]).most_common(1)[0][0]
         shared = []
@@ -63,6 +65,6 @@ class MultipleChoice(Task):
             overlaps = [np.mean([word in words for word in choice.lower().split() or [""]]) for choice in row["choices"]]
             shared.append(int(np.argmax(overlaps)))
         return [
-            {"name": f"always choice {most + 1}", **compute((Accuracy,), [most] * len(test), test["label"])},
-            {"name": "choice that shares most words with the question", **compute((Accuracy,), shared, test["label"])},
+            {"name": f"always choice {most + 1}", **accuracy([most] * len(test), test["label"])},
+            {"name": "choice that shares most words with the question", **accuracy(shared, test["label"])},
         ]

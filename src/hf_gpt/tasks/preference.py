@@ -1,6 +1,6 @@
 """Two answers to one prompt, of which one is better (Rafailov et al. 2023: direct preference optimization)."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datasets import Dataset
 
@@ -9,9 +9,12 @@ from .task import Task
 
 
 class Preference(Task):
-    """`prompt`, `chosen` and `rejected`, as texts or as lists of messages."""
+    """`prompt`, `chosen` and `rejected`, as texts or as lists of messages.
 
-    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    The figures are the trainer's own: its `rewards/accuracies` is how often the better answer gained more.
+    """
+
+    figure: ClassVar[tuple[str, int]] = ("rewards/accuracies", 3)
     columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "dpo"
@@ -22,10 +25,3 @@ class Preference(Task):
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
         return rows.select_columns(["prompt", "chosen", "rejected"])
-
-    def collator(self) -> Any:
-        return None
-
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        """Nothing beside the trainer's own: its `rewards/accuracies` is how often the better answer gained more."""
-        return {}

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
-from transformers import DataCollatorWithPadding
+from transformers import DataCollatorWithPadding, EvalPrediction
 
 from ..data.encoding import plain
 from ..errors import InputError
-from .metrics import AnswerMatch, answer_f1, compute
+from .metrics import answer_f1, answer_match
 from .task import Task
 
 
@@ -26,10 +26,13 @@ class QuestionAnswering(Task):
     """
 
     auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
+    pipeline: ClassVar[str] = "question-answering"
+    figure: ClassVar[tuple[str, int]] = ("f1", 1)
     columns: ClassVar[dict[str, bool]] = {"question": True, "context": True, "answers": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "context")
 
     def learn(self, train: Dataset) -> None:
+        # By split: labels are places in windows, and answers are texts, so the figures need where each window begins in which text.
         self.windows: dict[str, list[dict[str, Any]]] = {}
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
@@ -71,7 +74,7 @@ class QuestionAnswering(Task):
 
     @staticmethod
     def answer_span(split: str, number: int, row: dict[str, Any]) -> tuple[int, int]:
-        """First and last-plus-one character of the first answer; `(0, 0)` without any."""
+        """Return the first and last-plus-one character of the first answer; `(0, 0)` without any."""
         texts = row["answers"]["text"]
         if not texts:
             return 0, 0
@@ -85,10 +88,10 @@ class QuestionAnswering(Task):
         return start, end
 
     def collator(self) -> Any:
-        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
+        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        starts, ends = predictions
+    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+        starts, ends = prediction.predictions
         # The windows of a text agree that it has no answer only as far as the least sure of them.
         best = [("", -np.inf, np.inf)] * len(self.rows[split])
         for window, start_logits, end_logits in zip(self.windows[split], starts, ends):
@@ -100,11 +103,11 @@ class QuestionAnswering(Task):
         may_be_absent = any(not answers["text"] for answers in self.rows["train"]["answers"])
         limit = self.settings.no_answer_threshold
         found = ["" if may_be_absent and score < nothing + limit else text for text, score, nothing in best]
-        return compute((AnswerMatch,), found, [answers["text"] for answers in self.rows[split]["answers"]])
+        return answer_match(found, [answers["text"] for answers in self.rows[split]["answers"]])
 
     @staticmethod
     def best_answer(context: str, window: dict[str, Any], starts: np.ndarray, ends: np.ndarray) -> tuple[str, float]:
-        """The span with the largest sum of start and end logit, and that sum."""
+        """Return the span with the largest sum of start and end logit, and that sum."""
         begins, offsets = window["begins"], window["offsets"]
         starts, ends = starts[begins : begins + len(offsets)], ends[begins : begins + len(offsets)]
         answer, highest = "", -np.inf
@@ -117,10 +120,10 @@ class QuestionAnswering(Task):
         return answer, float(highest)
 
     def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """The sentence that shares most words with the question, as the answer (the sliding window of Rajpurkar et al. 2016)."""
+        """Score the sentence that shares most words with the question, as the answer (the sliding window of Rajpurkar et al. 2016)."""
         found = []
         for row in self.rows["test"]:
             sentences = re.split(r"(?<=[.!?])\s+", row["context"])
             found.append(max(sentences, key=lambda sentence: answer_f1(sentence, row["question"])))
         wanted = [answers["text"] for answers in self.rows["test"]["answers"]]
-        return [{"name": "sentence that shares most words with the question", **compute((AnswerMatch,), found, wanted)}]
+        return [{"name": "sentence that shares most words with the question", **answer_match(found, wanted)}]

@@ -1,4 +1,4 @@
-"""What every task does: learn its labels, turn rows into model inputs, score predictions, and name what a user would pick instead."""
+"""What every task does: learn its labels, turn rows into model inputs, score predictions, and score baselines beside them."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -7,25 +7,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedTokenizerBase
+from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.encoding import text_ids
 from ..errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class TaskSettings:
     """What a recipe says about its task.
 
-    Attributes:
-        max_length: Longest input in tokens; what is longer is cut as the task says, and counted.
+    Args:
+        max_length: Longest input of a task in tokens; what is longer is cut or left out, and counted.
         stride: Tokens that two windows of a long text share, in question answering.
-        no_answer_threshold: By how much the best answer has to beat "no answer" to be given, in logits.
-        prompt: Template of a prompt, with names of columns in braces.
-        max_new_tokens: Longest generated answer.
+        no_answer_threshold: By how much the best answer has to beat "no answer", in logits.
+        prompt: Template of the prompt of `text-to-text`, with `{source}` in it.
+        max_new_tokens: Longest answer that is generated when a text-to-text model is scored, in tokens.
         max_test_rows: Test rows that are generated for; all by default.
-        class_names: What classes are called, by their value in the data.
-        pad_to_multiple_of: Rows are filled up to a multiple of so many tokens: fewer lengths to compile for, or less padding.
+        class_names: What labels are called, by their value in the data.
     """
 
     max_length: int = 512
@@ -34,8 +33,7 @@ class TaskSettings:
     prompt: str = "{source}"
     max_new_tokens: int = 64
     max_test_rows: int | None = None
-    class_names: dict[Any, str] | None = None
-    pad_to_multiple_of: int = 8
+    class_names: dict | None = None
 
 
 class Task(ABC):
@@ -43,6 +41,8 @@ class Task(ABC):
 
     Attributes:
         auto_class: Name of the auto class of its head.
+        pipeline: Task of the Hub that a model card names.
+        figure: The figure of the test split that a table of many tasks shows, and its decimals.
         columns: Names of its columns, and whether a dataset has to have them.
         group: Columns of which the first that is there decides the split, so that nothing of one text is in two splits.
         trainer: Which trainer runs it: transformers' own, or one of TRL's.
@@ -50,20 +50,24 @@ class Task(ABC):
         counts: What was cut or left out, by split, known after `prepare`.
     """
 
-    auto_class: ClassVar[str]
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    pipeline: ClassVar[str] = "text-generation"
+    figure: ClassVar[tuple[str, int]]
     columns: ClassVar[dict[str, bool]]
     group: ClassVar[tuple[str, ...]]
     trainer: ClassVar[str] = "trainer"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
+        """`pad_to_multiple_of`: of rows in a batch, in tokens; larger: fewer lengths to compile for, smaller: less padding."""
         self.tokenizer = tokenizer
         self.settings = settings
+        self.pad_to_multiple_of = pad_to_multiple_of
         self.config: dict[str, Any] = {}
         self.counts: dict[str, Counter] = {}
         self.rows: dict[str, Dataset] = {}
 
     def prepare(self, splits: DatasetDict) -> dict[str, Dataset]:
-        """Learns from the train split what labels there are, and encodes every split."""
+        """Learn from the train split what labels there are, and encode every split."""
         self.rows = dict(splits)
         self.learn(splits["train"])
         encoded = {}
@@ -76,26 +80,26 @@ class Task(ABC):
 
     @abstractmethod
     def learn(self, train: Dataset) -> None:
-        """Fills `config` from the train split, and whatever encoding needs to know of it."""
+        """Fill `config` from the train split, and whatever encoding needs to know of it."""
 
     @abstractmethod
     def encode(self, split: str, rows: Dataset) -> Dataset:
-        """Model inputs and labels of each row. Adds to `counts[split]` what was cut or left out."""
+        """Make model inputs and labels of each row; add to `counts[split]` what was cut or left out."""
 
-    @abstractmethod
     def collator(self) -> Any:
-        """Makes a batch of encoded rows."""
+        """Return what makes a batch of encoded rows; `None` where a trainer of TRL has its own."""
+        return None
 
-    @abstractmethod
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        """Scores the model's output for a whole split, in the order of its encoded rows."""
+    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+        """Score the model's output for a whole split, in the order of its encoded rows; none beside the loss by default."""
+        return {}
 
     def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """What a user would pick instead, scored on the same test rows: dictionaries with a `name` and figures."""
+        """Score what needs no training on the same test rows: dictionaries with a `name` and figures."""
         return []
 
     def boundary(self) -> int:
-        """The token that opens an input, separates its parts and closes it: the end-of-text token, which every document of
+        """Return the token that opens an input, separates its parts and closes it: the end-of-text token, which every document of
         pretraining was closed by (the role of GPT-1's start, delimiter and extract tokens, Radford et al. 2018, section 3.3).
         """
         end = self.tokenizer.eos_token_id
@@ -107,7 +111,7 @@ class Task(ABC):
         return [ids.tolist() for ids in text_ids(self.tokenizer, texts)]
 
     def fitted(self, split: str, parts: list[list[int]]) -> list[int]:
-        """The parts of one input, each closed by the boundary token, in at most `max_length` tokens.
+        """Join the parts of one input, each closed by the boundary token, in at most `max_length` tokens.
 
         Of a part that is too long, the first quarter of its room and the last three are kept: a text says most about itself
         there (Sun et al. 2019, section 5.3.1). The longest part gives way first.
@@ -129,7 +133,7 @@ class Task(ABC):
 
 
 def label_names(train: list[str]) -> list[str]:
-    """The distinct labels in an order that does not depend on the order of the rows: numbers by size, else by name."""
+    """Return the distinct labels in an order that does not depend on the order of the rows: numbers by size, else by name."""
     names = sorted(set(train))
     if all(name.lstrip("-").isdigit() for name in names):
         names.sort(key=int)
@@ -139,7 +143,7 @@ def label_names(train: list[str]) -> list[str]:
 
 
 def label_indices(labels: list[str], names: list[str], split: str) -> list[int]:
-    """The index of each label.
+    """Return the index of each label.
 
     Raises:
         InputError: a label that the train split has not.

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 from datasets import ClassLabel, Dataset
 from tokenizers.processors import TemplateProcessing
-from transformers import DataCollatorWithPadding
+from transformers import DataCollatorWithPadding, EvalPrediction
 
 from ..errors import InputError
-from .metrics import Accuracy, Correlation, MacroF1, Matthews, MicroF1, compute
+from .metrics import accuracy, compute, correlation, macro_f1, matthews, micro_f1
 from .task import Task, label_indices, label_names
 
 
@@ -20,6 +20,8 @@ class TextClassification(Task):
     """`label` is a class (a name or a whole number), a list of classes, or a number with a point in it (regression)."""
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    pipeline: ClassVar[str] = "text-classification"
+    figure: ClassVar[tuple[str, int]] = ("accuracy", 3)
     columns: ClassVar[dict[str, bool]] = {"text": True, "text_pair": False, "label": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "text")
 
@@ -42,7 +44,7 @@ class TextClassification(Task):
         }
 
     def remember_boundaries(self) -> None:
-        """Has the tokenizer that is saved close each text as `fitted` does: a pipeline then gives the model what training gave it."""
+        """Have the tokenizer that is saved close each text as `fitted` does: a pipeline then gives the model what training gave it."""
         end = str(self.tokenizer.eos_token)
         self.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single=f"{end} $A {end}", pair=f"{end} $A {end} $B {end}", special_tokens=[(end, self.boundary())]
@@ -55,7 +57,7 @@ class TextClassification(Task):
         return [str(given.get(label, label)) for label in rows["label"]]
 
     def targets(self, split: str, rows: Dataset) -> list[Any]:
-        """The labels as the loss wants them: indices, rows of zeros and ones, or numbers."""
+        """Return the labels as the loss wants them: indices, rows of zeros and ones, or numbers."""
         if any(label is None for label in rows["label"]):
             raise InputError(f"column 'label' of the {split} split has rows without a value: fill them in or drop them.")
         if self.problem == NUMBER:
@@ -73,24 +75,23 @@ class TextClassification(Task):
         return Dataset.from_dict({"input_ids": inputs, "labels": self.targets(split, rows)})
 
     def collator(self) -> Any:
-        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
+        return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        logits = np.asarray(predictions)
-        targets = self.targets(split, self.rows[split])
+    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+        logits, targets = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         if self.problem == NUMBER:
-            return compute((Correlation,), logits.reshape(-1), targets)
+            return correlation(logits.reshape(-1), targets)
         if self.problem == MULTI:
-            return compute((MicroF1,), (logits > 0).astype(int), np.asarray(targets, dtype=int))
+            return micro_f1((logits > 0).astype(int), targets.astype(int))
         return self.scores(logits.argmax(-1), targets)
 
     @staticmethod
     def scores(predictions: Any, targets: Any) -> dict[str, float]:
-        return compute((Accuracy, MacroF1, Matthews), predictions, targets)
+        return compute((accuracy, macro_f1, matthews), predictions, targets)
 
     def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """The most frequent class; TF-IDF of words with logistic regression as scikit-learn sets them up; and TF-IDF of words and pairs
-        of words, its C chosen on the validation split. For numbers, ridge regression on the same features, its alpha chosen alike."""
+        """Score the most frequent class; TF-IDF of words with logistic regression as scikit-learn sets them up; and TF-IDF of words and
+        pairs of words, its C chosen on the validation split. For numbers, ridge regression on the same features, its alpha alike."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression, Ridge
         from sklearn.pipeline import make_pipeline
@@ -108,7 +109,7 @@ class TextClassification(Task):
         if self.problem == NUMBER:
             fitted = [Ridge(alpha=alpha).fit(features["train"], targets["train"]) for alpha in (0.1, 1.0, 10.0)]
             best = max(fitted, key=lambda model: model.score(features["validation"], targets["validation"]))
-            found = compute((Correlation,), best.predict(features["test"]), targets["test"])
+            found = correlation(best.predict(features["test"]), targets["test"])
             return [{"name": f"TF-IDF + ridge regression (alpha={best.alpha:g})", **found}]
         most = Counter(targets["train"]).most_common(1)[0][0]
         plain = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=2000)).fit(texts["train"], targets["train"])

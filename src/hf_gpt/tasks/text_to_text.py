@@ -4,10 +4,11 @@ import string
 from typing import Any, ClassVar
 
 from datasets import Dataset
+from transformers import EvalPrediction
 
 from ..data.encoding import plain
 from ..errors import InputError
-from .metrics import AnswerMatch, Rouge, Translation, compute
+from .metrics import answer_match, compute, rouge, translation
 from .task import Task
 
 
@@ -17,7 +18,7 @@ class TextToText(Task):
     A source that is too long for `max_length` loses its end, and is counted.
     """
 
-    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    figure: ClassVar[tuple[str, int]] = ("rougeL", 1)
     columns: ClassVar[dict[str, bool]] = {"source": True, "target": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "source")
     trainer: ClassVar[str] = "sft"
@@ -51,24 +52,23 @@ class TextToText(Task):
             completions.append(row["target"])
         return Dataset.from_dict({"prompt": prompts, "completion": completions})
 
-    def collator(self) -> Any:
-        return None
+    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+        """Score generated texts against targets: `predictions` and `label_ids`."""
+        return self.scores(prediction.predictions, prediction.label_ids)
 
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        """Of generated texts for the first rows of a split."""
-        wanted = list(self.rows[split]["target"])[: len(predictions)]
-        found = compute((Rouge, Translation), predictions, wanted)
-        return found | compute((AnswerMatch,), predictions, [[text] for text in wanted])
+    @staticmethod
+    def scores(found: Any, wanted: Any) -> dict[str, float]:
+        return compute((rouge, translation), found, wanted) | answer_match(found, [[text] for text in wanted])
 
     def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """The first sentence of the source, and as many of its first words as a target has on average."""
+        """Score the first sentence of the source, and as many of its first words as a target has on average."""
         limit = self.settings.max_test_rows
-        sources = list(self.rows["test"]["source"])[:limit]
+        sources, wanted = (list(self.rows["test"][name])[:limit] for name in ("source", "target"))
         targets = self.rows["train"]["target"]
         words = max(1, round(sum(len(target.split()) for target in targets) / len(targets)))
         first = [source.split(". ")[0].split("\n")[0] for source in sources]
         lead = [" ".join(source.split()[:words]) for source in sources]
         return [
-            {"name": "first sentence of the source", **self.metrics(first, "test")},
-            {"name": f"first {words} words of the source", **self.metrics(lead, "test")},
+            {"name": "first sentence of the source", **self.scores(first, wanted)},
+            {"name": f"first {words} words of the source", **self.scores(lead, wanted)},
         ]

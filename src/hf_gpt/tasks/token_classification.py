@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
-from transformers import DataCollatorForTokenClassification
+from transformers import DataCollatorForTokenClassification, EvalPrediction
 
 from ..errors import InputError
-from .metrics import EntityF1, TagAccuracy, compute
+from .metrics import compute, entity_f1, tag_accuracy
 from .task import Task, label_names
 
 
@@ -23,13 +23,16 @@ class TokenClassification(Task):
     """
 
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
+    pipeline: ClassVar[str] = "token-classification"
+    figure: ClassVar[tuple[str, int]] = ("accuracy", 3)
     columns: ClassVar[dict[str, bool]] = {"tokens": True, "tags": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "tokens")
 
     def learn(self, train: Dataset) -> None:
         self.names = label_names([str(tag) for row in train["tags"] for tag in row])
-        # Words of each row that fit, by split.
-        self.kept: dict[str, list[int]] = {}
+        # Places of the last pieces of the words that fit, by split and row. Labels do not say them all: a tag that training has not has
+        # none there, and yet counts as an error.
+        self.ends: dict[str, list[list[int]]] = {}
         self.index = {name: place for place, name in enumerate(self.names)}
         self.is_entities = all(name == "O" or re.match(r"[BI]-", name) for name in self.names)
         self.config = {
@@ -40,7 +43,7 @@ class TokenClassification(Task):
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
         inputs, labels = [], []
-        self.kept[split] = []
+        self.ends[split] = []
         room = self.settings.max_length - 2
         for number, (words, tags) in enumerate(zip(rows["tokens"], rows["tags"])):
             if len(words) != len(tags):
@@ -51,42 +54,40 @@ class TokenClassification(Task):
             # A rare tag that only a held-out row has is an error of the model, not of the data, unless a user misspelt all.
             if unseen:
                 self.counts[split]["words with a tag that the train split has not"] += len(unseen)
-            ids, targets, count = [self.boundary()], [IGNORED], 0
+            ids, targets, ends = [self.boundary()], [IGNORED], []
             # As in running text, a word is read with the space before it.
             for pieces, tag in zip(
                 self.token_ids([word if place == 0 else f" {word}" for place, word in enumerate(words)]), tags
             ):
                 if len(ids) - 1 + len(pieces) > room:
-                    self.counts[split]["words beyond max_length"] += len(words) - count
+                    self.counts[split]["words beyond max_length"] += len(words) - len(ends)
                     break
                 ids += pieces
                 targets += [IGNORED] * (len(pieces) - 1) + [self.index.get(str(tag), IGNORED)] * bool(pieces)
-                count += 1
+                ends.append(len(ids) - 1)
             inputs.append([*ids, self.boundary()])
             labels.append([*targets, IGNORED])
-            self.kept[split].append(count)
+            self.ends[split].append(ends)
         return Dataset.from_dict({"input_ids": inputs, "labels": labels})
 
     def collator(self) -> Any:
-        return DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=self.settings.pad_to_multiple_of)
+        return DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, predictions: Any, split: str) -> dict[str, float]:
-        """Over the words that fit, those with a tag that training never saw counted as wrong."""
-        best = np.asarray(predictions).argmax(-1)
-        found, wanted = [], []
-        for row, tags, words, count in zip(best, self.rows[split]["tags"], self.rows[split]["tokens"], self.kept[split]):
-            pieces = self.token_ids([word if place == 0 else f" {word}" for place, word in enumerate(words[:count])])
-            ends = np.cumsum([len(piece) for piece in pieces])
-            found.append([self.names[row[end]] for end in ends])
-            wanted.append([str(tag) for tag in tags[:count]])
-        return self.scores(found, wanted)
+    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+        """Score the words that fit, those with a tag that training never saw counted as wrong."""
+        best = np.asarray(prediction.predictions).argmax(-1)
+        found = [[self.names[row[end]] for end in ends] for row, ends in zip(best, self.ends[split])]
+        return self.scores(found, self.wanted(split))
+
+    def wanted(self, split: str) -> list[list[str]]:
+        """Return the tags of the words that fit, by row."""
+        return [[str(tag) for tag in tags[: len(ends)]] for tags, ends in zip(self.rows[split]["tags"], self.ends[split])]
 
     def scores(self, found: list[list[str]], wanted: list[list[str]]) -> dict[str, float]:
-        metrics = (TagAccuracy, EntityF1) if self.is_entities else (TagAccuracy,)
-        return compute(metrics, found, wanted)
+        return compute((tag_accuracy, entity_f1) if self.is_entities else (tag_accuracy,), found, wanted)
 
     def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """The tag that each word has most often in the train split; the most frequent tag of rare words for a new one."""
+        """Score the tag that each word has most often in the train split; the most frequent tag of rare words for a new one."""
         counts: dict[str, Counter] = defaultdict(Counter)
         for words, tags in zip(self.rows["train"]["tokens"], self.rows["train"]["tags"]):
             for word, tag in zip(words, tags):
@@ -94,8 +95,6 @@ class TokenClassification(Task):
         rare = Counter(tag for tags in counts.values() if tags.total() == 1 for tag in tags)
         common = (rare or Counter(tag for tags in counts.values() for tag in tags.elements())).most_common(1)[0][0]
         best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-        test = self.rows["test"]
-        kept = [words[:count] for words, count in zip(test["tokens"], self.kept["test"])]
-        found = [[best.get(word, common) for word in words] for words in kept]
-        wanted = [[str(tag) for tag in tags[:count]] for tags, count in zip(test["tags"], self.kept["test"])]
-        return [{"name": "most frequent tag of each word", **self.scores(found, wanted)}]
+        rows = zip(self.rows["test"]["tokens"], self.ends["test"])
+        found = [[best.get(word, common) for word in words[: len(ends)]] for words, ends in rows]
+        return [{"name": "most frequent tag of each word", **self.scores(found, self.wanted("test"))}]

@@ -13,7 +13,7 @@ import transformers
 from datasets import Dataset, IterableDataset
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data import packing as text_data
 from ..data.sources import fingerprint, text_source
@@ -25,7 +25,7 @@ from ..recipe.arguments import Recipe
 from ..reports.plots import plot_task
 from ..reports.records import folder_hash
 from ..reports.terminal import notice
-from ..tasks import TASKS, Task, TaskSettings
+from ..tasks import TASKS, Task
 from .adapters import adapter_kind, quantization, with_adapter
 from .callbacks import ProgressRecorder
 from .distributed import Launch, check_model
@@ -143,17 +143,7 @@ def build_task(recipe: Recipe) -> Task:
     tokenizer = load_tokenizer(recipe.data.tokenizer or str(recipe.model.model_name_or_path))
     if tokenizer.pad_token_id is None:
         raise InputError("tokenizer: it has no pad_token, which fills short rows up: set one and save it again.")
-    settings = TaskSettings(
-        max_length=arguments.max_length,
-        stride=arguments.stride,
-        no_answer_threshold=arguments.no_answer_threshold,
-        prompt=arguments.prompt,
-        max_new_tokens=arguments.max_new_tokens,
-        max_test_rows=arguments.max_test_rows,
-        class_names=arguments.class_names,
-        pad_to_multiple_of=64 if recipe.training.torch_compile else 8,
-    )
-    return TASKS[arguments.task](tokenizer, settings)
+    return TASKS[arguments.task](tokenizer, arguments, pad_to_multiple_of=64 if recipe.training.torch_compile else 8)
 
 
 def count_lines(dropped: dict[str, int], task: Task) -> list[str]:
@@ -233,7 +223,7 @@ def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dat
         eval_dataset=in_order(encoded["validation"]),
         data_collator=task.collator(),
         processing_class=task.tokenizer,
-        compute_metrics=lambda prediction: task.metrics(prediction.predictions, "validation"),
+        compute_metrics=lambda prediction: task.metrics(prediction, "validation"),
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
         callbacks=[ProgressRecorder()],
     )
@@ -329,8 +319,8 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, fl
     """The figures of the test split: the task's own, beside the loss."""
     if task.trainer == "trainer":
         trainer.compute_metrics = None
-        output = trainer.predict(in_order(test), metric_key_prefix="test")
-        return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output.predictions, "test")}
+        output: Any = trainer.predict(in_order(test), metric_key_prefix="test")
+        return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output, "test")}
     found = trainer.evaluate(test)
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}
     wanted = ("loss", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
@@ -338,7 +328,9 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, fl
     if task.trainer == "sft":
         result["perplexity"] = math.exp(min(result["loss"], 700))
         if "prompt" in test.column_names:
-            result |= task.metrics(answers(trainer, task, test), "test")
+            texts: Any = answers(trainer, task, test)
+            targets: Any = list(test["completion"])[: len(texts)]
+            result |= task.metrics(EvalPrediction(texts, targets), "test")
     return result
 
 
