@@ -31,7 +31,7 @@ from transformers import Trainer
 
 from benchmarks.fault_cases import FILES
 from benchmarks.tiny import recipe_values, write_corpus
-from hf_gpt.data import packing as data
+from hf_gpt.data import packing, splits
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports.records import make_record, write_json
 from hf_gpt.run_folder.manifest import read_manifest
@@ -112,9 +112,9 @@ def forked(work: Callable[[], Any], log: Path) -> int:
 def attempt(values: dict[str, Any], cache: Path, phase: Phase) -> None:
     """One run, as the command line starts it."""
     datasets.config.HF_DATASETS_CACHE = cache
-    phase.wrap(data, "split_rows", "packing data")
-    phase.wrap(data, "tokenize", "packing data")
-    phase.wrap(data, "pack", "packing data")
+    phase.wrap(splits, "split_rows", "packing data")
+    phase.wrap(packing, "tokenize", "packing data")
+    phase.wrap(packing, "pack", "packing data")
     phase.wrap(Trainer, "training_step", "stepping")
     phase.wrap(Trainer, "evaluate", "evaluating")
     phase.wrap(GuardedTrainer, "_save_checkpoint", "writing a checkpoint")

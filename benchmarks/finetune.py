@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from hf_gpt import tasks
-from hf_gpt.data.packing import task_splits
-from hf_gpt.data.sources import text_source
+from hf_gpt.data.rows import task_splits
 from hf_gpt.evaluation.few_shot import few_shot
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import make_record, read_record, write_json
@@ -71,9 +70,8 @@ def score_baselines(name: str) -> None:
     """What a user would pick instead, scored without training: a baseline may come later than the run that it stands beside."""
     recipe = load_recipe(f"finetune/{name}")
     task = build_task(recipe)
-    source = text_source(recipe.data.dataset)
     shares = recipe.data.validation_share, recipe.data.test_share
-    splits, _ = task_splits(source, task.columns, task.group, *shares)
+    splits, _ = task_splits(recipe.source, task.columns, task.group, *shares)
     found = task.baselines(task.prepare(splits))
     write_json(
         RECORDS / f"{name}-baselines.json",

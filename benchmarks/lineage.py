@@ -30,13 +30,13 @@ from benchmarks.lineage_page import (
     read,
     write_pages,
 )
-from hf_gpt.data import packing as text_data
+from hf_gpt.data.packing import flat_tokens
 from hf_gpt.evaluation.ngram import NgramModel
 from hf_gpt.evaluation.perplexity import score
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import make_record, read_record, write_json
 from hf_gpt.training.preparation import prepare_launch
-from hf_gpt.training.pretraining import build_blocks, build_tokenizer, open_source, split_texts
+from hf_gpt.training.pretraining import Pretraining
 
 
 RUNS = Path("runs/lineage")
@@ -55,12 +55,11 @@ ADD_K = (1.0, 0.1, 0.01, 0.001)
 def ngrams() -> None:
     """Each order and smoothing, counted on as many tokens as the networks see and on all, scored on their test tokens."""
     recipe = load_recipe("pretrain/small-modern")
-    rows, source = open_source(recipe)
-    texts, _ = split_texts(recipe, source, rows)
-    tokenizer = build_tokenizer(recipe, texts["train"])
-    language_data = build_blocks(recipe, prepare_launch(recipe), source, texts, tokenizer)
+    job = Pretraining(recipe)
+    job.prepare_data(prepare_launch(recipe))
+    tokenizer, language_data = job.tokenizer, job.data
     size, vocab_size = recipe.data.block_size, len(tokenizer)
-    blocks = {name: text_data.flat_tokens(part).reshape(-1, size) for name, part in language_data.blocks.items()}
+    blocks = {name: flat_tokens(part).reshape(-1, size) for name, part in language_data.blocks.items()}
     drawn = np.random.default_rng(0).choice(len(blocks["train"]), STEPS * TOKENS_PER_STEP // size, replace=False)
     corpora = {"same": blocks["train"][drawn].ravel(), "all": blocks["train"].ravel()}
     is_predicted = np.ones(blocks["test"].size, dtype=bool)

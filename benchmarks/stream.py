@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hf_gpt.data.packing import split_stream
-from hf_gpt.data.sources import load_rows, text_source
+from hf_gpt.data.loading import load_rows
+from hf_gpt.data.sources import text_source
+from hf_gpt.data.splits import split_stream
 from hf_gpt.data.streaming import STATE, PackedStream
 from hf_gpt.reports.records import make_record, write_json
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from datasets import Dataset, load_from_disk
 
 from hf_gpt.data import packing as data
+from hf_gpt.data.loading import load_rows
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import code_state, make_record, write_json
-from hf_gpt.training.pretraining import open_source
 
 from .speed.corpus import BLOCK, load_corpus, random_corpus
 
@@ -34,8 +34,8 @@ def main(smoke: bool) -> None:
         tokenizer, texts = random_corpus().tokenizer, ["1 2 3"] * BLOCK
     else:
         tokenizer = load_corpus(CORPUS).tokenizer
-        rows, source = open_source(load_recipe("pretrain/speed"))
-        texts = rows[source.text_column]
+        source = load_recipe("pretrain/speed").source
+        texts = load_rows(source)[source.text_column]
     size = sum(len(text.encode()) for text in texts)
     with tempfile.TemporaryDirectory() as folder:
         # On disk, as a dataset of the user's is: what is made from one in memory is not cached.

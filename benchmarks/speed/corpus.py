@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.training.preparation import prepare_launch
-from hf_gpt.training.pretraining import build_blocks, build_tokenizer, open_source, split_texts
+from hf_gpt.training.pretraining import Pretraining
 
 
 BLOCK = 256
@@ -54,16 +54,14 @@ def load_corpus(folder: Path) -> Corpus:
     if not all(file.is_file() for file in files):
         folder.mkdir(parents=True, exist_ok=True)
         recipe = load_recipe("pretrain/speed", [f"output_dir={folder / 'run'}"])
-        rows, source = open_source(recipe)
-        texts, _ = split_texts(recipe, source, rows)
-        tokenizer = build_tokenizer(recipe, texts["train"])
-        blocks = build_blocks(recipe, prepare_launch(recipe), source, texts, tokenizer).blocks
+        job = Pretraining(recipe)
+        job.prepare_data(prepare_launch(recipe))
         for file, name in zip(files, ("train", "validation")):
-            tokens = np.asarray(blocks[name].with_format("numpy")["input_ids"][:], dtype=np.uint16)
+            tokens = np.asarray(job.data.blocks[name].with_format("numpy")["input_ids"][:], dtype=np.uint16)
             with file.with_suffix(".tmp").open("wb") as target:
                 np.save(target, tokens)
             file.with_suffix(".tmp").replace(file)
-        tokenizer.save_pretrained(folder / "tokenizer")
+        job.tokenizer.save_pretrained(folder / "tokenizer")
     train, validation = (np.load(file) for file in files)
     return Corpus(train, validation[:VALIDATION_BLOCKS], AutoTokenizer.from_pretrained(folder / "tokenizer"))
 

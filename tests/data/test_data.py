@@ -11,9 +11,9 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from hf_gpt.data import packages, sources, text_files
-from hf_gpt.data import packing as data
+from hf_gpt.data import loading, packages, packing, sources, text_files
 from hf_gpt.data.packages import fetching
+from hf_gpt.data.splits import split_rows, split_stream
 from hf_gpt.data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
 from hf_gpt.errors import InputError
 
@@ -31,42 +31,42 @@ def tokenizer(texts):
 
 def test_splits_are_disjoint_complete_and_fixed(texts):
     rows = Dataset.from_dict({"body": [*texts, *texts[:50], "", "  "]})
-    parts = data.split_rows(rows, "body", 0.1, 0.1).parts
+    parts = split_rows(rows, "body", 0.1, 0.1).parts
     found = {name: set(parts[name]["text"]) for name in parts}
     assert set.union(*found.values()) == set(texts)
     assert sum(len(parts[name]) for name in parts) == len(texts)
-    shuffled = data.split_rows(rows.shuffle(seed=1), "body", 0.1, 0.1).parts
+    shuffled = split_rows(rows.shuffle(seed=1), "body", 0.1, 0.1).parts
     assert {name: set(shuffled[name]["text"]) for name in shuffled} == found
 
 
 def test_what_is_left_out_is_counted(texts):
     rows = Dataset.from_dict({"text": [*texts, *texts[:50], "", "  ", None]})
-    splits = data.split_rows(rows, "text", 0.1, 0.1)
+    splits = split_rows(rows, "text", 0.1, 0.1)
     assert splits.dropped == {"empty texts": 3, "repeated texts": 50}
     size = sum(len(text) for text in texts)
     assert splits.dropped_bytes == {"empty texts": 2, "repeated texts": sum(len(text) for text in texts[:50])}
     assert splits.read == {"texts": 653, "bytes": size + sum(splits.dropped_bytes.values())}
-    assert sum(data.byte_count(part) for part in splits.parts.values()) == size
+    assert sum(packing.byte_count(part) for part in splits.parts.values()) == size
     assert splits.line().startswith("653 texts, ")
     assert "3 empty texts (2 bytes) and 50 repeated texts" in splits.line()
 
 
 def test_a_stream_is_split_as_its_rows_are(texts):
     rows = Dataset.from_dict({"body": texts})
-    parts = data.split_rows(rows, "body", 0.1, 0.1).parts
-    stream = data.split_stream(rows.to_iterable_dataset(), "body", 0.1, 0.1)
+    parts = split_rows(rows, "body", 0.1, 0.1).parts
+    stream = split_stream(rows.to_iterable_dataset(), "body", 0.1, 0.1)
     for name, part in parts.items():
         assert [row["text"] for row in stream[name]] == list(part["text"])
 
 
 def test_packing_loses_less_than_one_block_and_keeps_the_order(texts, tokenizer):
-    documents = data.tokenize(Dataset.from_dict({"text": texts}), tokenizer)
-    blocks = data.pack(documents, 32)
+    documents = packing.tokenize(Dataset.from_dict({"text": texts}), tokenizer)
+    blocks = packing.pack(documents, 32)
     expected = [i for text in texts for i in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
-    tokens = data.flat_tokens(blocks)
+    tokens = packing.flat_tokens(blocks)
     assert len(expected) - len(tokens) < 32
     assert tokens.tolist() == expected[: len(tokens)]
-    assert data.token_count(documents) == len(expected)
+    assert packing.token_count(documents) == len(expected)
 
 
 def test_the_tokenizer_gives_every_text_back(tokenizer, tmp_path):
@@ -80,8 +80,8 @@ def test_the_tokenizer_gives_every_text_back(tokenizer, tmp_path):
 
 def test_byte_and_token_counts(texts, tokenizer):
     rows = Dataset.from_dict({"text": ["é" * 10, "ab"]})
-    assert data.byte_count(rows) == 22
-    assert data.token_count(Dataset.from_dict({"input_ids": [[1, 2], [3]]})) == 3
+    assert packing.byte_count(rows) == 22
+    assert packing.token_count(Dataset.from_dict({"input_ids": [[1, 2], [3]]})) == 3
 
 
 @pytest.mark.parametrize(
@@ -112,32 +112,32 @@ def test_a_character_across_two_chunks_is_read_whole(tmp_path):
 )
 def test_sources_that_are_not_there(given, told):
     with pytest.raises(InputError, match=told):
-        sources.load_rows(sources.text_source(given))
+        loading.load_rows(sources.text_source(given))
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("title,body\na,b\n")
     with pytest.raises(InputError, match="text_column='text' is not a column; the columns are title, body"):
-        sources.load_rows(sources.text_source({"path": "csv", "files": str(path)}))
+        loading.load_rows(sources.text_source({"path": "csv", "files": str(path)}))
 
 
 def test_empty_inputs_are_refused(tmp_path, tokenizer):
     path = tmp_path / "empty.txt"
     path.touch()
     with pytest.raises(InputError, match="is empty"):
-        sources.load_rows(sources.text_source({"path": "text", "files": str(path)}))
+        loading.load_rows(sources.text_source({"path": "text", "files": str(path)}))
     with pytest.raises(InputError, match="every row is empty"):
-        data.split_rows(Dataset.from_dict({"text": ["", " "]}), "text", 0.1, 0.1)
+        split_rows(Dataset.from_dict({"text": ["", " "]}), "text", 0.1, 0.1)
     with pytest.raises(InputError, match="leave none for the"):
-        data.split_rows(Dataset.from_dict({"text": ["only one"]}), "text", 0.1, 0.1)
+        split_rows(Dataset.from_dict({"text": ["only one"]}), "text", 0.1, 0.1)
     with pytest.raises(InputError, match="block_size=512 is more than the"):
-        data.pack(data.tokenize(Dataset.from_dict({"text": ["short"]}), tokenizer), 512)
+        packing.pack(packing.tokenize(Dataset.from_dict({"text": ["short"]}), tokenizer), 512)
 
 
 def test_the_name_of_a_special_token_is_text(tokenizer):
     text = "before <|endoftext|> between <|pad|> after"
-    documents = data.tokenize(Dataset.from_dict({"text": [text]}), tokenizer)
+    documents = packing.tokenize(Dataset.from_dict({"text": [text]}), tokenizer)
     *ids, last = documents[0]["input_ids"]
     assert last == tokenizer.eos_token_id
     assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & set(ids)
@@ -151,7 +151,7 @@ def test_a_document_begins_as_the_tokenizer_begins_a_prompt(texts):
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
     prompt = tokenizer("text 1")["input_ids"]
     assert prompt[0] == begin
-    documents = data.tokenize(Dataset.from_dict({"text": ["text 1", "b"]}), tokenizer)
+    documents = packing.tokenize(Dataset.from_dict({"text": ["text 1", "b"]}), tokenizer)
     assert documents["input_ids"][0] == [*prompt, end]
     assert documents["input_ids"][1] == [*tokenizer("b")["input_ids"], end]
 
@@ -160,16 +160,16 @@ def test_a_tokenizer_that_leaves_text_out_is_known(tokenizer):
     words = Tokenizer(WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     lossy = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="[UNK]")
-    assert data.is_lossy(Dataset.from_dict({"text": ["a b", "a word"]}), lossy)
-    assert not data.is_lossy(Dataset.from_dict({"text": ["a b\nb", "a"]}), lossy)
-    assert not data.is_lossy(Dataset.from_dict({"text": ["<|endoftext|> naïve 中文\r\n\x00 x"]}), tokenizer)
+    assert packing.is_lossy(Dataset.from_dict({"text": ["a b", "a word"]}), lossy)
+    assert not packing.is_lossy(Dataset.from_dict({"text": ["a b\nb", "a"]}), lossy)
+    assert not packing.is_lossy(Dataset.from_dict({"text": ["<|endoftext|> naïve 中文\r\n\x00 x"]}), tokenizer)
 
 
 def test_vocabularies_that_do_not_fit(tokenizer):
     with pytest.raises(InputError, match=r"has 300 entries.*vocab_size=200"):
         check_vocabulary(tokenizer, 200)
     with pytest.raises(InputError, match=r"token id 99.*vocab_size=50"):
-        data.check_token_ids(Dataset.from_dict({"input_ids": [[1, 99]]}), 50)
+        packing.check_token_ids(Dataset.from_dict({"input_ids": [[1, 99]]}), 50)
     with pytest.raises(InputError, match="tokenizer_vocab_size=100 is less than 258"):
         train_tokenizer(iter([["a"]]), 100, 64)
 

@@ -5,7 +5,8 @@ import json
 import pytest
 from datasets import IterableDataset
 
-from hf_gpt.data.sources import fingerprint, load_rows, text_source
+from hf_gpt.data.loading import load_rows
+from hf_gpt.data.sources import fingerprint, text_source
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.identity import public_values
 from hf_gpt.recipe.parser import parse_recipe

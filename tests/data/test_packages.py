@@ -13,7 +13,7 @@ import pytest
 from benchmarks import data as benchmark
 from datasets import Dataset
 
-from hf_gpt.data import packages, sources
+from hf_gpt.data import loading, packages, sources
 from hf_gpt.data.packages import descriptions, readers
 from hf_gpt.data.packages.fetching import fetch, members
 from hf_gpt.errors import InputError
@@ -261,7 +261,7 @@ def test_pairs_use_each_description_and_each_synopsis_once(described):
 def test_a_caveat_and_a_release_go_into_the_record(described):
     described({"package": "a", "source": "a", "en": f"tool\n {LONG}"})
     source = sources.text_source({"path": "debian-descriptions", "text_column": "document"})
-    found = sources.fingerprint(source, sources.load_rows(source))
+    found = sources.fingerprint(source, loading.load_rows(source))
     assert found["version"] == "bookworm 12"
     assert found["rows"] == 1
     assert len(found["sha256"]) == 64
@@ -272,10 +272,10 @@ def test_a_caveat_and_a_release_go_into_the_record(described):
 def test_rows_are_read_anew_when_the_data_changes(described, cache):
     source = sources.text_source({"path": "debian-descriptions", "text_column": "document"})
     path = described({"package": "a", "source": "a", "en": f"tool\n {LONG}"})
-    assert len(sources.load_rows(source)) == 1
+    assert len(loading.load_rows(source)) == 1
     path.write_text(path.read_text() + lines({"package": "b", "source": "b", "section": "", "en": f"tool\n x{LONG}"}))
     debian_file(cache, "debian-descriptions")
-    assert len(sources.load_rows(source)) == 2
+    assert len(loading.load_rows(source)) == 2
 
 
 # Fetching. A folder of files stands in for the package index, and programs of our own for npm and apt.

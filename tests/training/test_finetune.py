@@ -319,12 +319,12 @@ def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from hf_gpt.data import packing as data
     from hf_gpt.data import sources
+    from hf_gpt.data.rows import task_splits
 
     source = sources.text_source(values["dataset"])
     columns = {"text": True, "label": True}
-    splits, _ = data.task_splits(source, columns, ("text",), values["validation_share"], values["test_share"])
+    splits, _ = task_splits(source, columns, ("text",), values["validation_share"], values["test_share"])
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
     end, right = tokenizer.eos_token_id, []

@@ -6,7 +6,7 @@ from datasets import Dataset
 from tests.conftest import randomize, tiny_config
 
 import hf_gpt
-from hf_gpt.data.packing import sample_rows
+from hf_gpt.data.rows import sample_rows
 from hf_gpt.data.tokenizer import train_tokenizer, with_mask
 from hf_gpt.errors import InputError
 from hf_gpt.evaluation.perplexity import evaluate_masked_language_model

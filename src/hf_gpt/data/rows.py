@@ -1,4 +1,4 @@
-"""Rows as people have them, in the columns and types that a task reads: numbers as text, JSON in a cell, other layouts of dialogues."""
+"""Rows as people have them, in the columns, types and splits that a task reads: JSON in a cell, other layouts of dialogues."""
 
 import json
 from collections.abc import Callable
@@ -6,9 +6,13 @@ from functools import partial
 from typing import Any
 
 import datasets
-from datasets import Dataset, Value
+import numpy as np
+from datasets import Dataset, DatasetDict, Value
 
 from ..errors import InputError
+from .loading import load_rows
+from .sources import TextSource
+from .splits import SPLITS, text_hash
 
 
 # What the columns of the tasks hold, by their names.
@@ -138,3 +142,119 @@ def is_empty(column: str, value: Any) -> bool:
     if column == "answers" or isinstance(value, (int, float)):
         return False
     return not value or not str(value).strip()
+
+
+# ------------------------------------------------------------------------------------------------------ rows of a task
+
+
+def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
+    """Load the rows of a task, their columns named as the task names them.
+
+    Args:
+        columns: The task's names of columns, and whether a row has to have them.
+
+    Raises:
+        InputError: a column that is not there, an unknown name in `columns`, a stream.
+    """
+    given = {"text": source.text_column, **(source.columns or {})}
+    unknown = sorted(set(source.columns or {}) - set(columns))
+    if unknown:
+        raise InputError(f"dataset: columns names {unknown[0]!r}; the columns of this task are {', '.join(columns)}.")
+    if source.mixture:
+        raise InputError("dataset: mixture is for language modelling: a task has one dataset.")
+    if source.streaming:
+        raise InputError("dataset: streaming=true is for language modelling: a task reads its rows as a whole.")
+    names = {column: given.get(column, column) for column in columns}
+    rows = load_rows(source, ())
+    for column, is_needed in columns.items():
+        rows = adopt_layout(rows, names[column])
+        if is_needed and names[column] not in rows.column_names:
+            raise InputError(
+                f"dataset: column {names[column]!r} is not a column; the columns are {', '.join(rows.column_names)}."
+            )
+    kept = {names[column]: column for column in columns if names[column] in rows.column_names}
+    rows = rows.select_columns(list(kept))
+    return read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
+
+
+def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str, list]:
+    keys: dict[str, list] = {"hash": [], "identity": [], "is_empty": []}
+    for values in zip(*batch.values()):
+        row = dict(zip(batch, values))
+        of_group = row[group] if isinstance(row[group], str) else json.dumps(row[group], ensure_ascii=False)
+        keys["hash"].append(text_hash(of_group))
+        keys["identity"].append(text_hash(json.dumps(values, ensure_ascii=False, default=str)))
+        keys["is_empty"].append(any(is_empty(name, row[name]) for name in row if name in needed or name == "text_pair"))
+    return keys
+
+
+def _keys(rows: Dataset, needed: list[str], group: tuple[str, ...]) -> dict[str, np.ndarray]:
+    column = next(name for name in group if name in rows.column_names)
+    return rows.map(
+        partial(_row_keys, needed=needed, group=column),
+        batched=True,
+        remove_columns=rows.column_names,
+        features=datasets.Features({"hash": Value("int64"), "identity": Value("int64"), "is_empty": Value("bool")}),
+        desc="Hashing rows",
+    ).with_format("numpy")[:]
+
+
+def task_splits(
+    source: TextSource, columns: dict[str, bool], group: tuple[str, ...], validation: float, test: float
+) -> tuple[DatasetDict, dict[str, int]]:
+    """Split the rows of a task by a hash of one of their columns, or take the held-out data that `dataset:` names.
+
+    Args:
+        columns: See `task_rows`.
+        group: Columns; the first that is there decides the split of a row.
+        validation, test: Shares that are held out where `dataset:` does not name held-out data.
+
+    Returns:
+        The splits, and how many rows were left out for which reason.
+
+    Raises:
+        InputError: see `task_rows`; or a split without rows.
+    """
+    needed = [column for column, is_needed in columns.items() if is_needed]
+    dropped = {"empty rows": 0, "repeated rows": 0}
+    shares = {"validation": validation, "test": test}
+    splits: dict[str, Dataset] = {}
+    for name in shares:
+        part = getattr(source, name)
+        if part is not None:
+            whole, shares[name] = task_rows(part, columns), 0.0
+            splits[name] = whole.select(np.flatnonzero(~np.asarray(_keys(whole, needed, group)["is_empty"])))
+            dropped["empty rows"] += len(whole) - len(splits[name])
+    rows = task_rows(source, columns)
+    keys = _keys(rows, needed, group)
+    is_full = ~np.asarray(keys["is_empty"])
+    dropped["empty rows"] += int((~is_full).sum())
+    full = np.flatnonzero(is_full)
+    first = full[np.sort(np.unique(np.asarray(keys["identity"])[full], return_index=True)[1])]
+    dropped["repeated rows"] = len(full) - len(first)
+    place = np.asarray(keys["hash"])[first] / 2.0**63
+    end = shares["validation"] + shares["test"]
+    chosen = {"train": place >= end, "validation": place < shares["validation"]}
+    chosen["test"] = (place >= shares["validation"]) & (place < end)
+    parts = {name: splits[name] if name in splits else rows.select(first[chosen[name]]) for name in SPLITS}
+    for name, part in parts.items():
+        if len(part) == 0:
+            raise InputError(
+                f"dataset: {len(first)} rows leave none for the {name} split: give more rows, a larger share, or "
+                f"dataset.{name if name != 'train' else 'files'}."
+            )
+    return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}
+
+
+def sample_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:
+    """Sample `limit` rows, preserving order; all of them without a limit.
+
+    Raises:
+        InputError: a limit below one row, or beyond those that there are.
+    """
+    if limit is None:
+        return rows
+    if not 1 <= limit <= len(rows):
+        raise InputError(f"max_train_rows={limit} must be between 1 and the {len(rows)} rows of the train split.")
+    # Datasets are often sorted by label: the first rows would be of one class.
+    return rows.select(np.sort(np.random.default_rng(seed).choice(len(rows), limit, replace=False)))

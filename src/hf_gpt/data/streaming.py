@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
-from .encoding import opening, text_ids
+from .encoding import opening
+from .packing import check_closing, cut_blocks, document_ids
 from .sources import check_unchanged
 from .text_files import FileState
 
@@ -54,8 +55,7 @@ class PackedStream(IterableDataset):
         process: int = 0,
         processes: int = 1,
     ):
-        if tokenizer.eos_token_id is None:
-            raise InputError("tokenizer: it has no eos_token, which separates documents: set one and save it again.")
+        check_closing(tokenizer)
         self.texts, self.tokenizer, self.block_size, self.seed = texts, tokenizer, block_size, seed
         self.process, self.processes = process, processes
         self.states: dict[int, dict[str, Any]] = {}
@@ -77,7 +77,7 @@ class PackedStream(IterableDataset):
         """Each block with the state that the next one is made from."""
         place, epoch, window, skipped = state["texts"], state["epoch"], state["window"], state["taken"]
         rest = np.asarray(state["rest"], dtype=np.int32)
-        is_empty = place is None
+        is_empty, begin = place is None, opening(self.tokenizer)
         while True:
             share = split_dataset_by_node(self.texts, *reader)
             if place is not None:
@@ -88,25 +88,18 @@ class PackedStream(IterableDataset):
                 order = np.random.default_rng([self.seed, epoch, self.process, worker, window]).permutation(len(texts["text"]))
                 taken = 0
                 for part in range(0, len(order), TOKENIZER_TEXTS):
-                    rest = np.concatenate([rest, self._ids([texts["text"][i] for i in order[part : part + TOKENIZER_TEXTS]])])
-                    whole = len(rest) // self.block_size * self.block_size
-                    for block in rest[:whole].reshape(-1, self.block_size):
+                    chosen = [texts["text"][i] for i in order[part : part + TOKENIZER_TEXTS]]
+                    blocks, rest = cut_blocks(rest, document_ids(self.tokenizer, begin, chosen), self.block_size)
+                    for block in blocks:
                         taken += 1
                         if taken > skipped:
                             yield block, {**start, "taken": taken}
-                    rest = rest[whole:]
                 place, window, skipped, is_empty = following, window + 1, 0, False
             if is_empty:
                 raise InputError(
                     "dataset: the stream has fewer texts than readers: start fewer processes, or set a smaller dataloader_num_workers."
                 )
             place, epoch, window, is_empty = None, epoch + 1, 0, True
-
-    def _ids(self, texts: list[str]) -> np.ndarray:
-        """The ids of some texts, one after the other, each closed by the end-of-text token."""
-        begin, end = opening(self.tokenizer), [self.tokenizer.eos_token_id]
-        ids = text_ids(self.tokenizer, texts)
-        return np.concatenate([np.asarray(part, dtype=np.int32) for document in ids for part in (begin, document, end)])
 
 
 def collate_stream(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from transformers.utils import cached_file
 from ..checks.boundary import refused
 from ..checks.limits import check_ranges
 from ..checks.names import check_name
-from ..data import packing as text_data
+from ..data.loading import load_rows, text_rows
 from ..data.packages import PACKAGES
-from ..data.sources import load_rows, text_rows, text_source
+from ..data.packing import LOSSY, check_token_ids, is_lossy, pack_texts
+from ..data.sources import text_source
+from ..data.splits import split_rows, without_empty
 from ..data.text_files import source_of
 from ..errors import InputError
 from ..inference.loading import load_model
@@ -42,16 +44,14 @@ def evaluate_folder(
     if source.path in PACKAGES:
         shares = held_out_shares(name)
         notes.append(f"on the test split of {dataset} at validation_share={shares[0]} and test_share={shares[1]}")
-        texts = text_data.split_rows(rows, source.text_column, *shares).parts["test"]
+        texts = split_rows(rows, source.text_column, *shares).parts["test"]
     else:
-        texts = text_data.without_empty(text_rows(rows, source.text_column))
-    if text_data.is_lossy(texts, tokenizer):
-        notes.append(f"mind that {text_data.LOSSY}")
-    documents = text_data.tokenize(texts, tokenizer)
-    bytes_per_token = text_data.byte_count(texts) / text_data.token_count(documents)
-    blocks = text_data.pack(documents, block_size)
-    text_data.check_token_ids(blocks, model.config.vocab_size)
-    return evaluate_language_model(model, blocks, bytes_per_token, batch_size), notes
+        texts = without_empty(text_rows(rows, source.text_column))
+    if is_lossy(texts, tokenizer):
+        notes.append(f"mind that {LOSSY}")
+    packed = pack_texts(texts, tokenizer, block_size)
+    check_token_ids(packed.blocks, model.config.vocab_size)
+    return evaluate_language_model(model, packed.blocks, packed.bytes_per_token, batch_size), notes
 
 
 def held_out_shares(name: str) -> tuple[float, float]:

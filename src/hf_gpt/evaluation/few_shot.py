@@ -9,9 +9,8 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from ..data import packing as text_data
 from ..data.encoding import plain
-from ..data.sources import text_source
+from ..data.rows import task_splits
 from ..errors import InputError
 from ..inference.loading import load_model
 from ..recipe.parser import load_recipe
@@ -56,9 +55,8 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
         )
     model, tokenizer = load_model(model_name)
     task = TASKS[recipe.task.task](tokenizer, recipe.task)
-    source = text_source(recipe.data.dataset)
     shares = recipe.data.validation_share, recipe.data.test_share
-    splits, _ = text_data.task_splits(source, task.columns, task.group, *shares)
+    splits, _ = task_splits(recipe.source, task.columns, task.group, *shares)
     draw = random.Random(seed)
     # Datasets are often sorted by label: the first rows would be of one class.
     chosen = draw.sample(range(len(splits["test"])), min(limit, len(splits["test"])))

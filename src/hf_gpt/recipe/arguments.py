@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from transformers import TrainingArguments
 
+from ..data.sources import TextSource
 from ..tasks import TaskSettings
 
 
@@ -116,6 +117,7 @@ class Recipe:
     """A recipe that was read: its values as written, as the arguments of each part, and what this machine makes of it.
 
     Args:
+        source: What `dataset` says, parsed.
         notices: A line for each thing that it asks for and this machine does not do.
         machine: What was settled for this machine, for the folder of the run.
     """
@@ -128,6 +130,7 @@ class Recipe:
     training: TrainingArguments
     training_values: dict[str, Any]
     output_dir: Path
+    source: TextSource
     notices: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
 

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..data.sources import TextSource, find_text_column, load_rows, text_rows, text_source
+from ..data.loading import find_text_column, load_rows, text_rows
+from ..data.sources import TextSource, text_source
 from ..data.text_files import name_of, read_folder, source_of
 from ..errors import InputError
 from .arguments import DataArguments, Recipe

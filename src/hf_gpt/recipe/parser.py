@@ -109,7 +109,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     check_sizes(model.config, "config")
     check_ranges({key: value for part in sorted_values.values() for key, value in part.items()})
     data = DataArguments(**sorted_values["data"])
-    text_source(data.dataset)
+    source = text_source(data.dataset)
     if data.validation_share + data.test_share >= 1:
         raise InputError(
             f"validation_share + test_share = {data.validation_share + data.test_share} leaves nothing to train on."
@@ -129,7 +129,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     settled = settle_machine(settle_safety(sorted_values["training"]), model.attn_implementation, size, kept_by(folder, read))
     model.attn_implementation = settled.attention
     training = _training_arguments(settled.training)
-    return Recipe(read, model, data, run, task, training, settled.training, folder, settled.notices, settled.values)
+    return Recipe(read, model, data, run, task, training, settled.training, folder, source, settled.notices, settled.values)
 
 
 def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:

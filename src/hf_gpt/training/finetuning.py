@@ -15,8 +15,8 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..data import packing as text_data
-from ..data.sources import fingerprint, text_source
+from ..data.rows import sample_rows, task_splits
+from ..data.sources import fingerprint
 from ..data.tokenizer import load_tokenizer
 from ..errors import InputError
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
@@ -67,14 +67,13 @@ class Finetuning:
         recipe = self.recipe
         self.launch, self.task = launch, build_task(recipe)
         task = self.task
-        source = text_source(recipe.data.dataset)
         shares = recipe.data.validation_share, recipe.data.test_share
-        splits, dropped = text_data.task_splits(source, task.columns, task.group, *shares)
-        splits["train"] = text_data.sample_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
+        splits, dropped = task_splits(recipe.source, task.columns, task.group, *shares)
+        splits["train"] = sample_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
         self.encoded = task.prepare(splits)
         for line in count_lines(dropped, task):
             notice(line)
-        self.data = {"dropped": dropped, **fingerprint(source, None)}
+        self.data = {"dropped": dropped, **fingerprint(recipe.source, None)}
         self.data["splits"] = {name: len(rows) for name, rows in splits.items()}
         return self.data
 

@@ -1,6 +1,5 @@
 """Pretraining: texts into packed blocks, a language model on them, and its score beside n-grams on the same tokens."""
 
-import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -8,12 +7,13 @@ from typing import Any
 
 import torch
 import transformers
-from datasets import IterableDataset
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..data import packing as text_data
-from ..data.sources import TextSource, file_states, fingerprint, load_rows, text_count, text_source
+from ..data.loading import load_rows
+from ..data.packing import LOSSY, flat_tokens, is_lossy, pack_texts
+from ..data.sources import file_states, fingerprint
+from ..data.splits import Splits, held_texts, split_texts, text_batches
 from ..data.streaming import PackedStream
 from ..data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
 from ..errors import InputError, did_you_mean
@@ -78,14 +78,23 @@ class Pretraining:
         plot_run(record, path)
 
     def prepare_data(self, launch: Launch) -> dict[str, Any]:
-        recipe, options = self.recipe, self.recipe.run
-        rows, source = open_source(recipe)
-        texts, described = split_texts(recipe, source, rows)
-        self.tokenizer = build_tokenizer(recipe, texts["train"])
+        recipe, options, source = self.recipe, self.recipe.run, self.recipe.source
+        check_source(recipe)
+        rows = load_rows(source)
+        shares = recipe.data.validation_share, recipe.data.test_share
+        splits = split_texts(rows, source.text_column, *shares, recipe.data.preprocessing_workers)
+        if splits.is_stream and options.ngram_orders:
+            raise InputError(
+                f"ngram_orders={options.ngram_orders} counts the whole train split, which a stream has not: leave it out."
+            )
+        if not splits.is_stream:
+            notice(splits.line())
+        self.tokenizer = build_tokenizer(recipe, splits.parts["train"])
         check_objective(options.objective, options.ngram_orders, options.sample_prompts or [], self.tokenizer.mask_token)
         self.launch = launch
-        self.data = build_blocks(recipe, launch, source, texts, self.tokenizer)
-        return {**fingerprint(source, rows), **described, **self.data.description}
+        self.data = build_blocks(recipe, launch, splits, self.tokenizer)
+        sample_by = {"sample_by": source.sample_by} if source.sample_by else {}
+        return {**fingerprint(source, rows), **sample_by, **splits.to_dict(), **self.data.description}
 
     def train_rows(self) -> int | None:
         blocks = self.data.blocks["train"]
@@ -136,7 +145,7 @@ class Pretraining:
         recipe, blocks = self.recipe, self.data.blocks
         if not recipe.run.ngram_orders:
             return []
-        train, test = (text_data.flat_tokens(blocks[name]) for name in ("train", "test"))
+        train, test = (flat_tokens(blocks[name]) for name in ("train", "test"))
         bytes_per_token = self.data.bytes_per_token["test"]
         return score_ngrams(train, test, recipe.run.ngram_orders, recipe.data.block_size, len(self.tokenizer), bytes_per_token)
 
@@ -153,8 +162,9 @@ def objective(recipe: Recipe) -> Objective:
     return OBJECTIVES[recipe.run.objective]
 
 
-def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
-    source = text_source(recipe.data.dataset)
+def check_source(recipe: Recipe) -> None:
+    """Raise `InputError` for data that no language model is trained on; a stream that only time ends gets its steps."""
+    source = recipe.source
     if source.streaming and recipe.training.max_steps <= 0:
         if recipe.run.max_minutes is None:
             raise InputError("streaming: true needs max_steps or max_minutes in the recipe, since a stream has no known end.")
@@ -163,22 +173,6 @@ def open_source(recipe: Recipe) -> tuple[Any, TextSource]:
         raise InputError(
             "dataset: validation and test are for a task: language modelling holds out validation_share and test_share."
         )
-    return load_rows(source), source
-
-
-def split_texts(recipe: Recipe, source: TextSource, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The texts by split, and what a record says of how they came about, which is printed too."""
-    shares = (recipe.data.validation_share, recipe.data.test_share)
-    described = {"sample_by": source.sample_by} if source.sample_by else {}
-    if isinstance(rows, IterableDataset):
-        if recipe.run.ngram_orders:
-            raise InputError(
-                f"ngram_orders={recipe.run.ngram_orders} counts the whole train split, which a stream has not: leave it out."
-            )
-        return text_data.split_stream(rows, source.text_column, *shares), described
-    splits = text_data.split_rows(rows, source.text_column, *shares, workers(recipe, len(rows)))
-    notice(splits.line())
-    return splits.parts, {**described, **splits.to_dict()}
 
 
 def build_tokenizer(recipe: Recipe, train: Any) -> PreTrainedTokenizerBase:
@@ -191,41 +185,28 @@ def build_tokenizer(recipe: Recipe, train: Any) -> PreTrainedTokenizerBase:
         name = str(kept.parent)
     if name is not None:
         return finish(load_tokenizer(name))
-    texts = train.take(STREAM_TOKENIZER_TEXTS) if isinstance(train, IterableDataset) else train
-    batches = (batch["text"] for batch in texts.iter(batch_size=64))
+    batches = text_batches(train, STREAM_TOKENIZER_TEXTS)
     limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
     return finish(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit))
 
 
-def workers(recipe: Recipe, rows: int) -> int | None:
-    """Processes for preprocessing; a small corpus is faster without any beside this one."""
-    wanted = recipe.data.preprocessing_workers or os.cpu_count() or 1
-    return wanted if wanted > 1 and rows >= 1000 * wanted else None
-
-
-def build_blocks(
-    recipe: Recipe, launch: Launch, source: TextSource, texts: dict[str, Any], tokenizer: PreTrainedTokenizerBase
-) -> LanguageData:
-    """Tokenises and packs each split; datasets caches both steps on disk by what they depend on."""
+def build_blocks(recipe: Recipe, launch: Launch, splits: Splits, tokenizer: PreTrainedTokenizerBase) -> LanguageData:
+    """Tokenise and pack each split, the train split of a stream while it is trained on."""
     blocks: dict[str, Any] = {}
     bytes_per_token: dict[str, float] = {}
     counts: dict[str, Any] = {}
     description: dict[str, Any] = {}
-    for name, split in texts.items():
-        if isinstance(split, IterableDataset) and name != "train":
-            split = text_data.first_texts(split, STREAM_EVALUATION_TEXTS)
-        if isinstance(split, IterableDataset):
+    for name, texts in splits.parts.items():
+        if splits.is_stream and name == "train":
             process, processes = launch.reader(recipe.training.process_index)
-            blocks[name] = PackedStream(split, tokenizer, recipe.data.block_size, recipe.training.seed, process, processes)
-            blocks[name].files = file_states(source)
+            blocks[name] = PackedStream(texts, tokenizer, recipe.data.block_size, recipe.training.seed, process, processes)
+            blocks[name].files = file_states(recipe.source)
             continue
-        documents = text_data.tokenize(split, tokenizer, workers(recipe, len(split)))
-        tokens, size = text_data.token_count(documents), text_data.byte_count(split)
-        blocks[name] = text_data.pack(documents, recipe.data.block_size)
-        bytes_per_token[name] = size / tokens
-        counts[name] = {"texts": text_count(split), "bytes": size, "tokens": tokens, "blocks": len(blocks[name])}
-        if name == "test" and text_data.is_lossy(split, tokenizer):
-            notice(f"Mind that {text_data.LOSSY}.")
+        held = held_texts(texts, STREAM_EVALUATION_TEXTS)
+        packed = pack_texts(held, tokenizer, recipe.data.block_size, recipe.data.preprocessing_workers)
+        blocks[name], bytes_per_token[name], counts[name] = packed.blocks, packed.bytes_per_token, packed.to_dict()
+        if name == "test" and is_lossy(held, tokenizer):
+            notice(f"Mind that {LOSSY}.")
             description["is_lossy"] = True
     prompts = recipe.run.sample_prompts
     if prompts is None:

@@ -1,0 +1,212 @@
+"""The rows of a source: of a package, of files, of the Hub, or of a mixture of these."""
+
+import glob
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset, IterableDataset
+
+from ..errors import InputError
+from .conll import CONLL_COLUMNS, read_conll
+from .packages import PACKAGES, provenance, read_package, readers_hash
+from .sources import FILE_FORMATS, TextSource, local_files
+from .text_files import check_utf8, file_state, read_documents, suffix_of
+
+
+# Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
+MIXTURE_SEED = 0
+
+
+def load_rows(source: TextSource, columns: tuple[str, ...] | None = None, is_part: bool = False) -> Dataset | IterableDataset:
+    """The rows of a source, before any split of ours.
+
+    Args:
+        columns: Columns that have to be there; by default `text_column`.
+        is_part: Whether rows are drawn one by one, beside those of other sources; a row is then a whole text.
+
+    Raises:
+        InputError: files, columns or a dataset that are not there, text that is not UTF-8, or no rows.
+    """
+    if source.mixture:
+        return _load_mixture(source)
+    if source.path in PACKAGES:
+        # The arguments are the key of datasets' cache of rows, which must not outlive the data or the code that read it.
+        state = {**provenance(PACKAGES[source.path]), "readers": readers_hash()}
+        rows = Dataset.from_generator(_package_rows, gen_kwargs={"name": source.path, "state": state})
+    elif source.path in FILE_FORMATS:
+        rows = _load_files(source, columns, is_part)
+        if source.sample_by == "document":
+            return rows
+    else:
+        rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
+    # A stream of lines does not say what its columns are before it is read.
+    found = rows.column_names or list(next(iter(rows), {}))
+    for column in (source.text_column,) if columns is None else columns:
+        if column not in found:
+            name = "text_column=" if columns is None else "column "
+            raise InputError(f"dataset: {name}{column!r} is not a column; the columns are {', '.join(found) or 'none'}.")
+    rows = _chosen(rows, source)
+    if isinstance(rows, Dataset) and len(rows) == 0:
+        raise InputError(f"dataset: path={source.path!r} has no rows.")
+    return rows
+
+
+def _load_mixture(source: TextSource) -> Dataset | IterableDataset:
+    """Texts of all parts, drawn by their weights until one part has no more: no text comes twice, and the weights hold to the end."""
+    parts = []
+    # What a column of a stream is found to be, where it does not say; and in memory the one without a limit of 2 GB.
+    kind = "string" if source.streaming else "large_string"
+    for part, _ in source.mixture:
+        rows = load_rows(part, is_part=True)
+        if source.streaming and isinstance(rows, Dataset):
+            rows = rows.to_iterable_dataset()
+        rows = text_rows(rows, part.text_column)
+        parts.append(rows if rows.features is None else rows.cast_column("text", datasets.Value(kind)))
+    total = sum(weight for _, weight in source.mixture)
+    shares = [weight / total for _, weight in source.mixture]
+    return datasets.interleave_datasets(parts, probabilities=shares, seed=MIXTURE_SEED, stopping_strategy="first_exhausted")
+
+
+def _load_files(source: TextSource, columns: tuple[str, ...] | None, is_part: bool) -> Dataset | IterableDataset:
+    """The rows of files of a format; see `load_rows`."""
+    files = local_files(source)
+    if source.path != "parquet":
+        for file in files:
+            check_utf8(file)
+    if source.path in CONLL_COLUMNS:
+        return _load_conll(source.path, files)
+    if source.sample_by == "document":
+        return _load_documents(source, files, whole=source.streaming or is_part)
+    # A name is no pattern here, whatever signs are in it.
+    names = [glob.escape(str(file)) for file in files]
+    return _load_dataset(source, data_files=names, split="train", **_reading(source, files, columns))
+
+
+# Rows that are looked at to find the column of the texts.
+FIRST_ROWS = 200
+
+
+def find_text_column(source: TextSource) -> str:
+    """The column of a table that holds its texts: `text`, else the one with the longest.
+
+    Raises:
+        InputError: no column of text; or see `load_rows`.
+    """
+    rows = list(_load_files(source, None, False).take(FIRST_ROWS))
+    lengths: dict[str, int] = {}
+    for row in rows:
+        for column, value in row.items():
+            if isinstance(value, str):
+                lengths[column] = lengths.get(column, 0) + len(value)
+    if "text" in lengths:
+        return "text"
+    if not lengths:
+        columns = list(rows[0]) if rows else []
+        raise InputError(f"dataset: no column holds text; the columns are {', '.join(columns) or 'none'}.")
+    return max(lengths, key=lambda column: lengths[column])
+
+
+def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Dataset | IterableDataset:
+    """The documents of plain text files, see `read_documents`."""
+    if source.where or source.text_column != "text":
+        raise InputError("dataset: a plain text file has the column text alone: leave text_column and where out.")
+    columns = {"text": "large_string", "is_first": "bool", "is_last": "bool", "mark": "int8"}
+    arguments: dict[str, Any] = {
+        "generator": read_documents,
+        "features": datasets.Features({name: datasets.Value(kind) for name, kind in columns.items()}),
+        "gen_kwargs": {
+            "files": [str(file) for file in files],
+            "states": [file_state(file) for file in files],
+            "limit": None if whole else source.limit,
+            "whole": whole,
+        },
+    }
+    rows = IterableDataset.from_generator(**arguments) if source.streaming else Dataset.from_generator(**arguments)
+    return _chosen(rows.select_columns("text"), source) if whole else rows
+
+
+def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | None) -> dict[str, Any]:
+    """What `datasets` is told of how files are read."""
+    if source.path == "text":
+        return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
+    if source.path != "csv":
+        return {}
+    is_tabs = {suffix_of(file) == ".tsv" for file in files}
+    if len(is_tabs) > 1:
+        raise InputError("dataset: files has .csv and .tsv, which are not separated by the same sign: give those of one kind.")
+    # A text of NA or null is a text. Of a task, an empty cell stands for no value.
+    words = {"keep_default_na": False} if columns is None else {}
+    return {"sep": "\t" if is_tabs.pop() else ",", **words}
+
+
+def text_rows(rows: Any, text_column: str) -> Any:
+    """The column of the texts alone, as `text`; numbers are texts, too.
+
+    Raises:
+        InputError: the column holds something else.
+    """
+    others = [name for name in ("is_first", "is_last", "mark") if name in (rows.column_names or [])]
+    rows = rows.select_columns([text_column, *others])
+    rows = rows if text_column == "text" else rows.rename_column(text_column, "text")
+    if rows.features is None:
+        return rows.map(partial(_as_text, name=text_column))
+    kind = rows.features["text"]
+    if not isinstance(kind, datasets.Value):
+        name = type(kind).__name__ if isinstance(kind, datasets.ClassLabel) else kind
+        raise InputError(f"dataset: text_column={text_column!r} is a column of {name}, and not of text: name another one.")
+    return rows if kind.dtype in ("string", "large_string") else rows.cast_column("text", datasets.Value("string"))
+
+
+def _as_text(row: dict[str, Any], name: str) -> dict[str, Any]:
+    value = row["text"]
+    if isinstance(value, (dict, list)):
+        raise InputError(
+            f"dataset: text_column={name!r} is a column of {type(value).__name__}, and not of text: name another one."
+        )
+    return {"text": value if value is None or isinstance(value, str) else str(value)}
+
+
+def _load_conll(layout: str, files: list[Path]) -> Dataset:
+    words = datasets.List(datasets.Value("string"))
+    rows = list(read_conll(files, layout))
+    columns = {name: [row[name] for row in rows] for name in ("tokens", "tags")}
+    return Dataset.from_dict(columns, features=datasets.Features({"tokens": words, "tags": words}))
+
+
+def _chosen(rows, source: TextSource):
+    """The rows that `where` and `limit` keep."""
+    where = source.where or {}
+    for column in where:
+        if column not in (rows.column_names or []):
+            raise InputError(f"dataset: where names {column!r}, which is not a column; the columns are {rows.column_names}.")
+    if where:
+        rows = rows.filter(partial(_matches, where=where))
+    if source.limit is not None:
+        rows = rows.take(source.limit)
+    return rows
+
+
+def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
+    return all(row[column] == value for column, value in where.items())
+
+
+def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    del state
+    yield from read_package(name)
+
+
+def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
+    try:
+        return datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
+    except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"dataset: path={source.path!r} cannot be read: {reason}") from error
+    except (FileNotFoundError, ConnectionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"dataset: path={source.path!r} cannot be loaded: {reason} (a path is one of "
+            f"{', '.join((*PACKAGES, *FILE_FORMATS))}, or the id of a dataset on the Hub)"
+        ) from error
