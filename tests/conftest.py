@@ -19,7 +19,6 @@ os.environ.update(
     TORCHINDUCTOR_CACHE_DIR=f"{_SCRATCH}/inductor",
 )
 
-import pydoc_data.topics  # noqa: E402
 import shutil  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -77,12 +76,18 @@ def architecture(request) -> str:
 @pytest.fixture(scope="session")
 def real_text(tmp_path_factory) -> Path:
     """Real English that every CPython carries: the language reference, one section a line of JSON."""
-    import json
+    from benchmarks.tiny import write_corpus
 
     path = tmp_path_factory.mktemp("text") / "reference.jsonl"
-    sections = [text for topic in sorted(pydoc_data.topics.topics) for text in pydoc_data.topics.topics[topic].split("\n\n")]
-    sections = [section for section in sections if len(section) > 80]
-    path.write_text("".join(json.dumps({"body": section}) + "\n" for section in sections), encoding="utf-8")
+    write_corpus(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(real_text, tmp_path_factory) -> Path:
+    """The first 600 sections of it: enough for runs that are about the run."""
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    path.write_text("".join(real_text.read_text().splitlines(keepends=True)[:600]))
     return path
 
 

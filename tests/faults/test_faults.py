@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs, one_thread, state_of
-from benchmarks.tiny import recipe_values, write_corpus
+from benchmarks.tiny import recipe_values
 from transformers import Trainer
 
 from hf_gpt.data import packing
@@ -32,14 +32,6 @@ def forks_alone():
     """As it was afterwards: a sum over other numbers of threads has other last bits."""
     with one_thread():
         yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
-    write_corpus(path)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:600]))
-    return path
 
 
 def values_of(corpus, folder, **changes):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmarks.tiny import recipe_values, write_corpus
+from benchmarks.tiny import recipe_values
 from safetensors.torch import load_file
 from tests.conftest import ROOT
 
@@ -28,14 +28,6 @@ class KilledError(BaseException):
 def leave_out_rehearsal(patched):
     """It does beforehand what is to be interrupted later."""
     patched.setattr(runs, "rehearse", lambda *arguments: None)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
-    write_corpus(path)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:600]))
-    return path
 
 
 def values_of(corpus, folder, **changes):

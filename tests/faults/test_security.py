@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.tiny import recipe_values, write_corpus
+from benchmarks.tiny import recipe_values
 from tests.conftest import ROOT
 
 from hf_gpt.data.packages.fetching import members
@@ -33,14 +33,6 @@ class Trap:
 
     def __reduce__(self):
         return (open, (self.marker, "w"))
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
-    write_corpus(path)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:600]))
-    return path
 
 
 def values_of(corpus, folder, **changes):

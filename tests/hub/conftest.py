@@ -2,14 +2,14 @@
 
 import os
 import shutil
-import sys
 import time
 
 import pytest
 from huggingface_hub import constants, hf_api
 from tests.conftest import ROOT
+from tests.helpers.commands import run_command
+from tests.helpers.recipes import recipe_values
 from tests.hub.server import Hub
-from tests.training.test_run import recipe_values
 from transformers.utils import hub as transformers_hub
 
 from hf_gpt.recipe.parser import parse_recipe
@@ -65,13 +65,9 @@ def folder(trained, tmp_path):
 @pytest.fixture
 def told(monkeypatch, capsys):
     """Runs a command in this process and gives its exit code and what it printed, on both streams."""
-    from hf_gpt import cli
 
     def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hf-gpt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        return stopped.value.code, printed.out + printed.err
+        code, out, err = run_command(monkeypatch, capsys, *arguments)
+        return code, out + err
 
     return command

@@ -449,7 +449,7 @@ IRREGULAR = (link_to_a_secret, link_inside, dangling_link, named_pipe, bound_soc
 )
 def test_what_is_no_regular_file_is_refused_by_name_before_anything_is_read(make, name, hub, folder):
     make(folder, name)
-    with pytest.raises(InputError, match=rf"{name} is (a link|no regular file)"):
+    with pytest.raises(InputError, match=f"{name} is {'a link' if 'link' in make.__name__ else 'no regular file'}"):
         push(folder)
     assert hub.requests == []
 

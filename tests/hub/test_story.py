@@ -10,8 +10,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import ROOT
+from tests.helpers.figures import lines_of, size_of, watch_figures
+from tests.helpers.recipes import recipe_values, write_recipe
 from tests.hub.test_load import alone
-from tests.training.test_run import recipe_values, write_recipe
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import parse_recipe
@@ -75,13 +76,18 @@ def test_a_recipe_that_could_not_be_pushed_does_not_train(hub, real_text, tmp_pa
     assert not (tmp_path / "small").exists()
 
 
-def test_runs_side_by_side(trained, told, tmp_path):
+def test_runs_side_by_side(trained, told, tmp_path, monkeypatch):
+    drawn = watch_figures(monkeypatch)
     code, printed = told("compare", trained, trained, "--plot", tmp_path / "comparison.png")
     record = records.read_record(trained)
     assert code == 0
     assert printed.count(f"{record['test']['loss']:.3f}") == 2
     assert f"{record['parameters']:,}" in printed
-    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    rows = [row for row in record["history"] if "eval_loss" in row]
+    for axis, key, unit in zip(drawn[0].axes, ("tokens", "elapsed_seconds"), (1e6, 60)):
+        wanted = [[row[key] / unit, row["eval_loss"]] for row in rows]
+        assert lines_of(axis) == {f"small ({number})": wanted for number in (1, 2)}
+    assert size_of(tmp_path / "comparison.png") == (1320, 600)
     other = tmp_path / "other"
     other.mkdir()
     records.write_json(other / "record.json", {**record, "kind": "benchmark"})
@@ -116,8 +122,7 @@ def test_base_and_dataset_on_the_hub_are_metadata(trained):
 
 
 def test_an_adapter_of_a_recipe_is_pushed_with_its_measured_card(hub, trained, told, tmp_path):
-    from tests.training.test_finetune import classification, write_rows
-    from tests.training.test_finetune import recipe_values as task_values
+    from tests.helpers.recipes import classification, task_values, write_rows
 
     assert told("push", trained, "--repo", "alice/base")[0] == 0
     rows = write_rows(tmp_path, classification)

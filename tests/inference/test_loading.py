@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.conftest import tiny_config
+from tests.helpers.commands import run_command
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config
 
 import hf_gpt
@@ -48,17 +48,9 @@ def change_json(path, **values):
 
 def command(monkeypatch, capsys, *arguments):
     """Exit code and the message of a command in this process; anything but an exit is a traceback."""
-    from hf_gpt.cli import main
-
-    monkeypatch.setattr(sys, "argv", ["hf-gpt", *map(str, arguments)])
-    code = 0
-    try:
-        main()
-    except SystemExit as ended:
-        code = ended.code or 0
-    told = capsys.readouterr()
+    code, out, err = run_command(monkeypatch, capsys, *arguments)
     # Before the message are the bars and warnings of libraries.
-    return code, told.err.strip().splitlines()[-1] if code else told.out
+    return code, err.strip().splitlines()[-1] if code else out
 
 
 PLACE = "model.layers.1.mlp.up_proj.weight"
@@ -208,9 +200,12 @@ def test_fields_of_a_trained_config(folder):
     config = load_config(str(folder))
     override_fields(config, {"resid_dropout": 0.2})
     assert config.resid_dropout == 0.2
-    for wrong in ({"resid_dropot": 0.2}, {"resid_dropout": "x"}, {"num_hidden_layers": 9}, {"head_dim": 10**400}):
-        with pytest.raises(InputError, match=f"config: .*{next(iter(wrong))}|layer_types"):
-            override_fields(load_config(str(folder)), wrong)
+    wrong = [("resid_dropot", 0.2), ("resid_dropout", "x"), ("head_dim", 10**400), ("layer_types", ["full_attention"] * 9)]
+    for name, value in wrong:
+        with pytest.raises(InputError, match=f"config: .*{name}"):
+            override_fields(load_config(str(folder)), {name: value})
+    with pytest.raises(InputError, match=r"config: .*layer_types.*num_hidden_layers=9"):
+        override_fields(load_config(str(folder)), {"num_hidden_layers": 9})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from benchmarks import planning as measured
 from benchmarks import scaling
 from tests.conftest import ROOT, tiny_config
+from tests.helpers.figures import size_of, watch_figures
 from typer.testing import CliRunner
 
 import hf_gpt
@@ -152,7 +153,8 @@ def test_what_cannot_be_planned_is_told_in_one_message(arguments, told):
     assert told in str(result.exception)
 
 
-def test_a_plan_is_printed_and_drawn(tmp_path):
+def test_a_plan_is_printed_and_drawn(tmp_path, monkeypatch):
+    drawn = watch_figures(monkeypatch)
     picture = tmp_path / "plan.png"
     command = [
         "plan",
@@ -170,7 +172,12 @@ def test_a_plan_is_printed_and_drawn(tmp_path):
     printed = CliRunner().invoke(app, command).stdout
     for figure in ("174,604,259,328 parameters", "3.14e+23", "published", "extrapolated", "tensor-parallel", "cost"):
         assert figure in printed
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    axis = drawn[0].axes[0]
+    strategies, weights = axis.containers[0], axis.get_legend_handles_labels()[1].index("weights")
+    assert axis.containers[weights][0].get_height() == pytest.approx(4 * 174_604_259_328 / 2**30)
+    totals = [sum(part[place].get_height() for part in axis.containers) for place in range(len(strategies))]
+    assert [text.get_text() for text in axis.texts] == ["the device: 80 GiB", *(f"{total:,.3g}" for total in totals)]
+    assert size_of(picture) == tuple(int(120 * length) for length in drawn[0].get_size_inches())
 
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])

@@ -7,13 +7,13 @@ import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
-from matplotlib.image import imread
 from tests.conftest import randomize, tiny_config
+from tests.helpers.figures import lines_of, size_of, watch_figures
 from transformers import AutoModelForCausalLM
 
 from hf_gpt.errors import InputError
 from hf_gpt.evaluation.perplexity import evaluate_language_model, score
-from hf_gpt.reports import plots, records
+from hf_gpt.reports import records
 from hf_gpt.reports.model_card import render_card, write_card
 from hf_gpt.reports.plots import plot_run
 
@@ -119,20 +119,17 @@ def test_a_card_without_its_figures_is_not_written(record, tmp_path):
 
 
 def test_a_picture_is_drawn(record, tmp_path, monkeypatch):
-    drawn = []
-    save = plots.Figure.savefig
-    monkeypatch.setattr(plots.Figure, "savefig", lambda figure, *a, **k: drawn.append(figure) or save(figure, *a, **k))
+    drawn = watch_figures(monkeypatch)
     plot_run(record, tmp_path / "loss.png")
     loss, rate, speed = drawn[0].axes
-    lines = {line.get_label(): line.get_xydata().tolist() for line in loss.lines}
+    lines = lines_of(loss)
     assert lines["training"] == [[100 * (i + 1), 5.0 - i / 10] for i in range(5)]
     assert lines["validation"] == [[500, 4.5]]
     assert lines["test"] == [[500, 4.25]]
     assert [7.125, 7.125] in [list(line.get_ydata()) for line in loss.lines], "the baseline is a line across"
     assert [text.get_text() for text in loss.texts] == ["unigram 7.12 (test)"]
     assert [list(axis.lines[0].get_ydata()) for axis in (rate, speed)] == [[0.1] * 5, [50.0] * 5]
-    height, width, _ = imread(tmp_path / "loss.png").shape
-    assert (width, height) == tuple(120 * drawn[0].get_size_inches())
+    assert size_of(tmp_path / "loss.png") == tuple(120 * drawn[0].get_size_inches())
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from benchmarks.faults import is_equal, one_thread, state_of
-from benchmarks.tiny import recipe_values, write_corpus
+from benchmarks.tiny import recipe_values
 from transformers import TrainerCallback
 
 from hf_gpt.errors import InputError
@@ -21,14 +21,6 @@ from hf_gpt.training.run import run
 def alone():
     with one_thread():
         yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
-    write_corpus(path)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:600]))
-    return path
 
 
 class Ticks:

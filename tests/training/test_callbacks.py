@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from benchmarks.faults import is_equal, one_thread
-from benchmarks.tiny import recipe_values, write_corpus
+from benchmarks.tiny import recipe_values
 from safetensors.torch import load_file
 from tests.conftest import ROOT, tiny_config
 
@@ -29,14 +29,6 @@ from hf_gpt.training.run import run
 def alone():
     with one_thread():
         yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
-    write_corpus(path)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:600]))
-    return path
 
 
 def values_of(corpus, folder, **changes):

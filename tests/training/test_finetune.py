@@ -8,134 +8,35 @@ import sys
 import pytest
 import torch
 import yaml
-from tests.conftest import ROOT, randomize, tiny_config
+from tests.conftest import ROOT
+from tests.helpers.commands import run_command
+from tests.helpers.recipes import (
+    TASKS,
+    answering,
+    choosing,
+    classification,
+    copying,
+    pair,
+    sentence,
+    several,
+    tagging,
+    talking,
+    task_values,
+    write_base,
+    write_recipe,
+    write_rows,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_gpt import cli
-from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.finetuning import build_model, build_task
 from hf_gpt.training.run import run
 
 
-WORDS = ["red", "blue", "green", "small", "large", "round", "old", "new", "cold", "warm", "house", "tree", "river", "stone"]
-WORDS += ["road", "bird", "fish", "horse", "cloud", "door"]
-
-
-def sentence(number, length=6):
-    return " ".join(WORDS[(number * 7 + place * (number % 5 + 1)) % len(WORDS)] for place in range(length))
-
-
-def classification(number):
-    label = number % 2
-    return {
-        "text": f"{sentence(number)} {'good' if label else 'bad'} {sentence(number + 3, 2)}",
-        "label": ["no", "yes"][label],
-    }
-
-
-def pair(number):
-    same = number % 2
-    return {"text": sentence(number), "text_pair": sentence(number if same else number + 1), "label": float(same)}
-
-
-def several(number):
-    return {
-        "text": f"{WORDS[number % 3]} {WORDS[number % 4]} {sentence(number)}",
-        "label": [WORDS[number % 3], WORDS[number % 4]],
-    }
-
-
-def tagging(number):
-    words = sentence(number).split()
-    return {"tokens": words, "tags": ["B-X" if word in WORDS[:10] else "O" for word in words]}
-
-
-def choosing(number):
-    right = number % 2
-    choices = ["this is wrong", "this is right"] if right else ["this is right", "this is wrong"]
-    return {"question": f"which? {sentence(number)}", "choices": choices, "label": right}
-
-
-def answering(number):
-    context = f"{sentence(number)} . the answer is {WORDS[number % 20]} . {sentence(number + 2)}"
-    start = context.index("answer is ") + len("answer is ")
-    found = {"text": [WORDS[number % 20]], "answer_start": [start]} if number % 4 else {"text": [], "answer_start": []}
-    return {"question": f"what is the answer {number} ?", "context": context, "answers": found}
-
-
-def copying(number):
-    return {"source": sentence(number), "target": sentence(number).split()[0]}
-
-
-def talking(number):
-    return {"messages": [{"role": "user", "content": sentence(number)}, {"role": "assistant", "content": sentence(number, 2)}]}
-
-
-def preferring(number):
-    return {"prompt": sentence(number), "chosen": " good answer", "rejected": f" {sentence(number, 3)}"}
-
-
-TASKS = {
-    "text-classification": (classification, {"accuracy"}),
-    "token-classification": (tagging, {"accuracy", "entity_f1"}),
-    "multiple-choice": (choosing, {"accuracy"}),
-    "question-answering": (answering, {"exact_match", "f1"}),
-    "text-to-text": (copying, {"rouge1", "bleu", "chrf", "exact_match", "perplexity"}),
-    "chat": (talking, {"loss", "perplexity"}),
-    "preference": (preferring, {"rewards/accuracies"}),
-}
-
-
-def write_base(folder):
-    """A causal model with its tokenizer, as pretraining leaves it."""
-    texts = [json.dumps(maker(number)) for maker, _ in TASKS.values() for number in range(40)]
-    tokenizer = train_tokenizer(iter([texts]), 400, 128)
-    torch.manual_seed(0)
-    config = tiny_config("modern", vocab_size=len(tokenizer), max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id)
-    config.eos_token_id = config.bos_token_id = tokenizer.eos_token_id
-    randomize(AutoModelForCausalLM.from_config(config), std=0.02).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return write_base(tmp_path_factory.mktemp("base") / "base")
-
-
-def write_rows(folder, maker, count=160):
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(maker(number)) + "\n" for number in range(count)))
-    return path
-
-
-def recipe_values(base, rows, output, task, **changes):
-    return {
-        "task": task,
-        "model_name_or_path": str(base),
-        "dataset": {"path": "json", "files": str(rows)},
-        "validation_share": 0.15,
-        "test_share": 0.15,
-        "max_length": 64,
-        "stride": 8,
-        "output_dir": str(output),
-        "max_steps": 30,
-        "per_device_train_batch_size": 8,
-        "learning_rate": 0.003,
-        "logging_steps": 10,
-        "eval_strategy": "steps",
-        "eval_steps": 15,
-        "save_strategy": "steps",
-        "save_steps": 15,
-        "report_to": "none",
-        "use_cpu": True,
-        "max_new_tokens": 8,
-        "max_test_rows": 8,
-        **({"prompt": "{source} ->"} if task == "text-to-text" else {}),
-        **changes,
-    }
 
 
 @pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])
@@ -146,7 +47,7 @@ def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
     maker, figures = TASKS[task]
     output = tmp_path / "run"
     changes = {"lora": adapter} if adapter else {}
-    values = recipe_values(base, write_rows(tmp_path, maker), output, task, **changes)
+    values = task_values(base, write_rows(tmp_path, maker), output, task, **changes)
     record = run(parse_recipe(values))
     losses = [row["loss"] for row in record["history"] if "loss" in row]
     # Without learning they are within 2 % of each other.
@@ -172,7 +73,7 @@ def test_a_padding_token_that_the_tokenizer_has_gained_is_in_the_model(task, ada
     size = len(tokenizer)
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     tokenizer.save_pretrained(folder)
-    values = recipe_values(folder, write_rows(tmp_path, TASKS[task][0]), tmp_path / "run", task)
+    values = task_values(folder, write_rows(tmp_path, TASKS[task][0]), tmp_path / "run", task)
     recipe = parse_recipe(values | ({"lora": adapter} if adapter else {}))
     made = build_task(recipe)
     model = build_model(recipe, made)
@@ -191,7 +92,7 @@ def test_the_figures_are_those_of_the_rows_one_by_one(grouped, base, tmp_path):
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
     changes = {"dataset": {"path": "json", "files": str(rows), "test": {"files": str(tmp_path / "test.jsonl")}}}
     changes |= {"train_sampling_strategy": "group_by_length"} if grouped else {}
-    values = recipe_values(base, rows, tmp_path / "run", "text-classification", **changes, max_steps=60)
+    values = task_values(base, rows, tmp_path / "run", "text-classification", **changes, max_steps=60)
     record = run(parse_recipe(values))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
@@ -210,7 +111,7 @@ def test_the_figures_are_those_of_the_rows_one_by_one(grouped, base, tmp_path):
 def adapted(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapted")
     rows = write_rows(folder, classification)
-    values = recipe_values(base, rows, folder / "adapter", "text-classification", lora={"r": 4}, max_steps=60)
+    values = task_values(base, rows, folder / "adapter", "text-classification", lora={"r": 4}, max_steps=60)
     return folder, values, run(parse_recipe(values))
 
 
@@ -263,7 +164,7 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
 
     changes = {"lora": adapter} if adapter else {}
     output = tmp_path / "run"
-    run(parse_recipe(recipe_values(base, write_rows(tmp_path, talking), output, "chat", max_steps=60, **changes)))
+    run(parse_recipe(task_values(base, write_rows(tmp_path, talking), output, "chat", max_steps=60, **changes)))
     tokenizer = AutoTokenizer.from_pretrained(output)
     assert tokenizer.convert_ids_to_tokens(tokenizer.eos_token_id) == "<|im_end|>"
     assert "{% generation %}" in tokenizer.chat_template
@@ -294,7 +195,7 @@ def test_preferences_between_messages_are_learned_by_a_model_without_a_template(
         return {"prompt": [{"role": "user", "content": sentence(number)}], **row}
 
     changes = {"lora": adapter} if adapter else {"optimizer": "muon", "embedding_learning_rate": 1e-4}
-    values = recipe_values(base, write_rows(tmp_path, maker), tmp_path / "run", "preference", max_steps=20, **changes)
+    values = task_values(base, write_rows(tmp_path, maker), tmp_path / "run", "preference", max_steps=20, **changes)
     record = run(parse_recipe(values))
     groups = trainers[0].optimizer.param_groups
     assert ("muon" in {group.get("half") for group in groups}) == (adapter is None)
@@ -308,7 +209,7 @@ def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
     import subprocess
 
     rows = write_rows(tmp_path, classification)
-    values = recipe_values(base, rows, tmp_path / "run", "text-classification", max_steps=4, save_strategy="no")
+    values = task_values(base, rows, tmp_path / "run", "text-classification", max_steps=4, save_strategy="no")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**values, "train_sampling_strategy": "group_by_length"}))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
@@ -346,7 +247,7 @@ def test_a_task_keeps_to_its_minutes(base, tmp_path, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr("hf_gpt.training.budget.monotonic", lambda: float(next(ticks)))
     rows = write_rows(tmp_path, classification, 160)
-    values = recipe_values(base, rows, tmp_path / "run", "text-classification", max_minutes=1, eval_steps=0.5, save_steps=0.5)
+    values = task_values(base, rows, tmp_path / "run", "text-classification", max_minutes=1, eval_steps=0.5, save_steps=0.5)
     record = run(parse_recipe({key: value for key, value in values.items() if key != "max_steps"}))
     assert 20 <= record["steps"] < 60
     assert record["time_budget"]["minutes"] == 1
@@ -355,11 +256,22 @@ def test_a_task_keeps_to_its_minutes(base, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", [{"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj"]}], ids=str)
 def test_kinds_of_lora_are_keys(kind, base, tmp_path):
+    """By what they do: a magnitude beside each matrix, a scale of alpha / sqrt(r), and where the matrices are."""
+    from peft import AutoPeftModelForSequenceClassification
+    from peft.tuners.lora import LoraLayer
+    from safetensors import safe_open
+
     rows = write_rows(tmp_path, classification, 60)
-    values = recipe_values(base, rows, tmp_path / "run", "text-classification", lora={"r": 2, **kind}, max_steps=2)
-    run(parse_recipe(values))
-    kept = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
-    assert all(kept[key] == value for key, value in kind.items())
+    lora = {"r": 4, "lora_alpha": 6, **kind}
+    run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", lora=lora, max_steps=2)))
+    with safe_open(tmp_path / "run" / "adapter_model.safetensors", "pt") as file:
+        saved = set(file.keys())
+    assert any("lora_magnitude" in name for name in saved) == ("use_dora" in kind)
+    placed = {name.split(".lora_")[0].split(".")[-1] for name in saved if ".lora_" in name}
+    assert (placed == {"q_proj"}) == ("target_modules" in kind)
+    model = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "run", num_labels=2)
+    scales = {module.scaling["default"] for module in model.modules() if isinstance(module, LoraLayer) and module.scaling}
+    assert scales == {6 / 2 if "use_rslora" in kind else 6 / 4}
 
 
 def correlation(logits, labels):
@@ -384,7 +296,7 @@ def test_numbers_and_several_labels(maker, by_hand, base, tmp_path):
     test = [maker(number) for number in range(300, 330)]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
     dataset = {"path": "json", "files": str(write_rows(tmp_path, maker)), "test": {"files": str(tmp_path / "test.jsonl")}}
-    values = recipe_values(base, None, tmp_path / "run", "text-classification", dataset=dataset, max_steps=20)
+    values = task_values(base, None, tmp_path / "run", "text-classification", dataset=dataset, max_steps=20)
     record = run(parse_recipe(values))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
@@ -404,7 +316,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(base, tmp_path, monkeypatch):
     from transformers import Trainer
 
     rows = write_rows(tmp_path, classification)
-    values = [recipe_values(base, rows, tmp_path / name / "run", "text-classification") for name in ("whole", "cut")]
+    values = [task_values(base, rows, tmp_path / name / "run", "text-classification") for name in ("whole", "cut")]
     run(parse_recipe(values[0]))
 
     step = Trainer.training_step
@@ -429,7 +341,7 @@ def test_pretraining_shows_against_new_weights(new, base, tmp_path):
 
     rows = write_rows(tmp_path, classification)
     changes = {"random_weights": new, "max_steps": 1, "learning_rate": 1e-9, "task_baselines": False}
-    record = run(parse_recipe(recipe_values(base, rows, tmp_path / "run", "text-classification", **changes)))
+    record = run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", **changes)))
     assert record["random_weights"] is new
     assert (record["base_sha256"] is None) is new
     name = "model.layers.0.self_attn.q_proj.weight"
@@ -453,7 +365,7 @@ def test_files_of_a_word_a_line(layout, base, tmp_path):
         text += head + "".join(line.format(word=word, tag=tag) for word, tag in zip(row["tokens"], tags)) + "\n"
     path = tmp_path / "words.txt"
     path.write_text(text)
-    values = recipe_values(base, path, tmp_path / "run", "token-classification", max_steps=4)
+    values = task_values(base, path, tmp_path / "run", "token-classification", max_steps=4)
     values["dataset"]["path"] = layout
     record = run(parse_recipe(values))
     assert figures <= set(record["test"])
@@ -502,7 +414,12 @@ BAD_ROWS = {
     "prompt without a place": ("text-to-text", copying, {"prompt": "summarize"}, "has to hold {source}"),
     "unknown task": ("text-clasification", classification, {}, "Did you mean 'text-classification'"),
     "unknown field of lora": ("text-classification", classification, {"lora": {"rank": 4}}, "lora: 'rank' is not a field"),
-    "unknown target": ("text-classification", classification, {"lora": {"target_modules": ["c_attn"]}}, "hf-gpt: lora: "),
+    "unknown target": (
+        "text-classification",
+        classification,
+        {"lora": {"target_modules": ["c_attn"]}},
+        "{'c_attn'} not found",
+    ),
     "qlora without a GPU": ("text-classification", classification, {"qlora": {"r": 4}}, "qlora needs an NVIDIA GPU"),
     "both kinds": ("text-classification", classification, {"qlora": {}, "lora": {}}, "either lora or qlora"),
     "no adapter there": ("text-classification", classification, {"adapter": "nowhere"}, "adapter='nowhere'"),
@@ -540,13 +457,9 @@ def test_bad_input_is_named_and_leaves_nothing(name, base, tmp_path, monkeypatch
     if name == "qlora without a GPU" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     output = tmp_path / "never"
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe_values(base, write_rows(tmp_path, maker, 60), output, task, **changes)))
-    monkeypatch.setattr(sys, "argv", ["hf-gpt", "train", str(path)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    message = capsys.readouterr().err
-    assert stopped.value.code == 2
+    path = write_recipe(tmp_path, task_values(base, write_rows(tmp_path, maker, 60), output, task, **changes))
+    code, _, message = run_command(monkeypatch, capsys, "train", path)
+    assert code == 2
     assert told in message
     assert "Traceback" not in message
     assert not output.exists()
@@ -557,7 +470,7 @@ def test_a_label_that_training_has_not(base, tmp_path):
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({"text": "a text", "label": "maybe"}) + "\n")
     dataset = {"path": "json", "files": str(rows), "test": {"files": str(other)}}
-    values = recipe_values(base, rows, tmp_path / "never", "text-classification", dataset=dataset)
+    values = task_values(base, rows, tmp_path / "never", "text-classification", dataset=dataset)
     with pytest.raises(InputError, match="label 'maybe' of the test split does not occur"):
         run(parse_recipe(values))
 
@@ -567,7 +480,7 @@ def test_what_is_left_out_is_counted_and_told(base, tmp_path, capsys):
     made = [classification(number) for number in range(120)]
     made += [made[0], {"text": " ", "label": "no"}, {"text": sentence(1, 90), "label": "no"}]
     rows.write_text("".join(json.dumps(row) + "\n" for row in made))
-    record = run(parse_recipe(recipe_values(base, rows, tmp_path / "run", "text-classification", max_steps=2)))
+    record = run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", max_steps=2)))
     told = capsys.readouterr().out
     assert record["data"]["dropped"]["empty rows"] == 1
     assert "1 empty rows are left out" in told
@@ -575,24 +488,13 @@ def test_what_is_left_out_is_counted_and_told(base, tmp_path, capsys):
     assert sum(counts.get("inputs cut to max_length", 0) for counts in record["data"]["counts"].values()) >= 1
 
 
-def test_the_packaged_recipes_of_tasks_are_read():
-    for path in sorted((ROOT / "recipes" / "finetune").glob("*.yaml")):
-        recipe = parse_recipe(yaml.safe_load(path.read_text()))
-        assert recipe.task.task != "language-modeling" or recipe.model.model_name_or_path is not None
-
-
 @pytest.mark.parametrize("shots", [0, 2])
 @pytest.mark.parametrize("task", ["text-classification", "question-answering"])
 def test_few_shot_scores_by_prompting_alone(task, shots, base, tmp_path, monkeypatch, capsys):
     maker, figures = TASKS[task]
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe_values(base, write_rows(tmp_path, maker), tmp_path / "never", task)))
-    arguments = ["evaluate", str(base), str(path), "--few-shot", str(shots), "--limit", "5"]
-    monkeypatch.setattr(sys, "argv", ["hf-gpt", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    told = capsys.readouterr().out
-    assert stopped.value.code == 0
+    path = write_recipe(tmp_path, task_values(base, write_rows(tmp_path, maker), tmp_path / "never", task))
+    code, told, _ = run_command(monkeypatch, capsys, "evaluate", base, path, "--few-shot", shots, "--limit", 5)
+    assert code == 0
     assert f"rows with {shots} examples each" in told
     assert all(f"{name} " in told for name in figures)
 
@@ -602,9 +504,7 @@ def test_few_shot_scores_rows_of_every_class_of_sorted_data(base, tmp_path, monk
 
     rows = [{"text": f"{number} {sentence(number)}", "label": "no" if number < 100 else "yes"} for number in range(200)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    path = tmp_path / "recipe.yaml"
-    values = recipe_values(base, tmp_path / "rows.jsonl", tmp_path / "never", "text-classification")
-    path.write_text(yaml.safe_dump(values))
+    path = write_recipe(tmp_path, task_values(base, tmp_path / "rows.jsonl", tmp_path / "never", "text-classification"))
     seen = []
     monkeypatch.setattr(fewshot, "classify", lambda *given: (seen.extend(given[4]["label"]), ({}, 0))[1])
     fewshot.few_shot(str(base), str(path), shots=1, limit=8)

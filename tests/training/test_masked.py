@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from tests.conftest import ROOT
-from tests.training.test_run import recipe_values
+from tests.helpers.recipes import recipe_values
 
 from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_model

@@ -11,14 +11,12 @@ import torch
 import yaml
 from datasets import Dataset
 from tests.conftest import ROOT
-from tests.training.test_finetune import TASKS, write_base, write_rows
-from tests.training.test_finetune import recipe_values as task_values
+from tests.helpers.commands import run_command
+from tests.helpers.recipes import TASKS, recipe_values, task_values, write_base, write_recipe, write_rows
 from tests.training.test_masked import masked_values
-from tests.training.test_run import recipe_values
 from transformers import AutoModelForCausalLM, integrations
 from transformers.integrations import integration_utils
 
-from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_pretrained
 from hf_gpt.recipe.parser import parse_recipe
@@ -37,20 +35,16 @@ def base(tmp_path_factory):
 def refused(tmp_path, monkeypatch, capsys):
     """Runs a recipe that is to be refused before its folder is claimed, and gives the one line that says why."""
 
-    def run_command(values):
-        path = tmp_path / "given.yaml"
-        path.write_text(yaml.safe_dump(values))
-        monkeypatch.setattr(sys, "argv", ["hf-gpt", "train", str(path)])
+    def refuse(values):
         monkeypatch.setattr(runs, "train", lambda *arguments: pytest.fail("it was trained"))
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        line = capsys.readouterr().err.strip().splitlines()[-1]
-        assert stopped.value.code == 2, line
+        code, _, err = run_command(monkeypatch, capsys, "train", write_recipe(tmp_path, values))
+        line = err.strip().splitlines()[-1]
+        assert code == 2, line
         assert line.startswith("hf-gpt: ")
         assert not (tmp_path / "run").exists()
         return line
 
-    return run_command
+    return refuse
 
 
 WATCHED = {"eval_strategy": "steps", "save_steps": 30, "load_best_model_at_end": True}

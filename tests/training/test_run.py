@@ -10,54 +10,17 @@ import sys
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from tests.conftest import ROOT
+from tests.helpers.commands import run_command
+from tests.helpers.recipes import recipe_values, write_recipe
 
-from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.planning import hardware
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports import records
 from hf_gpt.training import optimizers as optim
 from hf_gpt.training.run import run
-
-
-def recipe_values(real_text, output_dir, **changes):
-    return {
-        "preset": "modern-5m",
-        "config": {
-            "hidden_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "intermediate_size": 96,
-            "max_position_embeddings": 128,
-            "resid_dropout": 0.1,
-        },
-        "dataset": {"path": "json", "files": str(real_text), "text_column": "body"},
-        "tokenizer_vocab_size": 512,
-        "block_size": 32,
-        "max_eval_blocks": 16,
-        "output_dir": str(output_dir),
-        "max_steps": 60,
-        "per_device_train_batch_size": 8,
-        "optimizer": "muon",
-        "learning_rate": 0.02,
-        "embedding_learning_rate": "1e-2",
-        "head_learning_rate": 0.004,
-        "logging_steps": 10,
-        "eval_strategy": "steps",
-        "eval_steps": 30,
-        "save_steps": 20,
-        "report_to": "none",
-        "prediction_loss_only": True,
-        "use_cpu": True,
-        "ngram_orders": [1, 2],
-        "sample_prompts": ["The value"],
-        "sample_tokens": 8,
-        **changes,
-    }
 
 
 @pytest.fixture(scope="module")
@@ -85,31 +48,14 @@ def test_ten_steps_on_a_processor_without_bfloat16(real_text, tmp_path, monkeypa
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Runs `hf-gpt` without the cost of another process, checks the exit code and gives what was printed, on both streams."""
+    """Runs `hf-gpt`, checks the exit code and gives what was printed, of an error on both streams."""
 
-    def run_command(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["hf-gpt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        assert stopped.value.code == code, printed.err[-2000:]
-        return printed.out + printed.err if code else printed.out
+    def check_command(*arguments, code=0):
+        ended, out, err = run_command(monkeypatch, capsys, *arguments)
+        assert ended == code, err[-2000:]
+        return out + err if code else out
 
-    return run_command
-
-
-def in_process(monkeypatch, capsys, *arguments):
-    """The exit code and what was printed on stderr, without the cost of another process."""
-    monkeypatch.setattr(sys, "argv", ["hf-gpt", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    return stopped.value.code, capsys.readouterr().err
-
-
-def write_recipe(folder, values):
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
+    return check_command
 
 
 def test_the_loss_falls_on_real_text(finished):
@@ -224,7 +170,7 @@ def test_a_finished_run_is_not_overwritten(finished, real_text, monkeypatch, cap
     folder, _ = finished
     before = (folder / "model.safetensors").stat().st_mtime_ns
     path = write_recipe(tmp_path, recipe_values(real_text, folder))
-    code, told = in_process(monkeypatch, capsys, "train", path)
+    code, _, told = run_command(monkeypatch, capsys, "train", path)
     assert code == 2
     assert "holds a finished run" in told
     assert "overwrite=true" in told
@@ -237,7 +183,7 @@ def test_a_folder_with_something_else_is_not_touched(overwrite, real_text, monke
     output.mkdir()
     (output / "thesis.txt").write_text("years of work")
     recipe = write_recipe(tmp_path, recipe_values(real_text, output, overwrite=overwrite))
-    code, told = in_process(monkeypatch, capsys, "train", recipe)
+    code, _, told = run_command(monkeypatch, capsys, "train", recipe)
     assert code == 2
     assert "holds no run" in told
     assert (output / "thesis.txt").read_text() == "years of work"
@@ -295,7 +241,7 @@ def test_nonsense_is_named_and_leaves_nothing(name, real_text, monkeypatch, caps
     values = recipe_values(real_text, output)
     values["dataset"] |= {key: changes[key] for key in ("files", "text_column") if key in changes}
     values |= {key: value for key, value in changes.items() if key not in ("files", "text_column")}
-    code, message = in_process(monkeypatch, capsys, "train", write_recipe(tmp_path, values))
+    code, _, message = run_command(monkeypatch, capsys, "train", write_recipe(tmp_path, values))
     assert code == 2
     assert told in message
     assert message.count("hf-gpt: ") == 1
@@ -322,7 +268,7 @@ def test_text_that_is_not_utf8(monkeypatch, capsys, tmp_path, real_text):
     bad = tmp_path / "latin.txt"
     bad.write_bytes("caf\xe9".encode("latin-1"))
     values = recipe_values(real_text, tmp_path / "never", dataset={"path": "text", "files": str(bad)})
-    code, message = in_process(monkeypatch, capsys, "train", write_recipe(tmp_path, values))
+    code, _, message = run_command(monkeypatch, capsys, "train", write_recipe(tmp_path, values))
     assert code == 2
     assert "is not UTF-8 at byte 3" in message
 
@@ -341,7 +287,7 @@ def test_a_full_disk_while_writing_a_checkpoint(real_text, monkeypatch, capsys, 
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_save_optimizer_and_scheduler", full)
-        code, message = in_process(patched, capsys, "train", path)
+        code, _, message = run_command(patched, capsys, "train", path)
     assert code == 2
     assert "No space left on device" in message
     assert (output / "checkpoint-20" / "trainer_state.json").is_file()
