@@ -1,7 +1,7 @@
 """Where rows come from: a package, files, or the Hub, as a recipe's `dataset:` names them."""
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,22 +17,6 @@ from .text_files import FileState, file_state, read_folder
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
-DATASET_KEYS = (
-    "path",
-    "name",
-    "files",
-    "text_column",
-    "sample_by",
-    "split",
-    "streaming",
-    "revision",
-    "columns",
-    "where",
-    "limit",
-    "validation",
-    "test",
-    "mixture",
-)
 # What one text of a plain text file is; the words are those of `datasets`.
 SAMPLE_BY = ("document", "paragraph", "line")
 
@@ -75,7 +59,7 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
     Raises:
         InputError: an unknown key, no path, or a file format without files.
     """
-    given = {"path": value} if isinstance(value, str) else dict(value)
+    given: dict[str, Any] = {"path": value} if isinstance(value, str) else dict(value)
     unknown = sorted(set(given) - set(DATASET_KEYS), key=str)
     if unknown:
         raise InputError(f"dataset: unknown key {shown(unknown[0])}; the keys are {', '.join(DATASET_KEYS)}.")
@@ -98,14 +82,16 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
     if given.get("sample_by") not in (None, *SAMPLE_BY):
         hint = did_you_mean(given["sample_by"], SAMPLE_BY)
         raise InputError(f"dataset: sample_by={given['sample_by']!r} is none of {', '.join(SAMPLE_BY)}.{hint}")
-    inherited = {key: given[key] for key in ("path", "columns", "text_column") if key in given}
+    inherited: dict[str, Any] = {key: given[key] for key in ("path", "columns", "text_column") if key in given}
     for name in ("validation", "test"):
-        value = given.get(name)
-        if value is not None:
-            given[name] = text_source({**inherited, **(value if isinstance(value, dict) else {"path": value})})
+        held_out = given.get(name)
+        if held_out is not None:
+            own = held_out if isinstance(held_out, dict) else {"path": held_out}
+            given[name] = text_source({**inherited, **own})
     return TextSource(**given)
 
 
+DATASET_KEYS = tuple(item.name for item in fields(TextSource))
 HELD_OUT = dict[str, Any] | str | None
 # As they are written in a recipe.
 TYPES = {key: hint for key, hint in get_type_hints(TextSource).items() if key != "mixture"} | {

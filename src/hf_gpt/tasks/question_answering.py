@@ -91,7 +91,8 @@ class QuestionAnswering(Task):
         return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
     def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
-        starts, ends = prediction.predictions
+        logits: Any = prediction.predictions
+        starts, ends = logits
         # The windows of a text agree that it has no answer only as far as the least sure of them.
         best = [("", -np.inf, np.inf)] * len(self.rows[split])
         for window, start_logits, end_logits in zip(self.windows[split], starts, ends):

@@ -54,7 +54,8 @@ class TokenClassification(Task):
             # A rare tag that only a held-out row has is an error of the model, not of the data, unless a user misspelt all.
             if unseen:
                 self.counts[split]["words with a tag that the train split has not"] += len(unseen)
-            ids, targets, ends = [self.boundary()], [IGNORED], []
+            ids, targets = [self.boundary()], [IGNORED]
+            ends: list[int] = []
             # As in running text, a word is read with the space before it.
             for pieces, tag in zip(
                 self.token_ids([word if place == 0 else f" {word}" for place, word in enumerate(words)]), tags
