@@ -418,7 +418,7 @@ BAD_ROWS = {
         "text-classification",
         classification,
         {"lora": {"target_modules": ["c_attn"]}},
-        "{'c_attn'} not found",
+        "hf-gpt: lora: No modules were targeted",
     ),
     "qlora without a GPU": ("text-classification", classification, {"qlora": {"r": 4}}, "qlora needs an NVIDIA GPU"),
     "both kinds": ("text-classification", classification, {"qlora": {}, "lora": {}}, "either lora or qlora"),
