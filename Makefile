@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check
 SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench bench-long bench-smoke quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream quality style figure readme lock wheel clean
+.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -67,10 +67,10 @@ test-matrix:  ## Model, parity, conversion and generation tests on the oldest an
 
 finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews model; writes benchmarks/records/finetune and docs/finetuning.md
 	for base in quickstart reviews; do [ -f runs/$$base/record.json ] || $(BIN)/hf-gpt train pretrain/$$base || exit 1; done
-	$(BIN)/python -m benchmarks.finetune
+	$(BIN)/python -m experiments finetune
 
 lineage: $(READY)  ## From n-grams to a modern GPT, about an hour and a half on two cores; writes benchmarks/records/lineage and docs/lineage.md
-	$(BIN)/python -m benchmarks.lineage
+	$(BIN)/python -m experiments lineage
 
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
 	$(PIP) --quiet parameterized
@@ -80,74 +80,76 @@ engines: $(READY)  ## Score with lm-eval, train on an int8 base of torchao: what
 	$(PIP) --quiet lm-eval==0.4.13 torchao==0.18.0
 	$(BIN)/python -m pytest tests/engines
 
-QUESTIONS := tokenisation step_time loss_memory generation startup gpu
 
 bench: $(READY)  ## Speed beside other ways to train, step time, memory, generation; writes benchmarks/RESULTS.md; hours on a quiet machine
 	$(PIP) --quiet torchao==0.18.0 llama-cpp-python==0.3.36
-	for question in speed ablations $(QUESTIONS); do $(BIN)/python -m benchmarks.$$question || exit 1; done
-	$(BIN)/python -m benchmarks.results
-
+	for name in speed ablations tokenisation step_time loss_memory generation startup gpu results; do \
+		$(BIN)/python -m benchmarks $$name || exit 1; done
 bench-long: $(READY)  ## The first two rows of the speed table again, with an hour for the peer
-	$(BIN)/python -m benchmarks.speed --long
-	$(BIN)/python -m benchmarks.results
+	$(BIN)/python -m benchmarks speed --long
+	$(BIN)/python -m benchmarks results
 
-bench-smoke: $(READY)  ## Every benchmark with next to nothing to do: that they run, not how fast
-	for question in speed ablations $(QUESTIONS); do $(BIN)/python -m benchmarks.$$question --smoke || exit 1; done
+bench-smoke: $(READY)  ## Every part of benchmarks, experiments and reliability with next to nothing to do: that it runs, not how fast
+	for place in benchmarks experiments reliability; do $(BIN)/python -m $$place --smoke || exit 1; done
+
+docs-check: $(READY)  ## Whether every table of every page is what the committed records say
+	$(BIN)/python -m benchmarks --check-pages
 
 serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
 	$(PIP) --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
 	[ -f runs/quickstart/record.json ] || $(BIN)/hf-gpt train pretrain/quickstart
-	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m experiments serving
 	$(BIN)/python -m pytest tests/meta/test_docs.py -k serving
 
 smollm2: $(READY)  ## A real Llama of 135M parameters in, out and compared; writes benchmarks/records/smollm2.json
-	$(BIN)/python -m benchmarks.smollm2
+	$(BIN)/python -m experiments smollm2
 
 faults: $(READY)  ## kill -9 at 30 random moments, then every other fault; writes benchmarks/records and docs/reliability.md
-	$(BIN)/python -m benchmarks.fault_cases faults
-	$(BIN)/python -m benchmarks.faults
-
+	$(BIN)/python -m reliability fault_cases
+	$(BIN)/python -m reliability faults
 fuzz: $(READY)  ## 10,000 random configs, and recipes, texts and files that are broken at random; writes benchmarks/records/fuzz.json
-	$(BIN)/python -m benchmarks.fault_cases fuzz
-	$(BIN)/python -m benchmarks.faults --table
+	$(BIN)/python -m reliability fuzz
+	$(BIN)/python -m reliability faults --pages
 
 audit: $(READY)  ## Known weaknesses of the locked dependencies, asked of PyPI: needs the network
 	$(PIP) --quiet pip-audit
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 soak: $(READY)  ## An hour of training and 10,000 calls of generate; writes benchmarks/records/soak.json and docs/soak.png
-	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m reliability soak
 
 scaling: $(READY)  ## Train one recipe at five sizes and fit how the loss falls; writes benchmarks/records/scaling.json and docs/scaling.md
-	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m experiments scaling
 
 planning: $(READY)  ## Compare what `hf-gpt plan` says with runs here; writes benchmarks/records/planning.json and docs/scaling.md
-	$(BIN)/python -m benchmarks.planning
+	$(BIN)/python -m experiments planning
 
 data: $(READY)  ## Every data package fetched, read and counted; writes benchmarks/records/data.json and docs/data.md
-	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m experiments data
 
 distributed: $(READY)  ## One recipe on one process and on several, in every way of recipes/accelerate; writes benchmarks/records/distributed.json
-	$(BIN)/python -m benchmarks.distributed
+	$(BIN)/python -m experiments distributed
 
 stream: $(READY)  ## One pass over a file of 2 GB in bounded memory; writes benchmarks/records/stream.json
-	$(BIN)/python -m benchmarks.stream
+	$(BIN)/python -m reliability stream
+
+CODE := src tests benchmarks experiments reliability tools
 
 quality: $(READY)  ## Lint, format check, layers and types
-	$(BIN)/ruff check src tests benchmarks tools
-	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 style: $(READY)  ## Format the code
-	$(BIN)/ruff check --fix src tests benchmarks tools
-	$(BIN)/ruff format src tests benchmarks tools
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 figure: $(READY)  ## Draw docs/generations.svg from the presets
-	$(BIN)/python -m benchmarks.figure
+	$(BIN)/python -m benchmarks figure
 
 readme: $(READY)  ## Write the figures of the READMEs from the records in model_cards/
-	$(BIN)/python -m benchmarks.readme
+	$(BIN)/python -m benchmarks readme
 
 lock: $(READY)  ## Renew requirements.lock from pyproject.toml
 	$(PIP) --quiet uv

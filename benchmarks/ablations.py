@@ -1,6 +1,6 @@
 """What each part of `pretrain/speed` is worth: the recipe, and the recipe with one thing changed.
 
-python -m benchmarks.ablations [--seeds 0 1 2] [--smoke]      writes benchmarks/records/ablations; what is there is left out
+Writes benchmarks/records/ablations, a record for each run; what is there is left out.
 
 Each run has the steps of the shortest timed run of ours in `benchmarks.speed`, on the same corpus and scored alike. The learning rates
 are those that its tuning found, but where AdamW takes Muon's place: it is given five to choose from with the first seed.
@@ -8,26 +8,20 @@ are those that its tuning found, but where AdamW takes Muon's place: it is given
 
 import argparse
 import statistics
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hf_gpt.recipe.parser import load_recipe
-from hf_gpt.reports.records import code_state, make_record, write_json
 
+from .frame import apart, record_path, write_record
 from .speed.clock import Clock
 from .speed.corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus
 from .speed.systems import Run, train_ours
 
 
-ROOT = Path(__file__).parents[1]
-RECORDS = ROOT / "benchmarks" / "records" / "ablations"
-CORPUS = ROOT / "runs" / "bench" / "corpus"
 # Of `ours-12-seed-0` and of its tuning; three times as many show whether what helps early still helps.
 STEPS, LONGER, LEARNING_RATE = 46, 138, 0.03
 SEEDS = (0, 1, 2)
@@ -97,12 +91,15 @@ CHANGES = {
 }
 
 
-def train(name: str, seed: int, steps: int, corpus: Corpus, folder: Path) -> None:
-    code_state()
+def record_of(name: str, seed: int) -> str:
+    return f"ablations/{name}-seed-{seed}"
+
+
+def train(name: str, seed: int, steps: int, corpus: Corpus) -> None:
     change = CHANGES[name]
     clock = Clock(Blocks(corpus.validation), {steps}, bf16=name != "float32")
     model = train_ours(Run(steps, LEARNING_RATE, seed, 1), corpus, clock, change.overrides)
-    content = {
+    content: dict[str, Any] = {
         "title": change.title,
         "changes": list(change.overrides),
         "seed": seed,
@@ -115,44 +112,30 @@ def train(name: str, seed: int, steps: int, corpus: Corpus, folder: Path) -> Non
         "loss": clock.history[-1]["loss"],
         "corpus_sha256": corpus.sha256,
     }
-    write_json(folder / f"{name}-seed-{seed}.json", make_record("ablation", **content))
+    write_record(record_of(name, seed), "ablation", **content)
     print(
         f"{name}, seed {seed}: loss {content['loss']:.3f}, {content['seconds_after_compiling']:.0f} s after compiling",
         flush=True,
     )
 
 
-def in_a_process(name: str, seed: int) -> None:
-    subprocess.run([sys.executable, "-m", "benchmarks.ablations", "--one", name, str(seed)], check=True)
+def train_recorded(name: str, seed: int) -> None:
+    train(name, seed, CHANGES[name].steps, load_corpus())
 
 
-def smoke() -> None:
+def smoke(folder: Path) -> None:
     """Every change for two steps on random ids, not compiled."""
     torch._dynamo.config.disable = True
-    with tempfile.TemporaryDirectory() as folder:
-        run = partial(train, seed=0, steps=2, corpus=random_corpus(), folder=Path(folder))
-        for name in CHANGES:
-            run(name)
+    for name in CHANGES:
+        train(name, 0, 2, random_corpus())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"))
-    options = parser.parse_args()
-    if options.one is not None:
-        name, seed = options.one
-        train(name, int(seed), CHANGES[name].steps, load_corpus(CORPUS), RECORDS)
-    elif options.smoke:
-        smoke()
-    else:
-        RECORDS.mkdir(parents=True, exist_ok=True)
-        for seed in options.seeds:
-            for name, change in CHANGES.items():
-                if seed in change.seeds and not (RECORDS / f"{name}-seed-{seed}.json").is_file():
-                    in_a_process(name, seed)
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    for seed in options.seeds:
+        for name, change in CHANGES.items():
+            if seed in change.seeds and not record_path(record_of(name, seed)).is_file():
+                apart(train_recorded, name, seed)

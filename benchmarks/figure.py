@@ -1,7 +1,4 @@
-"""Draws docs/generations.svg: one block of each generation, side by side, from the values of its preset.
-
-make figure
-"""
+"""Draws docs/generations.svg: one block of each generation, side by side, from the values of its preset."""
 
 from pathlib import Path
 
@@ -11,7 +8,6 @@ from matplotlib.patches import FancyBboxPatch
 import hf_gpt
 
 
-PAGE = Path(__file__).parents[1] / "docs" / "generations.svg"
 GENERATIONS = {"GPT-1, 2018": "gpt1", "GPT-2, 2019": "gpt2", "GPT-3, 2020": "gpt3-125m", "modern": "modern-124m"}
 COLORS = {"norm": "#d9e6f2", "attention": "#fbe3c0", "mlp": "#d8ecd3", "stream": "#eeeeee"}
 HEIGHT = 0.62
@@ -21,8 +17,8 @@ ARROW = {"arrowstyle": "->", "color": "#888888", "shrinkA": 0, "shrinkB": 0}
 def parts(config: hf_gpt.GPTConfig) -> list[tuple[str, str]]:
     """What a token passes from below, each with its kind; `+` is an addition to the residual stream."""
     norm = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}[config.norm_type]
-    seen = "full and banded in turn" if "sliding_attention" in config.layer_types else "causal"
-    groups = config.num_attention_heads // config.num_key_value_heads
+    seen = "full and banded in turn" if "sliding_attention" in (config.layer_types or ()) else "causal"
+    groups = config.num_attention_heads // (config.num_key_value_heads or config.num_attention_heads)
     heads = f"{config.num_attention_heads} heads{f' on {config.num_key_value_heads}' if groups > 1 else ''}"
     rotary = ", rotated" if config.position_embedding_type == "rope" else ""
     attention = ("attention", f"attention, {seen}\n{heads}{rotary}{', q/k norm' if config.qk_norm else ''}")
@@ -43,7 +39,7 @@ def parts(config: hf_gpt.GPTConfig) -> list[tuple[str, str]]:
     ]
 
 
-def draw() -> None:
+def draw(root: Path) -> None:
     figure = Figure(figsize=(13, 7.2), layout="constrained")
     axes = figure.subplots(1, len(GENERATIONS))
     for axis, (title, name) in zip(axes, GENERATIONS.items()):
@@ -70,8 +66,4 @@ def draw() -> None:
             is_post = config.norm_position == "post"
             if (kind == "norm" and is_post) or (kind == "add" and not is_post) or place == 0:
                 branch = y + HEIGHT + 0.1
-    figure.savefig(PAGE, format="svg", metadata={"Date": None})
-
-
-if __name__ == "__main__":
-    draw()
+    figure.savefig(root / "docs" / "generations.svg", format="svg", metadata={"Date": None})

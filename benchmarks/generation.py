@@ -1,14 +1,12 @@
 """Tokens a second of greedy generation: ours beside transformers' GPT-2, nanoGPT's loop and llama.cpp, 128 new tokens.
 
-python -m benchmarks.generation [--smoke]      writes benchmarks/records/generation; what is there is left out
-
-The bound is what memory allows: every step reads all weights that it multiplies with once, at the bandwidth that reading a large
-tensor reaches on the same machine in the same minute.
+Writes benchmarks/records/generation, a record for each case; what is there is left out. The bound is what memory allows: every step
+reads all weights that it multiplies with once, at the bandwidth that reading a large tensor reaches on the same machine in the same
+minute.
 """
 
+import argparse
 import copy
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +21,13 @@ from transformers import CompileConfig
 from transformers.generation import BaseStreamer
 
 import hf_gpt
-from hf_gpt.reports.records import code_state, make_record, write_json
 
+from .frame import apart, record_path, write_record
 from .pairs import alternate, ratio
 from .speed.nanogpt import NanoGPT
 from .step_time import SIZES, models
 
 
-RECORDS = Path(__file__).parent / "records" / "generation"
 PROMPT = 16
 
 
@@ -87,7 +84,7 @@ def by_generate(model: Any, ids: torch.Tensor, new_tokens: int, **options: Any) 
 
 def compiled() -> dict[str, Any]:
     """What `generate` is told for a cache of one size and a compiled step; on a CPU transformers compiles only if it is made to."""
-    config = CompileConfig(mode="default", fullgraph=True)
+    config: Any = CompileConfig(mode="default", fullgraph=True)
     config._compile_all_devices = True
     return {"cache_implementation": "static", "compile_config": config}
 
@@ -151,12 +148,12 @@ def in_int8(model: Any) -> Any:
 def writers(case: Case, peers: bool) -> Iterator[tuple[dict[str, Writer], int]]:
     """Whatever can write in a case, by name, and the bytes of the weights that a step reads."""
     torch.manual_seed(0)
-    pair = {name: model.to(case.dtype).eval() for name, model in models(*SIZES[case.size], fused_loss=False).items()}
+    pair = {name: model.to(case.dtype).eval() for name, model in models(case.size, fused_loss=False).items()}
     for model in pair.values():
         model.config.use_cache = model.generation_config.use_cache = True
         model.generation_config.pad_token_id = 0
     ours = pair["ours"]
-    ids = torch.randint(1, SIZES[case.size][3], (case.batch, PROMPT))
+    ids = torch.randint(1, SIZES[case.size].vocabulary, (case.batch, PROMPT))
     found = {name: by_generate(model, ids, case.new_tokens) for name, model in pair.items()}
     with tempfile.TemporaryDirectory() as folder:
         if peers:
@@ -219,35 +216,25 @@ def measure(case: Case, rounds: int, peers: bool) -> dict[str, Any]:
     }
 
 
-def name_of(case: Case) -> str:
-    return f"{case.size}-{str(case.dtype).removeprefix('torch.')}-{case.batch}"
+def record_of(case: Case) -> str:
+    return f"generation/{case.size}-{str(case.dtype).removeprefix('torch.')}-{case.batch}"
 
 
-def run(case: Case, rounds: int, peers: bool) -> dict[str, Any]:
-    row = measure(case, rounds, peers)
-    print(name_of(case), f"bound {row['bound_tokens_per_second']:.0f}", row["same_text"])
+def run_case(case: Case, rounds: int, with_peers: bool) -> None:
+    row = measure(case, rounds, with_peers)
+    print(record_of(case), f"bound {row['bound_tokens_per_second']:.0f}", row["same_text"])
     for name, speed in row["tokens_per_second"].items():
         print(f"  {name}: {speed:.1f} tokens/s, first after {row['seconds_to_first_token'][name]:.3f} s", flush=True)
-    return row
+    peers = {name: metadata.version(name) for name in ("torchao", "llama-cpp-python")} if with_peers else {}
+    write_record(record_of(case), "generation", **row, peers=peers)
 
 
-def main(arguments: list[str]) -> None:
-    code_state()
-    if "--smoke" in arguments:
-        run(Case("15M", torch.float32, 1, 8), 2, peers=False)
+def run(options: argparse.Namespace) -> None:
+    if options.smoke:
+        run_case(Case("15M", torch.float32, 1, 8), 2, with_peers=False)
         return
-    RECORDS.mkdir(parents=True, exist_ok=True)
     cases = [Case(size, dtype, batch, 128) for size in SIZES for dtype in (torch.float32, torch.bfloat16) for batch in (1, 8)]
     for case in cases:
-        record = RECORDS / f"{name_of(case)}.json"
-        if name_of(case) in arguments:
-            row = run(case, 5, peers=True)
-            peers = {name: metadata.version(name) for name in ("torchao", "llama-cpp-python")}
-            write_json(record, make_record("generation", **row, peers=peers))
-        elif not arguments and not record.is_file():
+        if not record_path(record_of(case)).is_file():
             # A process of its own: the compiler counts how often it has compiled a model's code.
-            subprocess.run([sys.executable, "-m", "benchmarks.generation", name_of(case)], check=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+            apart(run_case, case, 5, True)

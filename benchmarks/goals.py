@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .frame import table
 from .speed.ratios import ratios, wall_seconds
 from .speed.systems import SYSTEMS
 
@@ -11,8 +12,8 @@ from .speed.systems import SYSTEMS
 SPEED_GOALS = {"stock": 6.0, "expert": 3.0, "nanogpt": 3.0}
 OURS = ("ours", "ours, no oneDNN")
 OURS_COMPILED = ("ours, compiled", "ours, compiled, no oneDNN", "ours, int8, compiled")
-GPU_NOT_RUN = "| on a GPU: MFU ≥ 50 %, tokens a second ≥ 1.5× stock's | not run | no | no GPU was at hand |"
-HEAD = ["| goal | measured | met | what stands in the way, and what was tried |", "|---|---|---|---|"]
+GPU_NOT_RUN = ["on a GPU: MFU ≥ 50 %, tokens a second ≥ 1.5× stock's", "not run", "no", "no GPU was at hand"]
+HEADINGS = ("goal", "measured", "met", "what stands in the way, and what was tried")
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,15 @@ class Goal:
     def number_met(self) -> int:
         return sum(value <= self.limit if self.at_most else value >= self.limit for value in self.measured)
 
-    def row(self) -> str:
+    def row(self) -> list[str]:
         low, high = (f"{value:.2f}" for value in (min(self.measured), max(self.measured)))
         cells = [
             f"{self.title}: {'≤' if self.at_most else '≥'} {self.limit:g}{self.unit}",
             f"{low}{self.unit}" if low == high else f"{low} to {high}{self.unit}",
         ]
         if self.number_met == len(self.measured):
-            cells += ["yes", ""]
-        else:
-            cells += [f"{self.number_met} of {len(self.measured)}", self.if_missed]
-        return f"| {' | '.join(cells)} |"
+            return [*cells, "yes", ""]
+        return [*cells, f"{self.number_met} of {len(self.measured)}", self.if_missed]
 
 
 def speed_goals(runs: list[dict[str, Any]]) -> list[Goal]:
@@ -166,5 +165,6 @@ OF_RECORD = {
 }
 
 
-def table(goals: Iterable[Goal]) -> list[str]:
-    return [*HEAD, *(goal.row() for goal in goals if goal.measured)]
+def goals_table(goals: Iterable[Goal], has_gpu: bool) -> list[str]:
+    rows = [goal.row() for goal in goals if goal.measured]
+    return table(HEADINGS, rows if has_gpu else [*rows, GPU_NOT_RUN])

@@ -1,41 +1,36 @@
 """Tokens a second and model FLOPs utilisation of 124M parameters on one GPU, through `Trainer`.
 
-python -m benchmarks.gpu [--smoke]      writes benchmarks/records/gpu.json; without a GPU it says that it was not run
+Writes benchmarks/records/gpu.json; without a GPU it says that it was not run, and `--smoke` runs two steps on the processor.
 
 bfloat16 by autocast, context 1024, random ids. MFU is tokens a second x `training_flops` (6 N + 12 L H Q T, PaLM, appendix B) by the
 dense bfloat16 peak of the card's data sheet. The same `Trainer`, batch and optimizer settings for all; nanoGPT's model is its forward
 alone.
 """
 
+import argparse
 import gc
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments, default_data_collator
+from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
 from transformers.utils import is_flash_attn_2_available
 
 import hf_gpt
 from hf_gpt.planning.counts import training_flops
 from hf_gpt.planning.devices import DEVICES
-from hf_gpt.reports.records import code_state, make_record, write_json
 
+from .frame import write_record
+from .gpt2 import NO_ENDS, Sizes, our_config, stock_gpt2
 from .speed.corpus import Blocks
 from .speed.nanogpt import NanoGPT, Size
-
-
-RECORD = Path(__file__).parent / "records" / "gpu.json"
-NO_DROPOUT = dict.fromkeys(("attention_dropout", "embd_dropout", "resid_dropout"), 0.0)
-NO_ENDS = dict.fromkeys(("bos_token_id", "eos_token_id"))
 
 
 @dataclass(frozen=True)
@@ -66,21 +61,12 @@ class NanoGPTForTrainer(nn.Module):
 
 
 def stock(load: Load) -> nn.Module:
-    sizes = {"n_layer": load.layers, "vocab_size": load.vocabulary, "n_positions": load.length}
-    dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    return GPT2LMHeadModel(GPT2Config(**sizes, **dropout, **NO_ENDS, use_cache=False, attn_implementation="sdpa"))
+    return stock_gpt2(Sizes(768, load.layers, 12, load.vocabulary, load.length), attn_implementation="sdpa")
 
 
 def ours(name: str, attention: str) -> Callable[[Load], nn.Module]:
     def build(load: Load) -> nn.Module:
-        sizes = {
-            "num_hidden_layers": load.layers,
-            "vocab_size": load.vocabulary,
-            "max_position_embeddings": load.length,
-            "use_cache": False,
-            "fused_loss": True,
-        }
-        config = hf_gpt.preset(name, **sizes, **NO_DROPOUT, **NO_ENDS)
+        config = our_config(Sizes(0, load.layers, 0, load.vocabulary, load.length), name, fused_loss=True)
         config._attn_implementation = attention
         return hf_gpt.GPTForCausalLM(config)
 
@@ -189,12 +175,9 @@ def kernels(trainer: Trainer, load: Load) -> list[dict[str, Any]]:
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiled:
         trainer.training_step(trainer.model_wrapped, batch)
-    spent = [
-        {"name": event.key, "calls": event.count, "seconds": event.self_device_time_total / 1e6}
-        if on_gpu
-        else {"name": event.key, "calls": event.count, "seconds": event.self_cpu_time_total / 1e6}
-        for event in profiled.key_averages()
-    ]
+    clock = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    events = profiled.key_averages()
+    spent = [{"name": event.key, "calls": event.count, "seconds": getattr(event, clock) / 1e6} for event in events]
     return sorted(spent, key=lambda event: -event["seconds"])[:10]
 
 
@@ -204,12 +187,11 @@ def flops_per_token(name: str, load: Load) -> float:
     return training_flops(config, load.length).total
 
 
-def main(smoke: bool) -> None:
-    code_state()
-    if not smoke and not torch.cuda.is_available():
+def run(options: argparse.Namespace) -> None:
+    if not options.smoke and not torch.cuda.is_available():
         print("Not run: torch.cuda.is_available() is False, and these figures are of a GPU.")
         return
-    load = TINY if smoke else GPU
+    load = TINY if options.smoke else GPU
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     peak = next((device.peak_flops for name, device in DEVICES.items() if name in card.lower()), None)
     rows = {}
@@ -229,9 +211,4 @@ def main(smoke: bool) -> None:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    if not smoke:
-        write_json(RECORD, make_record("gpu", card=card, peak_flops=peak, load=vars(load), rows=rows))
-
-
-if __name__ == "__main__":
-    main("--smoke" in sys.argv[1:])
+    write_record("gpu", "gpu", card=card, peak_flops=peak, load=vars(load), rows=rows)

@@ -2,11 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def alternate(tasks: dict[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+def alternate(tasks: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
     """Seconds of each task in each round; every round runs all tasks once, in an order that turns by one."""
     names = list(tasks)
     seconds: dict[str, list[float]] = {name: [] for name in names}

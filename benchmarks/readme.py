@@ -1,19 +1,16 @@
-"""Writes the figures of README.md and README_zh.md from the records in model_cards/: `make readme`.
-
-`tests/meta/test_docs.py` holds that nobody wrote one by hand.
-"""
+"""The tables of models in README.md and README_zh.md, from the records in model_cards/."""
 
 import json
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+from .frame import ROOT, Section, processor_of, table
 
-ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-WORDS = {
+
+WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
-        "head": "| on the test split | training | tokens seen | loss (nats a token) | perplexity | bits per byte |",
+        "head": ("on the test split", "training", "tokens seen", "loss (nats a token)", "perplexity", "bits per byte"),
         "own": "**{name}**, {parameters:.1f}M parameters, {precision}",
         "minutes": "{minutes:.1f} min",
         "foot": "One run each, seed {seed}: {records}.",
@@ -25,7 +22,7 @@ WORDS = {
         "not crossing": "In {minutes:.1f} minutes, the validation loss of **{name}** in {precision} does not pass the trigram's.",
     },
     "README_zh.md": {
-        "head": "| 测试集上 | 训练时间 | 已见词元 | 损失（奈特/词元） | 困惑度 | 比特/字节 |",
+        "head": ("测试集上", "训练时间", "已见词元", "损失（奈特/词元）", "困惑度", "比特/字节"),
         "own": "**{name}**，{parameters:.1f}M 参数，{precision}",
         "minutes": "{minutes:.1f} 分钟",
         "foot": "各运行一次，种子 {seed}：{records}。",
@@ -52,17 +49,16 @@ def records() -> list[tuple[str, dict[str, Any]]]:
     return sorted(found, key=lambda pair: (round(pair[1]["training_seconds"] / 60), pair[1]["test"]["loss"]))
 
 
-def results_table(file: str) -> str:
-    """The table between the markers of a README, in that README's language."""
+def results_table(file: str) -> list[str]:
+    """The table of a README, in that README's language."""
     words = WORDS[file]
     found = records()
     if not found:
-        return ""
-    rows = [words["head"], "|---|---:|---:|---:|---:|---:|"]
+        return []
+    rows = []
 
-    def row(name: str, time: str, tokens: str, score: dict[str, Any]) -> str:
-        figures = f"{score['loss']:.3f} | {score['perplexity']:.1f} | {score['bits_per_byte']:.3f}"
-        return f"| {name} | {time} | {tokens} | {figures} |"
+    def row(name: str, time: str, tokens: str, score: dict[str, Any]) -> list[str]:
+        return [name, time, tokens, f"{score['loss']:.3f}", f"{score['perplexity']:.1f}", f"{score['bits_per_byte']:.3f}"]
 
     first = found[0][1]
     for baseline in first["baselines"]:
@@ -75,7 +71,7 @@ def results_table(file: str) -> str:
     foot = words["foot"].format(
         seed=first["recipe"]["seed"], records="; ".join(machine(place, record, words) for place, record in found)
     )
-    return "\n".join([*rows, "", foot, *crossings(found, words)])
+    return [*table(words["head"], rows, "lr"), "", foot, *crossings(found, words)]
 
 
 def machine(place: str, record: dict[str, Any], words: dict[str, str]) -> str:
@@ -87,7 +83,7 @@ def machine(place: str, record: dict[str, Any], words: dict[str, str]) -> str:
         precision=record["precision"],
         place=place,
         cores=device["cores"],
-        processor=device["processor"].replace("(R)", "").removesuffix(" Processor"),
+        processor=processor_of(record),
         instructions=instructions,
         compiled=words["compiled"] if record["compiled"] else "",
     )
@@ -111,19 +107,4 @@ def crossings(found: list[tuple[str, dict[str, Any]]], words: dict[str, str]) ->
     return sentences
 
 
-def filled(file: str) -> str:
-    """A README with its table as the records have it."""
-    text = (ROOT / file).read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{results_table(file)}\n{END}{after}"
-
-
-def main() -> None:
-    for file in WORDS:
-        text = filled(file)
-        (ROOT / file).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+SECTIONS = [Section(ROOT / file, "results", partial(results_table, file)) for file in WORDS]

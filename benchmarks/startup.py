@@ -1,18 +1,14 @@
-"""How long it takes until one can begin.
+"""How long it takes until one can begin. Writes benchmarks/records/startup.json."""
 
-python -m benchmarks.startup      writes benchmarks/records/startup.json
-"""
-
+import argparse
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
-from hf_gpt.reports.records import make_record, write_json
-
+from .frame import write_record
 from .pairs import alternate
 
 
-RECORD = Path(__file__).parent / "records" / "startup.json"
 COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
     "import transformers": [sys.executable, "-c", "import transformers"],
@@ -22,27 +18,15 @@ COMMANDS = {
 }
 
 
-def main() -> None:
-    tasks = {
-        name: lambda command=command: subprocess.run(command, check=True, capture_output=True)
-        for name, command in COMMANDS.items()
-    }
-    seconds = alternate(tasks, rounds=2 if "--smoke" in sys.argv[1:] else 11)
+def printed(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def run(options: argparse.Namespace) -> None:
+    tasks = {name: partial(printed, command) for name, command in COMMANDS.items()}
+    seconds = alternate(tasks, rounds=2 if options.smoke else 11, warm_up=0 if options.smoke else 2)
     best = {name: min(found) for name, found in seconds.items()}
-    loaded = "import sys, hf_gpt; print('torch' in sys.modules)"
-    has_torch = (
-        subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.strip() == "True"
-    )
-    content = {
-        "seconds": seconds,
-        "best": best,
-        "added_seconds": best["import hf_gpt, transformers"] - best["import transformers"],
-        "loads_torch": has_torch,
-    }
+    has_torch = printed([sys.executable, "-c", "import sys, hf_gpt; print('torch' in sys.modules)"]) == "True"
     print(best, "torch loaded:", has_torch)
-    if "--smoke" not in sys.argv[1:]:
-        write_json(RECORD, make_record("startup", **content))
-
-
-if __name__ == "__main__":
-    main()
+    added = best["import hf_gpt, transformers"] - best["import transformers"]
+    write_record("startup", "startup", seconds=seconds, best=best, added_seconds=added, loads_torch=has_torch)

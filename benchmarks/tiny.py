@@ -13,6 +13,12 @@ def write_corpus(path: Path) -> None:
     path.write_text("".join(json.dumps({"body": section}) + "\n" for section in sections), encoding="utf-8")
 
 
+def write_labelled(path: Path) -> None:
+    """Sentences of two classes that a word tells apart."""
+    rows = [{"text": f"Film {i} is {('bad', 'good')[i % 2]}, all of it.", "label": i % 2} for i in range(200)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, Any]:
     """A recipe of seconds on one core: dropout, so that every step draws random numbers; Muon beside AdamW; a rate
     that changes and does not end at zero, where one step too many would not be seen."""
@@ -50,3 +56,24 @@ def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, A
         "use_cpu": True,
         **changes,
     }
+
+
+def tiny_overrides(corpus: Path) -> list[str]:
+    """What makes a packaged recipe for pretraining one of seconds, for `--smoke`."""
+    return [
+        f"dataset={{path: json, files: {corpus}, text_column: body, limit: 1500}}",
+        "tokenizer_vocab_size=320",
+        "block_size=32",
+        "max_eval_blocks=8",
+        "max_steps=4",
+        "per_device_train_batch_size=4",
+        "warmup_steps=1",
+        "logging_steps=1",
+        "eval_steps=4",
+        "save_steps=4",
+        "sample_tokens=8",
+        "preprocessing_workers=1",
+        "bf16=false",
+        "use_cpu=true",
+        "report_to=none",
+    ]

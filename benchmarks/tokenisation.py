@@ -1,39 +1,31 @@
 """Megabytes of text a second that one core turns into packed blocks, and the same from the cache.
 
-python -m benchmarks.tokenisation [--smoke]      writes benchmarks/records/tokenisation.json
-
-The film reviews and the tokenizer of `benchmarks.speed`, through the functions that `hf-gpt train` calls.
+The film reviews and the tokenizer of `benchmarks.speed`, through the functions that `hf-gpt train` calls. Writes
+benchmarks/records/tokenisation.json.
 """
 
+import argparse
 import os
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 from datasets import Dataset, load_from_disk
 
 from hf_gpt.data import packing as data
 from hf_gpt.data.loading import load_rows
 from hf_gpt.recipe.parser import load_recipe
-from hf_gpt.reports.records import code_state, make_record, write_json
 
+from .frame import write_record
 from .speed.corpus import BLOCK, load_corpus, random_corpus
 
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "records" / "tokenisation.json"
-CORPUS = ROOT / "runs" / "bench" / "corpus"
-
-
-def main(smoke: bool) -> None:
-    code_state()
+def run(options: argparse.Namespace) -> None:
     # Before the tokenizer's first call: it would take every core there is.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    if smoke:
+    if options.smoke:
         tokenizer, texts = random_corpus().tokenizer, ["1 2 3"] * BLOCK
     else:
-        tokenizer = load_corpus(CORPUS).tokenizer
+        tokenizer = load_corpus().tokenizer
         source = load_recipe("pretrain/speed").source
         texts = load_rows(source)[source.text_column]
     size = sum(len(text.encode()) for text in texts)
@@ -48,10 +40,5 @@ def main(smoke: bool) -> None:
             seconds[name] = time.perf_counter() - begun
     rate = size / 1e6 / seconds["tokenised and packed"]
     print(f"{rate:.2f} MB/s a core, {seconds['from the cache']:.2f} s from the cache")
-    if not smoke:
-        found = {"bytes": size, "texts": len(texts), "blocks": len(blocks), "seconds": seconds, "megabytes_per_second": rate}
-        write_json(RECORD, make_record("tokenisation", **found))
-
-
-if __name__ == "__main__":
-    main("--smoke" in sys.argv[1:])
+    found = {"bytes": size, "texts": len(texts), "blocks": len(blocks), "seconds": seconds, "megabytes_per_second": rate}
+    write_record("tokenisation", "tokenisation", **found)

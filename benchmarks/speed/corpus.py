@@ -15,6 +15,8 @@ from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import Pretraining
 
+from ..frame import ROOT
+
 
 BLOCK = 256
 VOCABULARY = 8192
@@ -48,7 +50,7 @@ class Blocks(Dataset):
         return {"input_ids": ids, "labels": ids}
 
 
-def load_corpus(folder: Path) -> Corpus:
+def load_corpus(folder: Path = ROOT / "runs" / "bench" / "corpus") -> Corpus:
     """The corpus, kept below `folder` after the first time."""
     files = [folder / "train.npy", folder / "validation.npy"]
     if not all(file.is_file() for file in files):

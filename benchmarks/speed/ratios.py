@@ -1,13 +1,13 @@
 """How many times sooner our recipe has a peer's loss, from the records of the runs."""
 
-import json
 import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
+
+from ..frame import find_records
 
 
 PEERS = ("stock", "expert", "nanogpt")
@@ -65,10 +65,9 @@ def seconds_to(target: float, runs: list[tuple[float, float]]) -> tuple[float | 
     return None, False
 
 
-def read_runs(folder: Path) -> list[dict[str, Any]]:
-    """The timed runs, each with the `name` of its file."""
-    paths = sorted(folder.glob("*-seed-*.json"))
-    return [{"name": path.stem, **json.loads(path.read_text(encoding="utf-8"))} for path in paths]
+def read_runs(folder: str) -> list[dict[str, Any]]:
+    """The timed runs among the records of that folder."""
+    return find_records(f"{folder}/*-seed-*")
 
 
 def ratios(runs: list[dict[str, Any]], seconds: Seconds) -> list[Ratio]:

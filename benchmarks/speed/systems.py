@@ -6,13 +6,14 @@ from typing import Any
 
 from datasets import Dataset
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, default_data_collator, set_seed
+from transformers import Trainer, TrainingArguments, default_data_collator, set_seed
 
 from hf_gpt.planning import hardware
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import LanguageData, build_model, build_trainer
 
+from ..gpt2 import STOCK_NO_DROPOUT, Sizes, stock_gpt2
 from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Blocks, Corpus
 from .nanogpt import train_nanogpt
@@ -58,15 +59,9 @@ class System:
 
 
 # As many parameters as our model, within two per cent; the width, depth and heads are what GPT-2 would take at this size.
-GPT2_SIZE = {
-    "n_embd": 384,
-    "n_layer": 6,
-    "n_head": 6,
-    "n_positions": BLOCK,
-    "vocab_size": VOCABULARY,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
+GPT2_SIZE = Sizes(384, 6, 6, VOCABULARY, BLOCK)
+# As `GPT2Config` has it.
+DROPOUT = dict.fromkeys(STOCK_NO_DROPOUT, 0.1)
 
 
 def gpt2_trainer(model: nn.Module, corpus: Corpus, clock: Clock, arguments: dict[str, Any]) -> nn.Module:
@@ -87,7 +82,7 @@ def gpt2_trainer(model: nn.Module, corpus: Corpus, clock: Clock, arguments: dict
 def train_stock(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     """float32, not compiled, AdamW with a linear schedule, batch 8, the dropout of `GPT2Config`: the defaults of `run_clm.py`."""
     set_seed(run.seed)
-    model = GPT2LMHeadModel(GPT2Config(**GPT2_SIZE, use_cache=False))
+    model = stock_gpt2(GPT2_SIZE, **DROPOUT)
     arguments = {
         "max_steps": run.steps,
         "learning_rate": run.learning_rate,
@@ -102,8 +97,7 @@ def train_stock(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
 def train_expert(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     """The same model as an expert would train it: bfloat16, compiled, no dropout, GPT-3's betas, warm-up and cosine."""
     set_seed(run.seed)
-    dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    model = GPT2LMHeadModel(GPT2Config(**GPT2_SIZE, **dropout, use_cache=False))
+    model = stock_gpt2(GPT2_SIZE)
     arguments = {
         "max_steps": run.steps,
         "learning_rate": run.learning_rate,

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from benchmarks import data as benchmark
+from benchmarks.frame import load_record
 from datasets import Dataset
 
 from hf_gpt.data import loading, packages, sources
@@ -78,12 +78,8 @@ def lines(*rows: dict) -> str:
 
 
 def test_every_package_has_a_reader_and_a_figure_in_the_record():
-    assert set(packages.PACKAGES) <= set(json.loads(benchmark.RECORD.read_text())["packages"])
+    assert set(packages.PACKAGES) <= set(load_record("data")["packages"])
     assert set(packages.PACKAGES) == set(readers.READERS)
-
-
-def test_the_table_of_the_document_is_the_rendering_of_the_record():
-    assert benchmark.DOCUMENT.read_text(encoding="utf-8") == benchmark.filled()
 
 
 def test_brown_corpus(rows_of):

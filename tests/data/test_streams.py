@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import stream
 from datasets import load_dataset
 from tests.conftest import ROOT
 
@@ -111,7 +110,7 @@ def test_a_reader_without_a_text_is_named(texts, tokenizer):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus():
     """The short form of `make stream`, in a process of its own, since the peak of this one has been anywhere."""
-    script = "import json; from benchmarks.stream import measure; print(json.dumps(measure(100)))"
+    script = "import json; from reliability.stream import measure; print(json.dumps(measure(100)))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
     found = json.loads(run.stdout.splitlines()[-1])
@@ -119,7 +118,3 @@ def test_memory_does_not_grow_with_the_corpus():
     assert found["blocks"] * 1024 == pytest.approx(found["file_bytes"] * 0.9, rel=0.02)
     assert found["peak_bytes"] - found["peak_bytes_at_half"] < found["file_bytes"] / 8
     assert found["seconds_to_go_on_at_nine_tenths"] < found["seconds"] / 2
-
-
-def test_the_figures_of_the_document_come_from_the_record():
-    assert stream.DOCUMENT.read_text(encoding="utf-8") == stream.filled()

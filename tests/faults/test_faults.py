@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs, one_thread, state_of
 from benchmarks.tiny import recipe_values
+from reliability.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs, one_thread, state_of
 from transformers import Trainer
 
 from hf_gpt.data import packing

@@ -1,9 +1,10 @@
 """Every run of `make lineage` is a recipe that is read, and the page is written whatever records are there."""
 
-import json
+import dataclasses
 
 import pytest
-from benchmarks import lineage, lineage_page
+from benchmarks import frame
+from experiments import lineage, lineage_page
 
 from hf_gpt.recipe.parser import load_recipe
 
@@ -44,16 +45,16 @@ def test_equal_time_is_the_time_of_the_slowest():
 
 @pytest.fixture
 def pages(tmp_path, monkeypatch):
-    """The pages and records in a folder of their own."""
-    monkeypatch.setattr(lineage_page, "RECORDS", tmp_path)
-    monkeypatch.setattr(lineage_page, "GENERATIONS_PICTURE", tmp_path / "lineage-generations.png")
-    monkeypatch.setattr(lineage_page, "LABELS_PICTURE", tmp_path / "lineage-labels.png")
-    copies = {}
-    for language, page in lineage_page.PAGES.items():
-        copies[language] = tmp_path / page.name
-        copies[language].write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(lineage_page, "PAGES", copies)
-    return tmp_path
+    """A checkout with copies of the pages, pictures and records of its own."""
+    monkeypatch.setattr(frame, "ROOT", tmp_path)
+    monkeypatch.setattr(frame, "RECORDS", tmp_path / "records")
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for page in lineage_page.PAGES.values():
+        (folder / page.name).write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    copied = [dataclasses.replace(section, page=folder / section.page.name) for section in lineage_page.SECTIONS]
+    monkeypatch.setattr(lineage_page, "SECTIONS", copied)
+    return folder
 
 
 def made_up(name):
@@ -99,17 +100,17 @@ def ngram_record():
 
 
 def test_without_records_the_page_says_so(pages):
-    lineage_page.write_pages()
-    assert (pages / "lineage.md").read_text().count("No record yet") == len(lineage_page.SECTIONS)
+    frame.write_pages(lineage_page)
+    assert (pages / "lineage.md").read_text().count("No record yet") == len(lineage_page.MAKERS)
     assert not list(pages.glob("*.png"))
 
 
 def test_with_all_records_the_page_shows_them_and_the_pictures(pages):
     for name in lineage.PARTS:
-        (pages / f"{name}.json").write_text(json.dumps(ngram_record() if name == "ngrams" else made_up(name)))
-    lineage_page.write_pages()
+        frame.keep_record(f"lineage/{name}", ngram_record() if name == "ngrams" else made_up(name))
+    frame.write_pages(lineage_page)
     for page in lineage_page.PAGES.values():
-        text = page.read_text(encoding="utf-8")
+        text = (pages / page.name).read_text(encoding="utf-8")
         assert "lineage-generations.png" in text
         assert "lineage-labels.png" in text
         assert "| 16 | 0.755 (0.755–0.755) | 0.755 (0.755–0.755) | 0.700 (0.700–0.700) |" in text

@@ -5,8 +5,8 @@ import re
 import shutil
 
 import pytest
-from benchmarks.faults import is_equal, one_thread, state_of
 from benchmarks.tiny import recipe_values
+from reliability.faults import is_equal, one_thread, state_of
 from transformers import TrainerCallback
 
 from hf_gpt.errors import InputError

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from benchmarks.faults import is_equal, one_thread
 from benchmarks.tiny import recipe_values
+from reliability.faults import is_equal, one_thread
 from safetensors.torch import load_file
 from tests.conftest import ROOT, tiny_config
 

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from benchmarks import distributed
-from benchmarks.distributed import VARIANTS, beyond, differences, recipe_values, run_variant
-from tests.conftest import ROOT
+from benchmarks.frame import load_record
+from benchmarks.tiny import write_corpus
+from experiments import distributed
+from experiments.distributed import VARIANTS, beyond, differences, recipe_values, run_variant
 
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.run import run
@@ -16,7 +17,9 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    return distributed.write_text(tmp_path_factory.mktemp("text"))
+    path = tmp_path_factory.mktemp("text") / "corpus.jsonl"
+    write_corpus(path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +65,9 @@ def test_muon_gathers_what_is_split(text, tmp_path):
 
 
 def test_the_record_is_of_every_variant_within_its_tolerance():
-    record = json.loads((ROOT / "benchmarks" / "records" / "distributed.json").read_text(encoding="utf-8"))
+    record = load_record("distributed")
     assert list(record["variants"]) == list(VARIANTS)
     assert record["tolerances"] == distributed.TOLERANCES
     for name, found in record["variants"].items():
         if "differences" in found:
             assert not beyond(found["differences"], VARIANTS[name].changes.get("optimizer", "adamw")), name
-    assert distributed.DOCUMENT.read_text(encoding="utf-8") == distributed.filled()

@@ -1,6 +1,6 @@
 """What a training run will take: parameters, products, bytes, hours, cost. Each formula names its source.
 
-`benchmarks/planning.py` compares them with runs on this machine and with published runs.
+`experiments/planning.py` compares them with runs on this machine and with published runs.
 """
 
 from .counts import block_matrices, compute_optimal_tokens, parameter_counts, training_flops

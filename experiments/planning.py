@@ -1,38 +1,30 @@
 """Compares what `hf-gpt plan` says with runs on this machine and with published runs.
 
-python -m benchmarks.planning             measures, writes benchmarks/records/planning.json and the tables: `make planning`
-python -m benchmarks.planning --table     the tables alone, from the record that is there
+Writes benchmarks/records/planning.json and the tables of docs/scaling.md.
 """
 
+import argparse
 import gc
-import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from benchmarks.frame import ROOT, Section, apart, load_record, table, write_record
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_gpt import GPTConfig, GPTForCausalLM, preset
 from hf_gpt.planning import Workload, find_device, memory_by_part, parameter_counts, plan, training_flops
 from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
-from hf_gpt.reports.records import make_record, write_json
 from hf_gpt.training.optimizers import OPTIMIZERS
 
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "records" / "planning.json"
-PAGE = ROOT / "docs" / "scaling.md"
-BEGIN, END = "<!-- planning:begin -->", "<!-- planning:end -->"
-RATES = {
-    **dict.fromkeys(("lr", "embedding_lr", "head_lr", "rest_lr"), 1e-3),
-    "weight_decay": 0.0,
-    "betas": (0.9, 0.95),
-    "eps": 1e-8,
-}
+# The allocator of the C library gives memory back as soon as it is free, as that of a GPU does for its own use.
+ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
+RATES: dict[str, Any] = dict.fromkeys(("lr", "embedding_lr", "head_lr", "rest_lr"), 1e-3)
+RATES |= {"weight_decay": 0.0, "betas": (0.9, 0.95), "eps": 1e-8}
 
 
 @dataclass(frozen=True)
@@ -210,14 +202,6 @@ def memory_row(place: int) -> dict[str, Any]:
     }
 
 
-def in_a_process(place: int) -> dict[str, Any]:
-    # The allocator of the C library gives memory back as soon as it is free, as that of a GPU does for its own use.
-    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
-    command = [sys.executable, "-m", "benchmarks.planning", "--memory", str(place)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT).stdout
-    return json.loads(printed.splitlines()[-1])
-
-
 def flops_row(name: str, width: int, layers: int) -> dict[str, Any]:
     config, load = config_of(name, width, layers), Workload(128, 1, bfloat16=False, attention="eager")
     return {
@@ -228,9 +212,9 @@ def flops_row(name: str, width: int, layers: int) -> dict[str, Any]:
     }
 
 
-def published_rows() -> list[tuple[str, str, str, str]]:
+def published_rows() -> list[tuple[str, ...]]:
     """What, planned, published, source."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, flops in PUBLISHED_FLOPS.items():
         own = 6 * sum(parameter_counts(preset(name)).values()) * PUBLISHED_TOKENS
         rows.append((f"`{name}`, 300 billion tokens, 6 N D", f"{own:.3g}", f"{flops:.3g}", "Brown et al. 2020, table D.1"))
@@ -249,39 +233,30 @@ def published_rows() -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def table(record: dict[str, Any]) -> str:
-    lines = [
-        "| memory of a process | parameters | planned, MiB | measured, MiB | ratio |",
-        "|---|---:|---:|---:|---:|",
-    ]
+def page() -> list[str]:
+    record = load_record("planning")
+    memory, flops = [], []
     for row in record["memory"]:
         kept = "inputs of blocks kept" if row["checkpointing"] else "all kept"
         what = f"{row['name']}, {row['rows']} x {row['length']} tokens, {row['attention']}, {kept}"
-        sizes = f"{row['planned'] / 2**20:.0f} | {row['measured'] / 2**20:.0f} | {row['planned'] / row['measured']:.3f}"
-        lines.append(f"| {what} | {row['parameters']:,} | {sizes} |")
-    lines += ["", "| FLOPs a token | parameters | planned | measured |", "|---|---:|---:|---:|"]
+        sizes = [f"{row['planned'] / 2**20:.0f}", f"{row['measured'] / 2**20:.0f}", f"{row['planned'] / row['measured']:.3f}"]
+        memory.append([what, f"{row['parameters']:,}", *sizes])
     for row in record["flops"]:
-        lines.append(f"| {row['name']} | {row['parameters']:,} | {row['planned']:,.0f} | {row['measured']:,.0f} |")
-    lines += ["", "| published | planned | published | source |", "|---|---:|---:|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in published_rows()]
-    return "\n".join(lines)
+        flops.append([row["name"], f"{row['parameters']:,}", f"{row['planned']:,.0f}", f"{row['measured']:,.0f}"])
+    return [
+        *table(("memory of a process", "parameters", "planned, MiB", "measured, MiB", "ratio"), memory, "lr"),
+        "",
+        *table(("FLOPs a token", "parameters", "planned", "measured"), flops, "lr"),
+        "",
+        *table(("published", "planned", "published", "source"), published_rows(), "lrrl"),
+    ]
 
 
-def filled(record: dict[str, Any]) -> str:
-    """docs/scaling.md with the figures of the record."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{table(record)}\n{END}{rest.split(END)[1]}"
+SECTIONS = [Section(ROOT / "docs" / "scaling.md", "planning", page)]
 
 
-def main(arguments: list[str]) -> None:
-    if arguments[:1] == ["--memory"]:
-        print(json.dumps(memory_row(int(arguments[1]))))
-        return
-    if arguments != ["--table"]:
-        memory = [in_a_process(place) for place in range(len(MEMORY))]
-        write_json(RECORD, make_record("planning", memory=memory, flops=[flops_row(*row) for row in FLOPS]))
-    PAGE.write_text(filled(json.loads(RECORD.read_text(encoding="utf-8"))), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def run(options: argparse.Namespace) -> None:
+    few = 1 if options.smoke else None
+    with patch.dict(os.environ, ALLOCATOR):
+        memory = [apart(memory_row, place) for place in range(len(MEMORY))[:few]]
+    write_record("planning", "planning", memory=memory, flops=[flops_row(*row) for row in FLOPS[:few]])

@@ -1,9 +1,9 @@
 """Runs a trained model in engines that are not ours and compares their logits: benchmarks/records/serving.json, docs/serving.md.
 
-python -m benchmarks.serving [RUN]     runs/quickstart by default
-python -m benchmarks.serving --table   the table alone, from the record
+python -m experiments serving [RUN]     runs/quickstart by default
 """
 
+import argparse
 import json
 import socket
 import subprocess
@@ -20,18 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.frame import ROOT, Section, load_record, table, write_record
+from benchmarks.tiny import recipe_values, write_corpus
 from transformers import AutoModelForCausalLM
 
 from hf_gpt import export_checkpoint
 from hf_gpt.inference.inspect import load
-from hf_gpt.reports.records import folder_hash, make_record, write_json
+from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.reports.records import folder_hash
 from hf_gpt.tasks.chat_template import add_chat_template
+from hf_gpt.training.run import run as run_recipe
 
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "records" / "serving.json"
 PAGE = ROOT / "docs" / "serving.md"
-START, END = "<!-- table: start -->", "<!-- table: end -->"
 PROMPT = "This movie is one of the best films I have ever seen"
 NEW_TOKENS = 24
 # What the command `transformers` runs, without hf_gpt in the process.
@@ -42,6 +43,9 @@ OWN_SERVE = "import hf_gpt; from transformers.cli.transformers import main; main
 
 class Reference:
     """Our own model's logits, of shape `(length, vocab_size)`, and the ids that it goes on with when it is greedy."""
+
+    model: Any
+    tokenizer: Any
 
     def __init__(self, run: Path):
         self.model, self.tokenizer = load(str(run))
@@ -70,7 +74,7 @@ def onnx_runtime(reference: Reference, run: Path, folder: Path) -> dict[str, Any
     import onnxruntime
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
-    traced = {"input_ids": torch.randint(2, 100, (2, 9)), "attention_mask": torch.ones(2, 9, dtype=torch.long)}
+    traced: dict[str, Any] = {"input_ids": torch.randint(2, 100, (2, 9)), "attention_mask": torch.ones(2, 9, dtype=torch.long)}
     # Without a cache, so that ids and mask are all that goes in.
     reference.model.config.use_cache = False
     OnnxExporter().export(reference.model, traced, config=OnnxConfig(dynamic=True)).save_pretrained(folder / "onnx")
@@ -149,32 +153,24 @@ def served_export(reference: Reference, run: Path, folder: Path) -> dict[str, An
 
 def chat(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
     """`transformers chat` against `transformers serve` of an export with a chat template; what the words are worth is not asked."""
-    model, tokenizer = load(str(run))
+    loaded: tuple[Any, Any] = load(str(run))
+    model, tokenizer = loaded
     add_chat_template(tokenizer)
     model.resize_token_embeddings(len(tokenizer))
     tokenizer.save_pretrained(folder / "template")
     served = folder / "chat"
     export_checkpoint(model, served, tokenizer=folder / "template")
     messages = [{"role": "user", "content": PROMPT}]
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)[
-        "input_ids"
-    ]
+    asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = asked["input_ids"]
     with torch.inference_mode():
         written = model.generate(ids, max_new_tokens=NEW_TOKENS, do_sample=False)
     text = tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
     with server([sys.executable, "-c", ALONE], served) as (address, process):
         # The first answer tells that the server is up.
         ask(f"{address}/v1/chat/completions", {"model": str(served), "messages": messages, "max_tokens": 1}, process)
-        command = [
-            sys.executable,
-            "-c",
-            ALONE,
-            "chat",
-            str(served),
-            address,
-            f"max_new_tokens={NEW_TOKENS}",
-            "do_sample=False",
-        ]
+        options = [f"max_new_tokens={NEW_TOKENS}", "do_sample=False"]
+        command = [sys.executable, "-c", ALONE, "chat", str(served), address, *options]
         # An answer that is cut off is followed by the question whether it shall go on; without it, `n` is one more message.
         typed = f"{PROMPT}\nn\n!exit\n"
         shown = subprocess.run(command, input=typed, capture_output=True, text=True, check=True, cwd=folder).stdout
@@ -198,43 +194,46 @@ ENGINES = {
 }
 
 
-def table(record: dict[str, Any]) -> str:
-    """The rows of docs/serving.md."""
-    lines = ["| engine | one command | status | largest difference of logits |", "|---|---|---|---:|"]
+SAID = {
+    "tokens_equal": "the same tokens",
+    "greedy_ids_equal": "the same greedy ids",
+    "greedy_text_equal": "the same greedy text",
+}
+
+
+def page() -> list[str]:
+    """The table of docs/serving.md."""
+    record = load_record("serving")
+    rows = []
     for name, (command, _) in ENGINES.items():
         found = record["engines"][name]
-        equal = [key for key in ("tokens_equal", "greedy_ids_equal", "greedy_text_equal") if key in found]
-        said = {
-            "tokens_equal": "the same tokens",
-            "greedy_ids_equal": "the same greedy ids",
-            "greedy_text_equal": "the same greedy text",
-        }
-        told = "; ".join(said[key] if found[key] else f"not {said[key]}" for key in equal)
+        told = "; ".join(said if found[key] else f"not {said}" for key, said in SAID.items() if key in found)
         version = f"{found['version']}" if "version" in found else f"{found['class']}, layout `{found['layout']}`"
         difference = f"{found['difference']:.1e}" if "difference" in found else "not served"
-        lines.append(f"| {name} | {command} | ran: {version}{'; ' + told if told else ''} | {difference} |")
-    return "\n".join(lines)
+        rows.append([name, command, f"ran: {version}{'; ' + told if told else ''}", difference])
+    return table(("engine", "one command", "status", "largest difference of logits"), rows, "lllr")
 
 
-def filled(text: str, record: dict[str, Any]) -> str:
-    """The page with its table from the record."""
-    before, rest = text.split(START)
-    return f"{before}{START}\n{table(record)}\n{END}{rest.split(END)[1]}"
+SECTIONS = [Section(PAGE, "table", page)]
 
 
-def main() -> None:
-    if sys.argv[1:] != ["--table"]:
-        run = Path(sys.argv[1] if sys.argv[1:] else "runs/quickstart")
-        reference = Reference(run)
-        with tempfile.TemporaryDirectory() as temporary:
-            engines = {}
-            for name, (_, measure) in ENGINES.items():
-                engines[name] = measure(reference, run, Path(temporary))
-                print(name, engines[name], flush=True)
-        content = {"model": run.name, "model_sha256": folder_hash(run), "prompt": PROMPT, "new_tokens": NEW_TOKENS}
-        write_json(RECORD, make_record("serving", **content, greedy_text=reference.text, engines=engines))
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), json.loads(RECORD.read_text())), encoding="utf-8")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, nargs="?", default=Path("runs/quickstart"), metavar="RUN")
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    """With `--smoke` a model of two steps in transformers alone, since continuous integration has no other engine."""
+    model, names = options.model, list(ENGINES)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if options.smoke:
+            model, names = folder / "model", names[:1]
+            write_corpus(folder / "corpus.jsonl")
+            run_recipe(parse_recipe(recipe_values(folder / "corpus.jsonl", model, max_steps=2)))
+        reference = Reference(model)
+        engines = {}
+        for name in names:
+            engines[name] = ENGINES[name][1](reference, model, folder)
+            print(name, engines[name], flush=True)
+    content = {"model": model.name, "model_sha256": folder_hash(model), "prompt": PROMPT, "new_tokens": NEW_TOKENS}
+    write_record("serving", "serving", **content, greedy_text=reference.text, engines=engines)

@@ -1,15 +1,15 @@
 """One recipe on one process and on several, spread in every way of `recipes/accelerate/`: the same losses, gradients and weights.
 
-    make distributed
+python -m experiments distributed [NAME ...]     with names: these and what they are compared with, and nothing is written
 
 Each run is `accelerate launch --config_file recipes/accelerate/NAME.yaml -m hf_gpt train RECIPE` on processors, with gloo between them.
 The text is the language reference that every CPython carries. Writes `benchmarks/records/distributed.json` and the table of
 `docs/distributed.md`.
 """
 
+import argparse
 import json
 import os
-import pydoc_data.topics
 import shutil
 import subprocess
 import sys
@@ -21,18 +21,15 @@ from typing import Any
 
 import torch
 import yaml
+from benchmarks.frame import ROOT, Section, load_record, table, write_record
+from benchmarks.tiny import write_corpus
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import hf_gpt  # noqa: F401
 from hf_gpt.errors import InputError
-from hf_gpt.reports.records import make_record, write_json
 
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "records" / "distributed.json"
-DOCUMENT = ROOT / "docs" / "distributed.md"
-BEGIN, END = "<!-- equivalence:begin -->", "<!-- equivalence:end -->"
 STEPS = 30
 BATCH = 8
 # The largest difference of a loss, in nats, of a gradient's norm, of a weight and of a logit that is still called the same. Muon
@@ -85,11 +82,7 @@ VARIANTS = {
     "hsdp 2×2": Variant(
         "hsdp",
         4,
-        (
-            "--num_machines=1",
-            "--parallelism_config_dp_replicate_size=2",
-            "--parallelism_config_dp_shard_size=2",
-        ),
+        ("--num_machines=1", "--parallelism_config_dp_replicate_size=2", "--parallelism_config_dp_shard_size=2"),
         {"per_device_train_batch_size": BATCH // 4},
     ),
     "tensor parallel": Variant("tensor-parallel", 2),
@@ -99,14 +92,6 @@ VARIANTS = {
     "muon, fsdp2, resumed": Variant("fsdp2", 2, changes={**MUON, **HALF}, reference="muon", resumes=True),
     "muon, tensor parallel": Variant("tensor-parallel", 2, changes=MUON, reference="muon"),
 }
-
-
-def write_text(folder: Path) -> Path:
-    """Paragraphs of Python's language reference, one a line of JSON."""
-    path = folder / "reference.jsonl"
-    texts = [text for topic in sorted(pydoc_data.topics.topics) for text in pydoc_data.topics.topics[topic].split("\n\n")]
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts if len(text) > 80), encoding="utf-8")
-    return path
 
 
 def recipe_values(text: Path, output_dir: Path, steps: int = STEPS, **changes: Any) -> dict[str, Any]:
@@ -121,7 +106,7 @@ def recipe_values(text: Path, output_dir: Path, steps: int = STEPS, **changes: A
             "intermediate_size": 128,
             "max_position_embeddings": 128,
         },
-        "dataset": {"path": "json", "files": str(text)},
+        "dataset": {"path": "json", "files": str(text), "text_column": "body"},
         "tokenizer_vocab_size": 512,
         "block_size": 64,
         "max_eval_blocks": 16,
@@ -149,15 +134,9 @@ def command(variant: Variant, recipe: Path) -> list[str]:
     if variant.config is None:
         return [sys.executable, *train]
     config = ROOT / "recipes" / "accelerate" / f"{variant.config}.yaml"
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        f"--config_file={config}",
-        f"--num_processes={variant.processes}",
-    ]
     # Port 0 is any that is free.
-    return [*launch, "--main_process_port=0", *variant.options, *train]
+    options = [f"--config_file={config}", f"--num_processes={variant.processes}", "--main_process_port=0", *variant.options]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, *train]
 
 
 def execute(arguments: list[str], code: int = 0) -> str:
@@ -231,29 +210,37 @@ def beyond(found: dict[str, float], optimizer: str) -> list[str]:
     return [name for name, most in TOLERANCES[optimizer].items() if not abs(found[name]) <= most]
 
 
-def table(record: dict[str, Any]) -> str:
+def page() -> list[str]:
     """The table of `docs/distributed.md`."""
     columns = ("loss", "mean_loss", "gradient_norm", "weight", "logit")
-    lines = [
-        "| run | processes | loss, greatest | loss, mean | gradient norm | weights | logits |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, found in record["variants"].items():
-        figures = (
-            " | ".join(f"{found['differences'][column]:.1e}" for column in columns) if "differences" in found else " | " * 4
-        )
-        lines.append(f"| {name} | {found['processes']} | {figures} |")
-    return "\n".join(lines)
+    rows = []
+    for name, found in load_record("distributed")["variants"].items():
+        compared = found.get("differences", {})
+        figures = (f"{compared[column]:.1e}" if compared else "" for column in columns)
+        rows.append([name, str(found["processes"]), *figures])
+    return table(("run", "processes", "loss, greatest", "loss, mean", "gradient norm", "weights", "logits"), rows, "lr")
 
 
-def filled() -> str:
-    """`docs/distributed.md` with the figures of the record."""
-    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{table(json.loads(RECORD.read_text(encoding='utf-8')))}\n{END}{rest.split(END)[1]}"
+SECTIONS = [Section(ROOT / "docs" / "distributed.md", "equivalence", page)]
 
 
-def main(names: list[str]) -> None:
-    """Runs all variants; with names, only these and what they are compared with, and writes nothing."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME")
+
+
+def run(options: argparse.Namespace) -> None:
+    names, steps = (["ddp"], 4) if options.smoke else (options.names, STEPS)
+    found = compare(names, steps)
+    if not names:
+        write_record("distributed", "distributed", steps=steps, tolerances=TOLERANCES, variants=found)
+
+
+def compare(names: list[str], steps: int) -> dict[str, Any]:
+    """Runs all variants, or those with these names and what they are compared with.
+
+    Raises:
+        SystemExit: one failed, or learned something else.
+    """
     chosen = [
         name for name in VARIANTS if not names or name in names or name in {VARIANTS[other].reference for other in names}
     ]
@@ -261,12 +248,13 @@ def main(names: list[str]) -> None:
     records: dict[str, dict[str, Any]] = {}
     failed = []
     with tempfile.TemporaryDirectory() as place:
-        text = write_text(Path(place))
+        text = Path(place) / "corpus.jsonl"
+        write_corpus(text)
         folders = {name: Path(place) / f"run-{number}" for number, name in enumerate(chosen)}
         for name in chosen:
             variant = VARIANTS[name]
             try:
-                records[name], seconds = run_variant(variant, text, folders[name])
+                records[name], seconds = run_variant(variant, text, folders[name], steps)
             except RuntimeError as error:
                 if name in (variant.reference, "muon"):
                     raise
@@ -280,17 +268,8 @@ def main(names: list[str]) -> None:
             compared = differences(folders[name], records[name], folders[variant.reference], records[variant.reference])
             found[name]["differences"] = compared
             failed += [f"{name}: {figure}={compared[figure]:.1e}" for figure in beyond(compared, optimizer)]
-            print(
-                f"{name}: {seconds:.0f} s, " + ", ".join(f"{key} {value:.1e}" for key, value in compared.items()), flush=True
-            )
+            figures = ", ".join(f"{key} {value:.1e}" for key, value in compared.items())
+            print(f"{name}: {seconds:.0f} s, {figures}", flush=True)
     if failed:
         raise SystemExit("not the same: " + "; ".join(failed))
-    if not names:
-        RECORD.parent.mkdir(exist_ok=True)
-        content = {"steps": STEPS, "tolerances": TOLERANCES, "variants": found}
-        write_json(RECORD, make_record("distributed", **content))
-        DOCUMENT.write_text(filled(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return found

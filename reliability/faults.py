@@ -1,9 +1,6 @@
 """kill -9 at random moments of a run, again and again: is what the restarted command ends with equal to the last bit?
 
-    make faults
-    python -m benchmarks.faults --kills 6 --seed 1     a short one, which is printed and not recorded
-    python -m benchmarks.faults --table                the table of docs/reliability.md alone, from the record
-
+python -m reliability faults --kills 6 --seed 1     a short one, which is printed and not recorded
 One process has imported everything and forks each attempt, so that an attempt costs what its steps cost. An attempt writes which phase
 it is in (packing data, stepping, evaluating, writing a checkpoint, finishing) into a byte that it shares with the one that kills it.
 Writes `benchmarks/records/faults.json`.
@@ -27,24 +24,18 @@ from typing import Any
 
 import datasets
 import torch
+from benchmarks.frame import ROOT, Section, load_record, table, write_record
+from benchmarks.tiny import recipe_values, write_corpus
 from transformers import Trainer
 
-from benchmarks.fault_cases import FILES
-from benchmarks.tiny import recipe_values, write_corpus
 from hf_gpt.data import packing, splits
 from hf_gpt.recipe.parser import parse_recipe
-from hf_gpt.reports.records import make_record, write_json
 from hf_gpt.run_folder.manifest import read_manifest
 from hf_gpt.training import run as runs
 from hf_gpt.training.pretraining import Pretraining
 from hf_gpt.training.trainer import GuardedTrainer
 
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "records" / "faults.json"
-SOAK = ROOT / "benchmarks" / "records" / "soak.json"
-PAGE = ROOT / "docs" / "reliability.md"
-START, END = "<!-- table: start -->", "<!-- table: end -->"
 KILLS, SEED = 30, 0
 STEPS = 40
 # In turn; a kill comes at a random time after a random entry into its phase.
@@ -235,55 +226,51 @@ def kill_runs(kills: int, seed: int, kills_of_a_run: int = 3) -> dict[str, Any]:
     return {"seed": seed, "steps": STEPS, "kills": rows, "compared": sorted(expected)}
 
 
-def table() -> str:
+def page() -> list[str]:
     """The tables of docs/reliability.md."""
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    lines = ["| fault | times tried | what was lost |", "|---|---:|---|"]
-    phases = sorted({row["phase"] for row in record["kills"]})
-    for phase in phases:
-        times = sum(row["phase"] == phase for row in record["kills"])
-        lines.append(f"| `kill -9` while {phase} | {times} | nothing: the last bit is equal |")
-    lines.append(f"| `kill -9`, in all | {len(record['kills'])} | nothing |")
-    lines += ["", "| every other fault, by the test that makes it happen | forms tried | as it says |", "|---|---:|---:|"]
-    for row in json.loads(FILES["faults"].read_text(encoding="utf-8"))["cases"]:
-        lines.append(f"| {row['fault']} | {row['times']} | {row['times']} |")
-    lines += ["", "| broken at random (`make fuzz`) | times tried | used | refused with our message | anything else |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    for row in json.loads(FILES["fuzz"].read_text(encoding="utf-8"))["cases"]:
+    phases = [row["phase"] for row in load_record("faults")["kills"]]
+    kills = [
+        [f"`kill -9` while {phase}", str(phases.count(phase)), "nothing: the last bit is equal"]
+        for phase in sorted(set(phases))
+    ]
+    cases = [[row["fault"], str(row["times"]), str(row["times"])] for row in load_record("fault_cases")["cases"]]
+    broken = []
+    for row in load_record("fuzz")["cases"]:
         used, refused = row["outcomes"].get("used", 0), row["outcomes"].get("refused", 0)
         if used + refused:
-            lines.append(f"| {row['fault']} | {used + refused:,} | {used:,} | {refused:,} | 0 |")
-    soak = json.loads(SOAK.read_text(encoding="utf-8"))
-    lines += ["", "| soak (`make soak`) | how long | resident memory, MiB | grown by, MiB |", "|---|---:|---:|---:|"]
-    for part, long in (
-        ("training", f"{soak['training']['steps']:,} steps in {soak['training']['minutes']:.0f} minutes"),
-        ("generate", f"{soak['generate']['calls']:,} calls"),
-    ):
-        lines.append(f"| {part} | {long} | {soak[part]['mebibytes']:.0f} | {soak[part]['grown_mebibytes']:.1f} |")
-    return "\n".join(lines)
+            broken.append([row["fault"], f"{used + refused:,}", f"{used:,}", f"{refused:,}", "0"])
+    soak = load_record("soak")
+    long = {
+        "training": f"{soak['training']['steps']:,} steps in {soak['training']['minutes']:.0f} minutes",
+        "generate": f"{soak['generate']['calls']:,} calls",
+    }
+    grown = [
+        [part, told, f"{soak[part]['mebibytes']:.0f}", f"{soak[part]['grown_mebibytes']:.1f}"] for part, told in long.items()
+    ]
+    at_random = ("broken at random (`make fuzz`)", "times tried", "used", "refused with our message", "anything else")
+    return [
+        *table(("fault", "times tried", "what was lost"), [*kills, ["`kill -9`, in all", str(len(phases)), "nothing"]], "lrl"),
+        "",
+        *table(("every other fault, by the test that makes it happen", "forms tried", "as it says"), cases, "lr"),
+        "",
+        *table(at_random, broken, "lr"),
+        "",
+        *table(("soak (`make soak`)", "how long", "resident memory, MiB", "grown by, MiB"), grown, "lr"),
+    ]
 
 
-def write_table() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    head, rest = text.split(START)
-    PAGE.write_text(f"{head}{START}\n{table()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+SECTIONS = [Section(ROOT / "docs" / "reliability.md", "table", page)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--table", action="store_true")
-    arguments = parser.parse_args()
-    if not arguments.table:
-        started = time.monotonic()
-        found = kill_runs(arguments.kills, arguments.seed)
-        print(f"{len(found['kills'])} kills, nothing lost, {time.monotonic() - started:.0f} s")
-        if (arguments.kills, arguments.seed) != (KILLS, SEED):
-            return
-        write_json(RECORD, make_record("faults", seconds=time.monotonic() - started, **found))
-    write_table()
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    started = time.monotonic()
+    kills = 2 if options.smoke else options.kills
+    found = kill_runs(kills, options.seed)
+    print(f"{len(found['kills'])} kills, nothing lost, {time.monotonic() - started:.0f} s")
+    if options.smoke or (kills, options.seed) == (KILLS, SEED):
+        write_record("faults", "faults", seconds=time.monotonic() - started, **found)

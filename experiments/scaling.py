@@ -1,34 +1,24 @@
 """Trains one recipe at several sizes, fits how its loss falls with compute, and writes the tables of docs/scaling.md.
 
-python -m benchmarks.scaling             the runs, the fit, the picture and the tables: `make scaling`
-python -m benchmarks.scaling --table     the picture and the tables alone, from the record that is there
-
 Each run is a folder below runs/scaling, trained by `hf_gpt train`: one that is finished is left out, one that was interrupted goes on.
 """
 
-import json
-import shutil
-import subprocess
-import sys
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.frame import ROOT, Section, load_record, table, train_apart, write_record
+from benchmarks.tiny import tiny_overrides, write_corpus
 from scipy.optimize import curve_fit
 
 from hf_gpt import GPTConfig
 from hf_gpt.planning import training_flops
 from hf_gpt.reports.plots import plot_scaling
-from hf_gpt.reports.records import RECORD_FILE, make_record, read_record, write_json
 
 
-ROOT = Path(__file__).parents[1]
 RUNS = Path("runs/scaling")
-RECORD = ROOT / "benchmarks" / "records" / "scaling.json"
-PAGE = ROOT / "docs" / "scaling.md"
-PICTURE = ROOT / "docs" / "scaling.png"
-BEGIN, END = "<!-- scaling:begin -->", "<!-- scaling:end -->"
 RECIPE = "pretrain/quickstart"
 # As many as one core trains at all sizes together in about ten minutes; compiling five small models would take as long again.
 TOKENS_PER_PARAMETER = 1
@@ -79,20 +69,10 @@ class Size:
             "test_share=0.01",
             "ngram_orders=[]",
             "sample_prompts=[]",
-            f"output_dir={RUNS / self.name}",
         ]
 
 
 SIZES = (Size(48, 2, 4), Size(64, 3, 8), Size(96, 3, 8), Size(128, 4, 16), Size(160, 4, 16))
-
-
-def train(size: Size) -> None:
-    """Trains one size; see `python -m hf_gpt train` for what is there already."""
-    if not (RUNS / size.name / RECORD_FILE).is_file():
-        # A process of its own: the peak memory in a record is that of its process.
-        subprocess.run([sys.executable, "-m", "hf_gpt", "train", RECIPE, *size.overrides], check=True)
-    for checkpoint in (RUNS / size.name).glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
 
 
 def fit(points: list[dict[str, Any]]) -> dict[str, float]:
@@ -134,63 +114,59 @@ def point_of(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def collect() -> dict[str, Any]:
-    """The record of the series: its points, the fit, and how well the smaller ones foretell the largest."""
-    points = [point_of(read_record(RUNS / size.name)) for size in SIZES]
+def fitted(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fit of a series, and how well the smaller ones foretell the largest."""
     without_largest = fit(points[:-1])
     foretold = predicted(without_largest, points[-1]["flops"])
-    return make_record(
-        "scaling",
-        recipe=RECIPE,
-        tokens_per_parameter=TOKENS_PER_PARAMETER,
-        points=points,
-        fit=fit(points),
-        held_out={"foretold": foretold, "measured": points[-1]["loss"], "fit": without_largest},
-    )
+    return {
+        "points": points,
+        "fit": fit(points),
+        "held_out": {"foretold": foretold, "measured": points[-1]["loss"], "fit": without_largest},
+    }
 
 
-def table(record: dict[str, Any]) -> str:
+def page() -> list[str]:
     """What docs/scaling.md shows of the record."""
-    lines = [
-        "| width, layers | parameters | tokens | training FLOPs | loss, nats a token | bits per byte | fit | |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
-    ]
+    record = load_record("scaling")
     found = record["fit"]
+    rows = []
     for point in record["points"]:
-        counts = f"{point['parameters']:,} | {point['tokens']:,} | {point['flops']:.2e}"
-        losses = f"{point['loss']:.3f} | {point['bits_per_byte']:.3f} | {predicted(found, point['flops']):.3f}"
-        lines.append(f"| {point['width']}, {point['layers']} | {counts} | {losses} | measured |")
+        row = [f"{point['width']}, {point['layers']}", f"{point['parameters']:,}", f"{point['tokens']:,}"]
+        row += [f"{point['flops']:.2e}", f"{point['loss']:.3f}", f"{point['bits_per_byte']:.3f}"]
+        rows.append([*row, f"{predicted(found, point['flops']):.3f}", "measured"])
     last = record["points"][-1]
     for factor in (10, 100):
         flops, grown = last["flops"] * factor, factor**0.5
-        counts = f"{last['parameters'] * grown:,.0f} | {last['tokens'] * grown:,.0f} | {flops:.2e}"
-        lines.append(f"| {factor} times the compute | {counts} | | | {predicted(found, flops):.3f} | extrapolated |")
+        row = [f"{factor} times the compute", f"{last['parameters'] * grown:,.0f}", f"{last['tokens'] * grown:,.0f}"]
+        rows.append([*row, f"{flops:.2e}", "", "", f"{predicted(found, flops):.3f}", "extrapolated"])
     held_out = record["held_out"]
-    lines += [
+    headings = ("width, layers", "parameters", "tokens", "training FLOPs", "loss, nats a token", "bits per byte", "fit", "")
+    return [
+        *table(headings, rows, "lrrrrrrl"),
         "",
         f"L(C) = {found['floor']:.3f} + {found['scale']:.3f} (C / {found['unit']:.2e})^-{found['exponent']:.3f}; the largest "
         f"residual is {found['largest_residual']:.3f}.",
         f"Fitted to all but the largest, the curve foretells {held_out['foretold']:.3f} for it; measured was "
         f"{held_out['measured']:.3f}.",
     ]
-    return "\n".join(lines)
 
 
-def filled(record: dict[str, Any]) -> str:
-    """docs/scaling.md with the figures of the record."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{table(record)}\n{END}{rest.split(END)[1]}"
+def draw(root: Path) -> None:
+    plot_scaling(load_record("scaling"), root / "docs" / "scaling.png")
 
 
-def main(arguments: list[str]) -> None:
-    if arguments != ["--table"]:
-        for size in SIZES:
-            train(size)
-        write_json(RECORD, collect())
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    plot_scaling(record, PICTURE)
-    PAGE.write_text(filled(record), encoding="utf-8")
+SECTIONS = [Section(ROOT / "docs" / "scaling.md", "scaling", page)]
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def run(options: argparse.Namespace) -> None:
+    points = [point_of(train_apart(RECIPE, size.overrides, RUNS / size.name)) for size in SIZES]
+    write_record("scaling", "scaling", recipe=RECIPE, tokens_per_parameter=TOKENS_PER_PARAMETER, **fitted(points))
+
+
+def smoke(folder: Path) -> None:
+    """The smallest size for some steps; the fit is of that point as if compute halved its loss."""
+    write_corpus(folder / "corpus.jsonl")
+    overrides = [*SIZES[0].overrides, *tiny_overrides(folder / "corpus.jsonl"), "lr_scheduler_kwargs={num_decay_steps: 2}"]
+    point = point_of(train_apart(RECIPE, overrides, folder / "run"))
+    points = [{**point, "flops": point["flops"] * 4**i, "loss": point["loss"] / 2**i} for i in range(5)]
+    write_record("scaling", "scaling", **fitted(points))

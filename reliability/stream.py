@@ -1,31 +1,25 @@
 """A corpus larger than the memory it is given: one pass over a file of 2 GB, the memory that it took, and what going on in it costs.
 
-    make stream
-
 The file is made here, of distinct lines. Bytes stand for tokens, so that reading, splitting, shuffling and packing are measured, and
 not a tokenizer. Writes `benchmarks/records/stream.json` and its figures in `docs/distributed.md`.
 """
 
-import json
+import argparse
 import random
-import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.frame import ROOT, Section, load_record, write_record
+
 from hf_gpt.data.loading import load_rows
 from hf_gpt.data.sources import text_source
 from hf_gpt.data.splits import split_stream
 from hf_gpt.data.streaming import STATE, PackedStream
-from hf_gpt.reports.records import make_record, write_json
+from hf_gpt.reports.records import peak_memory
 
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "records" / "stream.json"
-DOCUMENT = ROOT / "docs" / "distributed.md"
-BEGIN, END = "<!-- stream:begin -->", "<!-- stream:end -->"
 MEGABYTES = 2000
 BLOCK_SIZE = 1024
 LINE_BYTES = 2000
@@ -57,7 +51,7 @@ def open_stream(path: Path) -> PackedStream:
 
 
 def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory()["host_bytes"]
 
 
 def measure(megabytes: int) -> dict[str, Any]:
@@ -72,7 +66,8 @@ def measure(megabytes: int) -> dict[str, Any]:
         lines = write_lines(path, megabytes)
         stream = open_stream(path)
         started = time.perf_counter()
-        blocks, first, early, late = 0, 0.0, 0, {}
+        late: dict[str, Any] = {}
+        blocks, first, early = 0, 0.0, 0
         for row in stream:
             if row[STATE]["epoch"] > 0:
                 break
@@ -98,25 +93,18 @@ def measure(megabytes: int) -> dict[str, Any]:
         }
 
 
-def sentence(record: dict[str, Any]) -> str:
+def page() -> list[str]:
     """What `docs/distributed.md` says of the record."""
-    return (
+    record = load_record("stream")
+    return [
         f"It peaked at {record['peak_bytes'] / 1e6:.0f} MB, PyTorch included, and stood at {record['peak_bytes_at_half'] / 1e6:.0f} MB "
         f"half way; the pass took {record['seconds']:.0f} s, the first block {record['seconds_to_first_block']:.1f} s, and going on "
         f"after nine tenths {record['seconds_to_go_on_at_nine_tenths']:.0f} s."
-    )
+    ]
 
 
-def filled() -> str:
-    """`docs/distributed.md` with the figures of the record."""
-    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{sentence(json.loads(RECORD.read_text(encoding='utf-8')))}\n{END}{rest.split(END)[1]}"
+SECTIONS = [Section(ROOT / "docs" / "distributed.md", "stream", page)]
 
 
-def main() -> None:
-    write_json(RECORD, make_record("stream", block_size=BLOCK_SIZE, **measure(MEGABYTES)))
-    DOCUMENT.write_text(filled(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    write_record("stream", "stream", block_size=BLOCK_SIZE, **measure(20 if options.smoke else MEGABYTES))

@@ -1,44 +1,36 @@
 """The line of language models that GPT comes from, under one recipe, on one page: docs/lineage.md and docs/lineage_zh.md.
 
-python -m benchmarks.lineage [NAME ...]     the runs, all by default; one that has a record already is left out
-python -m benchmarks.lineage --list         their names
-python -m benchmarks.lineage --table        tables and pictures alone, from the records that are there
+python -m experiments lineage [NAME ...]     the runs, all by default; one that has a record already is left out
+python -m experiments lineage --list         their names
 
 A run that was interrupted goes on where it was. All of it is meant for two cores and about an hour and a half.
 """
 
+import argparse
 import math
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.frame import keep_record, train_apart, write_pages, write_record
+from benchmarks.tiny import tiny_overrides, write_corpus
 
-from benchmarks.lineage_page import (
-    CLASSIFIERS,
-    GENERATIONS,
-    LABELS,
-    RECORDS,
-    SEEDS,
-    SMOOTHINGS,
-    STARTS,
-    label_name,
-    read,
-    write_pages,
-)
 from hf_gpt.data.packing import flat_tokens
 from hf_gpt.evaluation.ngram import NgramModel
 from hf_gpt.evaluation.perplexity import score
 from hf_gpt.recipe.parser import load_recipe
-from hf_gpt.reports.records import make_record, read_record, write_json
 from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import Pretraining
 
+from . import lineage_page
+from .lineage_page import CLASSIFIERS, GENERATIONS, LABELS, SEEDS, SMOOTHINGS, STARTS, label_name, read
 
+
+SECTIONS, draw = lineage_page.SECTIONS, lineage_page.draw
 RUNS = Path("runs/lineage")
 
 STEPS = 300
@@ -52,15 +44,16 @@ ADD_K = (1.0, 0.1, 0.01, 0.001)
 # --------------------------------------------------------------------------------------------------------- n-grams
 
 
-def ngrams() -> None:
+def ngrams(overrides: tuple[str, ...] = ()) -> None:
     """Each order and smoothing, counted on as many tokens as the networks see and on all, scored on their test tokens."""
-    recipe = load_recipe("pretrain/small-modern")
+    recipe = load_recipe("pretrain/small-modern", overrides)
     job = Pretraining(recipe)
     job.prepare_data(prepare_launch(recipe))
     tokenizer, language_data = job.tokenizer, job.data
     size, vocab_size = recipe.data.block_size, len(tokenizer)
     blocks = {name: flat_tokens(part).reshape(-1, size) for name, part in language_data.blocks.items()}
-    drawn = np.random.default_rng(0).choice(len(blocks["train"]), STEPS * TOKENS_PER_STEP // size, replace=False)
+    count = min(STEPS * TOKENS_PER_STEP // size, len(blocks["train"]))
+    drawn = np.random.default_rng(0).choice(len(blocks["train"]), count, replace=False)
     corpora = {"same": blocks["train"][drawn].ravel(), "all": blocks["train"].ravel()}
     is_predicted = np.ones(blocks["test"].size, dtype=bool)
     is_predicted[::size] = False
@@ -80,30 +73,27 @@ def ngrams() -> None:
                 losses = -model.log_probabilities(blocks["test"].ravel())[is_predicted]
                 unseen = float(np.isinf(losses).mean())
                 # A token of probability zero makes the text impossible: there is no finite loss then, which JSON cannot hold either.
-                found = {"unseen": unseen}
+                found: dict[str, float] = {"unseen": unseen}
                 if not unseen:
                     found |= score(float(losses.sum()), len(losses), language_data.bytes_per_token["test"]).to_dict()
-                row = {"corpus": corpus, "train_tokens": len(tokens), "order": order, "smoothing": smoothing}
+                row: dict[str, Any] = {"corpus": corpus, "train_tokens": len(tokens), "order": order, "smoothing": smoothing}
                 scores.append({**row, "k": model.k, "processor_seconds": time.process_time() - begun, **found})
                 if smoothing == "kneser_ney" and corpus == "all" and order == 5:
                     text = tokenizer.decode(model.sample(40, 0, tokenizer(PROMPT)["input_ids"]))
     sample = {"prompt": PROMPT, "text": f"{PROMPT}{text}", "seed": 0}
     data = language_data.description
-    write_json(RECORDS / "ngrams.json", make_record("ngrams", data=data, scores=scores, samples=[sample]))
+    write_record("lineage/ngrams", "ngrams", data=data, scores=scores, samples=[sample])
 
 
 # --------------------------------------------------------------------------------------------------------- networks
 
 
 def train(name: str, recipe: str, overrides: list[str]) -> None:
-    """Trains, or goes on, in a process of its own, so that the peak memory in its record is its own; keeps the record."""
-    folder = RUNS / name
-    if not (folder / "record.json").is_file():
-        command = [sys.executable, "-m", "hf_gpt", "train", recipe, *overrides, f"output_dir={folder}"]
-        subprocess.run(command, check=True)
-    write_json(RECORDS / f"{name}.json", read_record(folder))
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    keep_record(f"lineage/{name}", train_apart(recipe, overrides, RUNS / name))
+
+
+def pretrain(name: str, recipe: str, overrides: list[str]) -> None:
+    train(name, f"pretrain/{recipe}", overrides)
 
 
 def equal_time_overrides(records: dict[str, dict[str, Any]], name: str) -> list[str]:
@@ -125,7 +115,7 @@ def equal_time_overrides(records: dict[str, dict[str, Any]], name: str) -> list[
 def at_equal_time(name: str) -> None:
     for other in GENERATIONS:
         need(other, is_weights=False)
-    records = {other: read(other) for other in GENERATIONS}
+    records = {other: record for other in GENERATIONS if (record := read(other)) is not None}
     train(f"{name}-equal-time", f"pretrain/small-{name}", equal_time_overrides(records, name))
 
 
@@ -170,38 +160,38 @@ def parts() -> dict[str, Callable[[], None]]:
     """What is run for each record, in the order of the page."""
     listed: dict[str, Callable[[], None]] = {"ngrams": ngrams}
     plain = [f"max_steps={STEPS}", "eval_steps=50", "save_steps=100", "ngram_orders=[]"]
-    listed["nnlm"] = lambda: train("nnlm", "pretrain/nnlm", plain)
-    for name in GENERATIONS:
-        listed[name] = lambda name=name: train(name, f"pretrain/small-{name}", [])
-    listed["mlm"] = lambda: train("mlm", "pretrain/mlm", [])
+    listed["nnlm"] = partial(pretrain, "nnlm", "nnlm", plain)
+    listed |= {name: partial(pretrain, name, f"small-{name}", []) for name in GENERATIONS}
+    listed["mlm"] = partial(pretrain, "mlm", "mlm", [])
     for name, base, pooling in CLASSIFIERS:
-        changes = [f"config.classifier_pooling={pooling}", "task_baselines=false"]
-        listed[name] = lambda name=name, base=base, changes=changes: classify(name, base, changes)
-    for name, settings in label_runs().items():
-        listed[name] = lambda settings=settings: few_labels(*settings)
-    for name in GENERATIONS:
-        listed[f"{name}-equal-time"] = lambda name=name: at_equal_time(name)
-    return listed
+        listed[name] = partial(classify, name, base, [f"config.classifier_pooling={pooling}", "task_baselines=false"])
+    listed |= {name: partial(few_labels, *settings) for name, settings in label_runs().items()}
+    return listed | {f"{name}-equal-time": partial(at_equal_time, name) for name in GENERATIONS}
 
 
 PARTS = parts()
 
 
-def main(arguments: list[str]) -> None:
-    if arguments == ["--list"]:
+def smoke(folder: Path) -> None:
+    """Counts n-grams and trains a network on a text that is here."""
+    write_corpus(folder / "corpus.jsonl")
+    overrides = tiny_overrides(folder / "corpus.jsonl")
+    ngrams((*overrides, f"output_dir={folder / 'ngrams'}"))
+    keep_record("lineage/gpt1", train_apart("pretrain/small-gpt1", overrides, folder / "gpt1"))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--list", action="store_true", help="the names of the runs")
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.list:
         print("\n".join(PARTS))
-        return
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    names = [] if arguments == ["--table"] else arguments or list(PARTS)
-    unknown = sorted(set(names) - set(PARTS))
-    if unknown:
-        sys.exit(f"{unknown[0]!r} is not a run: `python -m benchmarks.lineage --list` has their names.")
-    for name in names:
-        if read(name) is None:
-            PARTS[name]()
-        write_pages()
-    write_pages()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    elif unknown := sorted(set(options.names) - set(PARTS)):
+        sys.exit(f"{unknown[0]!r} is not a run: `python -m experiments lineage --list` has their names.")
+    else:
+        for name in options.names or PARTS:
+            if read(name) is None:
+                PARTS[name]()
+            write_pages(lineage_page)

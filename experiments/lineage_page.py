@@ -1,21 +1,19 @@
-"""Tables and pictures of docs/lineage.md and docs/lineage_zh.md, from the records of benchmarks/lineage.py that are there."""
+"""Tables and pictures of docs/lineage.md and docs/lineage_zh.md, from the records of experiments/lineage.py that are there."""
 
-import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.frame import ROOT, Section, find_record, find_records, spread, table
 from matplotlib.figure import Figure
 
 from hf_gpt.reports.plots import plot_comparison
 
 
-ROOT = Path(__file__).parents[1]
-RECORDS = ROOT / "benchmarks" / "records" / "lineage"
-DOCS = ROOT / "docs"
-PAGES = {"en": DOCS / "lineage.md", "zh": DOCS / "lineage_zh.md"}
-GENERATIONS_PICTURE, LABELS_PICTURE = DOCS / "lineage-generations.png", DOCS / "lineage-labels.png"
+PAGES = {"en": ROOT / "docs" / "lineage.md", "zh": ROOT / "docs" / "lineage_zh.md"}
+GENERATIONS_PICTURE, LABELS_PICTURE = "lineage-generations.png", "lineage-labels.png"
 
 GENERATIONS = ("gpt1", "gpt2", "gpt3", "modern")
 NAMES = {"nnlm": "NNLM, 2003", "gpt1": "GPT-1, 2018", "gpt2": "GPT-2, 2019", "gpt3": "GPT-3, 2020", "modern": "modern"}
@@ -100,8 +98,7 @@ WORDS = {
 
 
 def read(name: str) -> dict[str, Any] | None:
-    path = RECORDS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return find_record(f"lineage/{name}")
 
 
 def read_all(names: list[str]) -> dict[str, dict[str, Any]]:
@@ -114,10 +111,8 @@ def label_name(labels: int | None, start: str, seed: int) -> str:
     return f"labels-{labels or 'all'}-{start}-{seed}"
 
 
-def table(headings: list[str], rows: list[list[str]], left: int = 1) -> list[str]:
-    """Lines of a Markdown table, the first columns aligned to the left."""
-    rule = "|" + "---|" * left + "---:|" * (len(headings) - left)
-    return [f"| {' | '.join(headings)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)]
+# The run that is last in the picture of labels, and without which there is none.
+WHOLE = label_name(None, "pretrained", 0)
 
 
 # ---------------------------------------------------------------------------------------------------------- sections
@@ -125,11 +120,7 @@ def table(headings: list[str], rows: list[list[str]], left: int = 1) -> list[str
 
 def whole(words: dict[str, str]) -> list[str]:
     """How long all of it took."""
-    seconds = [
-        record["total_seconds"]
-        for path in sorted(RECORDS.glob("*.json"))
-        if "total_seconds" in (record := read(path.stem) or {})
-    ]
+    seconds = [record["total_seconds"] for record in find_records("lineage/*") if "total_seconds" in record]
     return [words["whole"].format(runs=len(seconds), minutes=sum(seconds) / 60)] if seconds else [words["none"]]
 
 
@@ -150,7 +141,7 @@ def ngrams(words: dict[str, str]) -> list[str]:
                 [str(order), *figures, f"**{kneser_ney['bits_per_byte']:.3f}**", f"{kneser_ney['processor_seconds']:.1f}"]
             )
         headings = [words["order"], *(words[smoothing] for smoothing in SMOOTHINGS), words["seconds"]]
-        lines += [f"{title}:", "", *table(headings, rows), ""]
+        lines += [f"{title}:", "", *table(headings, rows, "lr"), ""]
     return lines[:-1]
 
 
@@ -181,7 +172,7 @@ def networks(words: dict[str, str], names: list[str]) -> list[str]:
         row += [f"{record['training_seconds'] / 60:.1f}", f"{record['tokens_seen'] / record['training_seconds']:,.0f}"]
         rows.append([*row, f"{record['peak_memory']['host_bytes'] / 2**30:.1f}"])
     headings = ("system", "parameters", "tokens", "loss", "bits", "minutes", "speed", "memory")
-    return [*table([words[heading] for heading in headings], rows), "", devices(words, records)]
+    return [*table([words[heading] for heading in headings], rows, "lr"), "", devices(words, records)]
 
 
 def devices(words: dict[str, str], records: dict[str, dict[str, Any]]) -> str:
@@ -192,8 +183,9 @@ def devices(words: dict[str, str], records: dict[str, dict[str, Any]]) -> str:
 
 
 def generations(words: dict[str, str]) -> list[str]:
-    lines = networks(words, ["nnlm", *GENERATIONS])
-    return [*lines, "", f"![{words['curves']}]({GENERATIONS_PICTURE.name})"] if GENERATIONS_PICTURE.is_file() else lines
+    names = ["nnlm", *GENERATIONS]
+    lines = networks(words, names)
+    return [*lines, "", f"![{words['curves']}]({GENERATIONS_PICTURE})"] if len(read_all(names)) > 1 else lines
 
 
 def equal_time(words: dict[str, str]) -> list[str]:
@@ -222,7 +214,7 @@ def masked(words: dict[str, str]) -> list[str]:
             row = [words[name], f"{record['tokens_seen'] / 1e6:.2f}M", f"{record['test']['bits_per_byte']:.3f}"]
             rows.append([*row, f"{record['training_seconds'] / 60:.1f}", f"{record['peak_memory']['host_bytes'] / 2**30:.1f}"])
         headings = ("objective", "tokens", "bits", "minutes", "memory")
-        lines += [*table([words[heading] for heading in headings], rows), ""]
+        lines += [*table([words[heading] for heading in headings], rows, "lr"), ""]
     classifiers = [(read(name), base, pooling) for name, base, pooling in CLASSIFIERS]
     rows = [
         [words[base], words[pooling], f"**{record['test']['accuracy']:.3f}**", f"{record['training_seconds'] / 60:.1f}"]
@@ -230,7 +222,7 @@ def masked(words: dict[str, str]) -> list[str]:
         if record is not None
     ]
     if rows:
-        lines += table([words[heading] for heading in ("objective", "pooling", "accuracy", "minutes")], rows, left=2)
+        lines += table([words[heading] for heading in ("objective", "pooling", "accuracy", "minutes")], rows, "llr")
     return lines or [words["none"]]
 
 
@@ -258,21 +250,14 @@ def few_labels(words: dict[str, str]) -> list[str]:
     for labels in LABELS:
         found = [accuracies(labels, start) for start in STARTS] + [baseline_accuracies(labels)]
         if any(found[: len(STARTS)]):
-            rows.append([str(labels or words["all labels"]), *(spread(values) for values in found)])
+            rows.append([str(labels or words["all labels"]), *(spread(values, 3, "–") for values in found)])
     if not rows:
         return [words["none"]]
-    lines = table([words[heading] for heading in ("labels", *STARTS, "baseline")], rows)
-    return [*lines, "", f"![{words['label curves']}]({LABELS_PICTURE.name})"] if LABELS_PICTURE.is_file() else lines
+    lines = table([words[heading] for heading in ("labels", *STARTS, "baseline")], rows, "lr")
+    return [*lines, "", f"![{words['label curves']}]({LABELS_PICTURE})"] if read(WHOLE) else lines
 
 
-def spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.3f}–{max(values):.3f})"
-
-
-SECTIONS: dict[str, Callable[[dict[str, str]], list[str]]] = {
+MAKERS: dict[str, Callable[[dict[str, str]], list[str]]] = {
     "whole": whole,
     "ngrams": ngrams,
     "generations": generations,
@@ -286,17 +271,18 @@ SECTIONS: dict[str, Callable[[dict[str, str]], list[str]]] = {
 # ---------------------------------------------------------------------------------------------------------- pictures
 
 
-def draw_generations() -> None:
+def draw(root: Path) -> None:
     records = read_all(["nnlm", *GENERATIONS])
     if len(records) > 1:
-        plot_comparison([{**record, "name": NAMES[name]} for name, record in records.items()], GENERATIONS_PICTURE)
+        named = [{**record, "name": NAMES[name]} for name, record in records.items()]
+        plot_comparison(named, root / "docs" / GENERATIONS_PICTURE)
+    whole = read(WHOLE)
+    if whole is not None:
+        draw_labels(whole, root / "docs" / LABELS_PICTURE)
 
 
-def draw_labels() -> None:
+def draw_labels(whole: dict[str, Any], picture: Path) -> None:
     """Accuracy against the number of labels, with each seed as a dot."""
-    whole = read(label_name(None, "pretrained", 0))
-    if whole is None:
-        return
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     everything = whole["data"]["splits"]["train"]
@@ -318,25 +304,9 @@ def draw_labels() -> None:
     axis.set_ylabel("test accuracy")
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(LABELS_PICTURE, dpi=120)
+    figure.savefig(picture, dpi=120)
 
 
-# ------------------------------------------------------------------------------------------------------------- pages
-
-
-def filled(language: str) -> str:
-    """The page with each part between its markers made anew."""
-    text = PAGES[language].read_text(encoding="utf-8")
-    for name, section in SECTIONS.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        before, rest = text.split(begin)
-        made = "\n".join(section(WORDS[language]))
-        text = f"{before}{begin}\n{made}\n{end}{rest.split(end)[1]}"
-    return text
-
-
-def write_pages() -> None:
-    draw_generations()
-    draw_labels()
-    for language, page in PAGES.items():
-        page.write_text(filled(language), encoding="utf-8")
+SECTIONS = [
+    Section(page, name, partial(make, WORDS[language])) for language, page in PAGES.items() for name, make in MAKERS.items()
+]

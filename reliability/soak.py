@@ -1,7 +1,6 @@
 """An hour of training and ten thousand calls of `generate`: does the memory of either process grow?
 
-    make soak
-    python -m benchmarks.soak --minutes 2 --calls 200     a short one, which is printed and not recorded
+python -m reliability soak --minutes 2 --calls 200     a short one, which is printed and not recorded
 
 The training is the real command in a process of its own, whose resident memory is read from outside; it logs, evaluates and writes
 checkpoints all the time. The calls are made beside it, on its first checkpoint. Writes `benchmarks/records/soak.json` and
@@ -15,28 +14,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import yaml
+from benchmarks.frame import load_record, write_record
+from benchmarks.tiny import recipe_values, write_corpus
 from matplotlib.figure import Figure
 
-from benchmarks.tiny import recipe_values, write_corpus
-from hf_gpt.reports.records import make_record, write_json
 
-
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "records" / "soak.json"
-PICTURE = ROOT / "docs" / "soak.png"
 MINUTES, CALLS = 60.0, 10_000
 # Libraries fill their caches first; what counts is what comes after this share of the time.
 WARM_UP = 0.2
 SAMPLES = 300
 
 
-def growth(samples: list[tuple[float, int]]) -> dict[str, float]:
+def growth(samples: Sequence[tuple[float, int]]) -> dict[str, float]:
     """What the memory did after the warm-up.
 
     Args:
@@ -52,8 +50,8 @@ def growth(samples: list[tuple[float, int]]) -> dict[str, float]:
     return {"mebibytes": round(before, 2), "grown_mebibytes": round(after - before, 2)}
 
 
-def generate(folder: Path, calls: int) -> None:
-    """Calls `generate` with prompts, lengths and ways of decoding that change, and prints calls and resident bytes as JSON lines."""
+def generate(folder: Path, calls: int) -> list[tuple[int, int]]:
+    """Calls `generate` with prompts, lengths and ways of decoding that change; returns pairs of a call and the resident bytes then."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
@@ -62,6 +60,7 @@ def generate(folder: Path, calls: int) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     process = psutil.Process()
+    samples = []
     for call in range(calls):
         set_seed(call)
         prompts = ["The value of an object"[: 3 + call % 15]] * (1 + call % 3)
@@ -75,11 +74,12 @@ def generate(folder: Path, calls: int) -> None:
         )
         assert torch.isfinite(output).all()
         if call % max(calls // SAMPLES, 1) == 0:
-            print(json.dumps([call, process.memory_info().rss]), flush=True)
+            samples.append((call, process.memory_info().rss))
+    return samples
 
 
 def soak(minutes: float, calls: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ProcessPoolExecutor(1, get_context("spawn")) as executor:
         folder = Path(temporary)
         write_corpus(folder / "corpus.jsonl")
         endless = {"max_steps": 100_000_000, "lr_scheduler_type": "constant", "learning_rate": 0.002}
@@ -88,7 +88,7 @@ def soak(minutes: float, calls: int) -> dict[str, Any]:
         (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
         command = [sys.executable, "-m", "hf_gpt", "train", str(folder / "recipe.yaml")]
         training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        generating, copied = None, folder / "model"
+        generating: Future[list[tuple[int, int]]] | None = None
         resident: list[tuple[float, int]] = []
         try:
             while not (whole := list((folder / "run").glob("checkpoint-*/trainer_state.json"))) and training.poll() is None:
@@ -97,9 +97,8 @@ def soak(minutes: float, calls: int) -> dict[str, Any]:
             while (elapsed := time.monotonic() - started) < minutes * 60 and training.poll() is None:
                 resident.append((round(elapsed, 1), process.memory_info().rss))
                 if generating is None:
-                    shutil.copytree(whole[0].parent, copied)
-                    command = [sys.executable, "-m", "benchmarks.soak", "--generate", str(copied), "--calls", str(calls)]
-                    generating = subprocess.Popen(command, stdout=(folder / "calls").open("w"))
+                    shutil.copytree(whole[0].parent, folder / "model")
+                    generating = executor.submit(generate, folder / "model", calls)
                 time.sleep(minutes * 60 / SAMPLES)
             if training.poll() is not None:
                 raise SystemExit(f"the training ended with exit code {training.returncode} after {elapsed:.0f} s.")
@@ -108,16 +107,16 @@ def soak(minutes: float, calls: int) -> dict[str, Any]:
         finally:
             training.terminate()
             training.wait()
-        if generating is None or generating.wait():
-            raise SystemExit("the calls of generate did not come to their end.")
-        made = [tuple(json.loads(line)) for line in (folder / "calls").read_text().splitlines()]
+        assert generating is not None
+        made = generating.result()
     return {
         "training": {"minutes": minutes, "steps": steps, **growth(resident), "samples": resident},
         "generate": {"calls": calls, **growth(made), "samples": made},
     }
 
 
-def draw(record: dict[str, Any], path: Path) -> None:
+def draw(root: Path) -> None:
+    record = load_record("soak")
     figure = Figure(figsize=(8, 5), layout="constrained")
     over_time, over_calls = figure.subplots(2, 1)
     for axes, part, scale, label in (
@@ -131,26 +130,18 @@ def draw(record: dict[str, Any], path: Path) -> None:
         axes.set_xlabel(label)
         axes.set_ylabel("resident memory, MiB")
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    figure.savefig(root / "docs" / "soak.png", dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--calls", type=int, default=CALLS)
-    parser.add_argument("--generate", type=Path)
-    arguments = parser.parse_args()
-    if arguments.generate is not None:
-        generate(arguments.generate, arguments.calls)
-        return
-    found = soak(arguments.minutes, arguments.calls)
+
+
+def run(options: argparse.Namespace) -> None:
+    minutes, calls = (0.1, 20) if options.smoke else (options.minutes, options.calls)
+    found = soak(minutes, calls)
     for part, figures in found.items():
         print(part, {name: value for name, value in figures.items() if name != "samples"})
-    if (arguments.minutes, arguments.calls) == (MINUTES, CALLS):
-        record = make_record("soak", **found)
-        write_json(RECORD, record)
-        draw(record, PICTURE)
-
-
-if __name__ == "__main__":
-    main()
+    if options.smoke or (minutes, calls) == (MINUTES, CALLS):
+        write_record("soak", "soak", **found)

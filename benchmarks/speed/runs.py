@@ -1,20 +1,16 @@
 """Wall time to the same validation loss: our recipe beside what people use today.
 
-python -m benchmarks.speed              everything that has no record yet: tuning, then the timed runs, seed by seed
-python -m benchmarks.speed --long       one seed against the first two peers with an hour each, at the learning rates found before
-python -m benchmarks.speed --smoke      everything with two steps on random ids, in one process, into a temporary folder
+python -m benchmarks speed              everything that has no record yet: tuning, then the timed runs, seed by seed
+python -m benchmarks speed --long       one seed against the first two peers with an hour each, at the learning rates found before
+
 
 Each run is a process of its own. The runs of a seed follow each other, so that the machine is the same for all of them. Writes
-`benchmarks/records/speed/*.json`; `python -m benchmarks.results` makes the tables of them.
+`benchmarks/records/speed/*.json`; `python -m benchmarks results` makes the tables of them.
 """
 
 import argparse
-import json
 import re
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,29 +19,25 @@ from typing import Any
 
 import torch
 
-from hf_gpt.reports.records import code_state, device_description, make_record, write_json
+from hf_gpt.reports.records import device_description
 
+from ..frame import apart, load_record, record_path, write_record
 from .clock import Clock
 from .corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus
 from .ratios import PEERS, ratios, read_runs, summary, wall_seconds
 from .systems import SYSTEMS, Run
 
 
-ROOT = Path(__file__).parents[2]
-RECORDS = ROOT / "benchmarks" / "records" / "speed"
-LONG_RECORDS = ROOT / "benchmarks" / "records" / "speed-long"
-CORPUS = ROOT / "runs" / "bench" / "corpus"
 BUDGET_SECONDS, LONG_BUDGET_SECONDS = 720.0, 3600.0
 SHARES = (1 / 12, 1 / 6, 1 / 4, 1 / 3)
 TUNING_SHARE = 1 / 6
 SCORES = 8
-# Trains a system, and writes the record of that name into that folder.
-Start = Callable[[str, Run, str, Path], None]
+# Trains a system, and writes the record of that name.
+Start = Callable[[str, Run, str], None]
 
 
-def train(system: str, run: Run, name: str, folder: Path, corpus: Corpus) -> None:
+def train(system: str, run: Run, name: str, corpus: Corpus) -> None:
     """One run in this process, and its record."""
-    code_state()
     scored = {max(1, run.steps * part // run.scores) for part in range(1, run.scores + 1)}
     clock = Clock(Blocks(corpus.validation), scored, bf16=system != "stock")
     model = SYSTEMS[system].train(run, corpus, clock)
@@ -65,22 +57,24 @@ def train(system: str, run: Run, name: str, folder: Path, corpus: Corpus) -> Non
         "history": clock.history,
         "corpus_sha256": corpus.sha256,
     }
-    write_json(folder / f"{name}.json", make_record("speed", **content))
+    write_record(name, "speed", **content)
 
 
-def in_a_process(system: str, run: Run, name: str, folder: Path) -> None:
+def train_recorded(system: str, run: Run, name: str) -> None:
+    train(system, run, name, load_corpus())
+
+
+def in_a_process(system: str, run: Run, name: str) -> None:
     """One run in a process of its own."""
-    values = [str(run.steps), str(run.learning_rate), str(run.seed), str(run.scores)]
-    subprocess.run([sys.executable, "-m", "benchmarks.speed", "--one", system, name, str(folder), *values], check=True)
+    apart(train_recorded, system, run, name)
 
 
-def started(system: str, run: Run, name: str, folder: Path, start: Start) -> dict[str, Any]:
+def started(system: str, run: Run, name: str, start: Start) -> dict[str, Any]:
     """The record of a run, made now if it is not there."""
-    path = folder / f"{name}.json"
-    if not path.is_file():
+    if not record_path(name).is_file():
         print(f"{name}: {run}", flush=True)
-        start(system, run, name, folder)
-    found = json.loads(path.read_text(encoding="utf-8"))
+        start(system, run, name)
+    found = load_record(name)
     print(f"{name}: loss {found['loss']:.3f} after {found['tokens']:,} tokens and {found['seconds']:.0f} s", flush=True)
     return found
 
@@ -99,7 +93,7 @@ class Plan:
     """What is measured.
 
     Args:
-        folder: Where the records of the timed runs go.
+        folder: Of the records of the timed runs.
         budget: Seconds of steps of a peer's run.
         shares: Parts of the budget that ours runs for, each a run of its own with a schedule of its own, from the shortest on until one
             is below every peer.
@@ -109,7 +103,7 @@ class Plan:
         start: How a run is made.
     """
 
-    folder: Path
+    folder: str
     budget: float
     shares: tuple[float, ...]
     peers: tuple[str, ...]
@@ -119,7 +113,7 @@ class Plan:
 
 
 def tune(
-    folder: Path, budget: float, calibration_steps: int, tries: int | None = None, start: Start = in_a_process
+    budget: float, calibration_steps: int, tries: int | None = None, start: Start = in_a_process
 ) -> dict[str, tuple[float, float]]:
     """Seconds of a step on this processor, and the best learning rate of each system.
 
@@ -128,12 +122,12 @@ def tune(
     found = {}
     for system, described in SYSTEMS.items():
         calibration = Run(calibration_steps, described.learning_rates[2], seed=100, scores=1)
-        name = f"calibration-{system}-{processor()}"
-        step_seconds = started(system, calibration, name, folder, start)["median_step_seconds"]
+        name = f"speed/calibration-{system}-{processor()}"
+        step_seconds = started(system, calibration, name, start)["median_step_seconds"]
         whole = budget * (SHARES[-1] if system == "ours" else 1)
         steps = steps_in(whole * TUNING_SHARE, step_seconds)
         tried = {
-            rate: started(system, Run(steps, rate, seed=100, scores=1), f"tuning-{system}-{rate:g}", folder, start)["loss"]
+            rate: started(system, Run(steps, rate, seed=100, scores=1), f"speed/tuning-{system}-{rate:g}", start)["loss"]
             for rate in described.learning_rates[:tries]
         }
         found[system] = step_seconds, min(tried, key=tried.__getitem__)
@@ -147,49 +141,34 @@ def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
         for system in plan.peers:
             step_seconds, rate = tuned[system]
             run = Run(steps_in(plan.budget, step_seconds), rate, seed, plan.scores)
-            targets.append(started(system, run, f"{system}-seed-{seed}", plan.folder, plan.start)["loss"])
+            targets.append(started(system, run, f"{plan.folder}/{system}-seed-{seed}", plan.start)["loss"])
         step_seconds, rate = tuned["ours"]
         for share in plan.shares:
             run = Run(steps_in(plan.budget * share, step_seconds), rate, seed, plan.scores)
-            if started("ours", run, f"ours-{round(1 / share)}-seed-{seed}", plan.folder, plan.start)["loss"] <= min(targets):
+            name = f"{plan.folder}/ours-{round(1 / share)}-seed-{seed}"
+            if started("ours", run, name, plan.start)["loss"] <= min(targets):
                 break
     found = ratios(read_runs(plan.folder), wall_seconds)
     for peer in plan.peers:
         print(f"{peer}: {summary(found, peer)}", flush=True)
 
 
-def smoke() -> None:
+def smoke(folder: Path) -> None:
     """Everything with two steps and without compiling: what it asserts is that it runs and that ratios come out."""
     torch._dynamo.config.disable = True
     start = partial(train, corpus=random_corpus())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        tuned = tune(folder, 0.0, 2, 1, start)
-        measure(Plan(folder, 0.0, SHARES[:1], PEERS, (0,), 1, start), tuned)
-        assert {ratio.peer for ratio in ratios(read_runs(folder), wall_seconds)} == set(PEERS)
+    measure(Plan("speed", 0.0, SHARES[:1], PEERS, (0,), 1, start), tune(0.0, 2, 1, start))
+    assert {ratio.peer for ratio in ratios(read_runs("speed"), wall_seconds)} == set(PEERS)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--one", nargs=7, metavar=("SYSTEM", "NAME", "FOLDER", "STEPS", "RATE", "SEED", "SCORES"))
-    options = parser.parse_args()
-    if options.one is not None:
-        system, name, folder, steps, rate, seed, scores = options.one
-        train(system, Run(int(steps), float(rate), int(seed), int(scores)), name, Path(folder), load_corpus(CORPUS))
-    elif options.smoke:
-        smoke()
+
+
+def run(options: argparse.Namespace) -> None:
+    tuned = tune(BUDGET_SECONDS, 30)
+    if options.long:
+        measure(Plan("speed-long", LONG_BUDGET_SECONDS, SHARES, ("stock", "expert"), (0,), SCORES), tuned)
     else:
-        RECORDS.mkdir(parents=True, exist_ok=True)
-        LONG_RECORDS.mkdir(parents=True, exist_ok=True)
-        tuned = tune(RECORDS, BUDGET_SECONDS, 30)
-        if options.long:
-            measure(Plan(LONG_RECORDS, LONG_BUDGET_SECONDS, SHARES, ("stock", "expert"), (0,), SCORES), tuned)
-        else:
-            measure(Plan(RECORDS, BUDGET_SECONDS, SHARES, PEERS, tuple(options.seeds), SCORES), tuned)
-
-
-if __name__ == "__main__":
-    main()
+        measure(Plan("speed", BUDGET_SECONDS, SHARES, PEERS, tuple(options.seeds), SCORES), tuned)

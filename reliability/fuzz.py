@@ -1,0 +1,17 @@
+"""Input that is broken at random: 10,000 configs, 1,000 of each other kind; see tests/faults/test_fuzz.py.
+
+Writes benchmarks/records/fuzz.json; `python -m reliability faults --pages` makes the table of docs/reliability.md of it.
+"""
+
+import argparse
+
+from .fault_cases import run_tests
+
+
+def run(options: argparse.Namespace) -> None:
+    """With `--smoke` a few dozens of recipes and records."""
+    tests = ["tests/faults/test_fuzz.py"]
+    if options.smoke:
+        run_tests("fuzz", "fuzz-cases", *tests, "-k", "recipe or record")
+    else:
+        run_tests("fuzz", "fuzz-cases", *tests, HF_GPT_FUZZ_LONG="1")
