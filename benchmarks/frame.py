@@ -69,6 +69,7 @@ REGISTRY = {
         "results": Part("benchmarks/RESULTS.md and the READMEs' tables of speed, from the records"),
         "readme": Part("the READMEs' tables of models, from model_cards/"),
         "figure": Part("docs/generations.svg, from the presets"),
+        "tree": Part("the tree of docs/architecture.md, from the first line of each module"),
     },
     "experiments": {
         "lineage": Part("from n-grams to a modern GPT under one recipe"),

@@ -11,9 +11,8 @@ from .pairs import alternate
 
 COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
-    "import transformers": [sys.executable, "-c", "import transformers"],
+    "from transformers import PreTrainedModel": [sys.executable, "-c", "from transformers import PreTrainedModel"],
     "import hf_gpt": [sys.executable, "-c", "import hf_gpt"],
-    "import hf_gpt, transformers": [sys.executable, "-c", "import hf_gpt, transformers"],
     "hf-gpt --help": [sys.executable, "-m", "hf_gpt", "--help"],
 }
 
@@ -26,7 +25,6 @@ def run(options: argparse.Namespace) -> None:
     tasks = {name: partial(printed, command) for name, command in COMMANDS.items()}
     seconds = alternate(tasks, rounds=2 if options.smoke else 11, warm_up=0 if options.smoke else 2)
     best = {name: min(found) for name, found in seconds.items()}
-    has_torch = printed([sys.executable, "-c", "import sys, hf_gpt; print('torch' in sys.modules)"]) == "True"
-    print(best, "torch loaded:", has_torch)
-    added = best["import hf_gpt, transformers"] - best["import transformers"]
-    write_record("startup", "startup", seconds=seconds, best=best, added_seconds=added, loads_torch=has_torch)
+    print(best)
+    added = best["import hf_gpt"] - best["from transformers import PreTrainedModel"]
+    write_record("startup", "startup", seconds=seconds, best=best, added_seconds=added)

@@ -89,5 +89,5 @@ def test_what_make_test_leaves_out_runs_too():
 
     assert pytest_of("test").removesuffix("-m 'not slow'") == pytest_of("test-slow").removesuffix("-m slow")
     called = re.findall(r"^make (.*)", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)[0].split()
-    assert {"quality", "test", "test-slow", "bench-smoke"} <= set(called)
+    assert {"quality", "test", "test-slow", "bench-smoke", "docs-check"} <= set(called)
     assert "run: bash .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
