@@ -35,6 +35,8 @@ from hf_gpt.reports.records import code_state, make_record, read_record, write_j
 ROOT = Path(__file__).parents[1]
 # Of all three folders. Functions here look it up when they are called: `--smoke` and tests put another in its place.
 RECORDS = ROOT / "benchmarks" / "records"
+# Names of the records that this process has written: without one, a page has nothing new to say.
+WRITTEN: list[str] = []
 Result = TypeVar("Result")
 
 
@@ -111,6 +113,7 @@ def write_record(name: str, kind: str, **content: Any) -> None:
 def keep_record(name: str, record: dict[str, Any]) -> None:
     record_path(name).parent.mkdir(parents=True, exist_ok=True)
     write_json(record_path(name), record)
+    WRITTEN.append(name)
 
 
 def find_record(name: str) -> dict[str, Any] | None:
@@ -302,6 +305,8 @@ def run_part(place: str, name: str, *arguments: str) -> None:
         smoke(module, options)
     else:
         code_state()
-        if hasattr(module, "run") and not options.pages:
+        measures = hasattr(module, "run") and not options.pages
+        if measures:
             module.run(options)
-        write_pages(module)
+        if WRITTEN or not measures:
+            write_pages(module)

@@ -1,6 +1,7 @@
 """benchmarks/RESULTS.md, its pictures and the tables of speed in the READMEs, all from the records."""
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,7 @@ def of_ratio(found: dict[str, float]) -> str:
     return f"{found['median']:.2f}× ({found['low']:.2f} to {found['high']:.2f})"
 
 
-def step_section() -> list[str]:
-    record = find_record("step_time")
-    if record is None:
-        return []
+def step_section(record: dict[str, Any]) -> list[str]:
     rows = []
     for row in record["rows"]:
         loss = "in slices" if row["fused_loss"] else "from logits"
@@ -207,10 +205,7 @@ def step_section() -> list[str]:
     ]
 
 
-def memory_section() -> list[str]:
-    record = find_record("loss_memory")
-    if record is None:
-        return []
+def memory_section(record: dict[str, Any]) -> list[str]:
     rows = [[name, f"{row['step_bytes'] / 1e9:.2f}", f"{row['seconds']:.2f}"] for name, row in record["variants"].items()]
     return [
         "## Memory of the loss",
@@ -320,10 +315,7 @@ def ablation_section() -> list[str]:
     ]
 
 
-def data_section() -> list[str]:
-    record = find_record("tokenisation")
-    if record is None:
-        return []
+def data_section(record: dict[str, Any]) -> list[str]:
     waits = [run for run in read_runs("speed") if run["system"] == "ours" and "median_wait_seconds" in run]
     lines = [
         "## Data",
@@ -370,10 +362,7 @@ def gpu_section() -> list[str]:
     ]
 
 
-def startup_section() -> list[str]:
-    record = find_record("startup")
-    if record is None:
-        return []
+def startup_section(record: dict[str, Any]) -> list[str]:
     rows = [[f"`{name}`", f"{seconds:.2f}"] for name, seconds in record["best"].items()]
     added = record["added_seconds"]
     goals = f"`import hf_gpt` takes {added:.2f} s more than transformers' own base class; the goal for the help is 3 s."
@@ -383,35 +372,24 @@ def startup_section() -> list[str]:
 
 def goals_section() -> list[str]:
     found = goals.speed_goals(read_runs("speed"))
-    for name, goals_of in goals.OF_RECORD.items():
-        record = find_record(name)
-        found += goals_of(record) if record is not None else []
+    found += [goal for name, goals_of in goals.OF_RECORD.items() if (record := find_record(name)) for goal in goals_of(record)]
     found += goals.generation_goals(read_generation())
     lines = ["## Goals", "", "The lowest and the highest figure of all cases and variants.", ""]
     return [*lines, *goals.goals_table(found, find_record("gpu") is not None), ""]
 
 
+def of_record(name: str, make: Callable[[dict[str, Any]], list[str]]) -> list[str]:
+    record = find_record(name)
+    return [] if record is None else make(record)
+
+
 def page() -> list[str]:
-    sections = [
-        goals_section(),
-        speed_section(),
-        long_section(),
-        ablation_section(),
-        data_section(),
-        step_section(),
-        memory_section(),
-        generation_section(),
-        startup_section(),
-        gpu_section(),
-    ]
-    head = [
-        "# Results",
-        "",
-        "Every figure is read from a record in `benchmarks/records`; `make bench` makes those and this page.",
-        "",
-    ]
+    told = "Every figure is read from a record in `benchmarks/records`; `make bench` makes those and this page."
+    lines = ["# Results", "", told, "", *goals_section(), *speed_section(), *long_section(), *ablation_section()]
+    lines += [*of_record("tokenisation", data_section), *of_record("step_time", step_section)]
+    lines += [*of_record("loss_memory", memory_section), *generation_section(), *of_record("startup", startup_section)]
     # The last line of each section is empty.
-    return [*head, *(line for section in sections for line in section)][:-1]
+    return [*lines, *gpu_section()][:-1]
 
 
 def draw(root: Path) -> None:

@@ -18,19 +18,8 @@ from hf_gpt.training.finetuning import build_task
 from hf_gpt.training.run import run as run_recipe
 
 
-TASKS = (
-    "imdb",
-    "rotten-tomatoes",
-    "pairs",
-    "multiple-choice",
-    "question-answering",
-    "part-of-speech",
-    "summarization",
-    "chat",
-    "preference",
-    "chinese",
-)
 NEW_WEIGHTS = ("imdb", "rotten-tomatoes", "pairs", "multiple-choice", "question-answering", "part-of-speech", "summarization")
+TASKS = (*NEW_WEIGHTS, "chat", "preference", "chinese")
 LORA_RANKS = (2, 8, 32)
 # The pretrained model that is prompted, and with how many examples.
 FEW_SHOT = {"rotten-tomatoes": ("reviews", (0, 4)), "question-answering": ("quickstart", (0, 1))}

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import torch
 from benchmarks.frame import ROOT, Section, apart, load_record, table, write_record
+from benchmarks.gpt2 import NO_DROPOUT
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_gpt import GPTConfig, GPTForCausalLM, preset
@@ -74,22 +75,10 @@ FLOPS = (("gpt1", 64, 2), ("gpt2", 64, 2), ("gpt3-125m", 64, 2), ("modern-5m", 6
 
 def config_of(name: str, width: int, layers: int) -> GPTConfig:
     """A preset at another size, without the dropout for which a CPU has other kernels."""
-    return preset(
-        name,
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=8,
-        num_key_value_heads=4 if name.startswith("modern") else None,
-        intermediate_size=width * 11 // 4,
-        vocab_size=8192,
-        max_position_embeddings=1024,
-        attention_dropout=0.0,
-        embd_dropout=0.0,
-        resid_dropout=0.0,
-        bos_token_id=1,
-        eos_token_id=1,
-        fused_loss=True,
-    )
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 8, "intermediate_size": width * 11 // 4}
+    sizes |= {"vocab_size": 8192, "max_position_embeddings": 1024, "bos_token_id": 1, "eos_token_id": 1}
+    heads = 4 if name.startswith("modern") else None
+    return preset(name, **sizes, **NO_DROPOUT, num_key_value_heads=heads, fused_loss=True)
 
 
 def build(config: GPTConfig, load: Workload) -> GPTForCausalLM:

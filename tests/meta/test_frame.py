@@ -61,9 +61,11 @@ def part(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- sum:begin -->\nold\n<!-- sum:end -->\nafter\n")
     frame.keep_record("deep/sum", {"value": 1})
+    monkeypatch.setattr(frame, "WRITTEN", [])
 
     def run(options):
-        frame.write_record("deep/sum", "sum", value=options.value)
+        if options.value:
+            frame.write_record("deep/sum", "sum", value=options.value)
 
     def add_options(parser):
         parser.add_argument("--value", type=int, default=2)
@@ -88,6 +90,12 @@ def test_a_part_writes_its_record_and_its_section_alone(part):
     assert record["value"] == 5
     assert {"kind", "git", "versions", "device"} <= set(record)
     assert part.read_text() == filled(5)
+
+
+def test_a_part_that_records_nothing_leaves_its_page(part):
+    before = part.read_text()
+    frame.main("benchmarks", ["sum", "--value", "0"])
+    assert part.read_text() == before
 
 
 def test_smoke_keeps_nothing(part):
