@@ -231,6 +231,23 @@ def demo(
 
 
 @app.command()
+def doctor(
+    checkpoint: Annotated[str, typer.Argument(help="A folder or a model on the Hub: anybody's causal language model.")],
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let Python code beside the weights run; read it first.")
+    ] = False,
+) -> None:
+    """Try what breaks models with code of their own: caches, padding, packing, saving, engines. Exit code 1 if a check fails."""
+    from .inference.doctor import FAILED, examine
+    from .reports.console import print_findings
+
+    hide_bars_of_weights()
+    title, findings = examine(checkpoint, trust_remote_code)
+    print_findings(title, findings)
+    raise typer.Exit(int(any(finding.result == FAILED for finding in findings)))
+
+
+@app.command()
 def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record.json.")]) -> None:
     """Render README.md of a run from its record."""
     from .reports.model_card import write_card

@@ -18,8 +18,12 @@ from ..planning.capacity import check_memory, check_sizes
 from .adapter_config import adapter_base
 
 
-def load_config(name: str, field: str = "model") -> Any:
+def load_config(name: str, field: str = "model", trust_remote_code: bool = False) -> Any:
     """The config of a model in a folder or on the Hub.
+
+    Args:
+        field: What the name was given as, for messages.
+        trust_remote_code: Whether code beside it may run.
 
     Raises:
         InputError: there is none, it is an adapter's, or it cannot be read.
@@ -37,7 +41,7 @@ def load_config(name: str, field: str = "model") -> Any:
             if not isinstance(values, dict):
                 raise InputError(f"{path} holds a {type(values).__name__}, not an object: copy it again.")
             check_sizes(values, str(path))
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
 def override_fields(config: Any, values: dict[str, Any]) -> None:

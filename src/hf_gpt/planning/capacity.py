@@ -62,7 +62,7 @@ def device_memory(use_cpu: bool) -> int:
     return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
 
 
-def parameter_total(config: Any, auto_class: Any) -> int:
+def parameter_total(config: Any, auto_class: Any, trust_remote_code: bool = False) -> int:
     """The parameters of a model, of which no weight is made."""
     if isinstance(config, GPTConfig):
         return sum(parameter_counts(config).values())
@@ -70,7 +70,9 @@ def parameter_total(config: Any, auto_class: Any) -> int:
         with torch.device("meta"):
             return sum(
                 parameter.numel()
-                for parameter in auto_class.from_config(copy.deepcopy(config), trust_remote_code=False).parameters()
+                for parameter in auto_class.from_config(
+                    copy.deepcopy(config), trust_remote_code=trust_remote_code
+                ).parameters()
             )
     except (RuntimeError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise InputError(
@@ -79,7 +81,13 @@ def parameter_total(config: Any, auto_class: Any) -> int:
 
 
 def check_memory(
-    config: Any, auto_class: Any, name: str, trained: bool = False, use_cpu: bool = True, devices: int = 1
+    config: Any,
+    auto_class: Any,
+    name: str,
+    trained: bool = False,
+    use_cpu: bool = True,
+    devices: int = 1,
+    trust_remote_code: bool = False,
 ) -> None:
     """Raises `InputError` when a model is larger than the memory that it would be held or trained in, and says what would fit.
 
@@ -87,8 +95,9 @@ def check_memory(
         name: What the model is called in the message.
         trained: Whether all of its weights are trained, which takes four times the weights.
         devices: That may share what is trained.
+        trust_remote_code: Whether code beside the config may run.
     """
-    total = parameter_total(config, auto_class)
+    total = parameter_total(config, auto_class, trust_remote_code)
     needs = [("weights in float32", WEIGHT_BYTES * total, host_memory())]
     if trained:
         needs.append(("weights, gradients and optimizer", TRAINED_BYTES * total // devices, device_memory(use_cpu)))

@@ -1,6 +1,6 @@
 """What a run says of itself at its end, for each kind of record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,10 +78,23 @@ def print_task_record(record: dict[str, Any], folder: Path, file: IO[str] | None
     )
 
 
+def print_findings(title: str, findings: Sequence[Any], file: IO[str] | None = None) -> None:
+    """What each check of a model has found, and what to do about it."""
+    console = Console(file=file, width=120, emoji=False)
+    table = Table(title=escape(title), title_justify="left")
+    for heading in ("check", "result", "what to do"):
+        table.add_column(heading, no_wrap=heading == "result")
+    for finding in findings:
+        table.add_row(escape(finding.check), finding.result, escape(finding.advice))
+    console.print(table)
+    failed = sum(finding.result == "failed" for finding in findings)
+    console.print(f"{failed} of {len(findings)} checks failed" if failed else "sound: no check failed", highlight=False)
+
+
 PRINTERS: dict[str, Callable[..., None]] = {
     "train": print_record,
     "train-masked": print_masked_record,
     "finetune": print_task_record,
 }
 
-__all__ = ["PRINTERS", "print_masked_record", "print_record", "print_task_record"]
+__all__ = ["PRINTERS", "print_findings", "print_masked_record", "print_record", "print_task_record"]
