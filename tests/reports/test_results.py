@@ -127,7 +127,7 @@ def test_a_picture_is_drawn(record, tmp_path, monkeypatch):
     assert lines["validation"] == [[500, 4.5]]
     assert lines["test"] == [[500, 4.25]]
     assert [7.125, 7.125] in [list(line.get_ydata()) for line in loss.lines], "the baseline is a line across"
-    assert [text.get_text() for text in loss.texts] == ["unigram 7.12 (test)"]
+    assert [text.get_text() for text in loss.texts] == ["unigram\n7.12 (test)"]
     assert [list(axis.lines[0].get_ydata()) for axis in (rate, speed)] == [[0.1] * 5, [50.0] * 5]
     assert size_of(tmp_path / "loss.png") == tuple(120 * drawn[0].get_size_inches())
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]

@@ -9,6 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from ..checks.places import check_picture
 
@@ -30,38 +31,81 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(8, 8), layout="constrained")
     loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
 
-    loss.plot(*_series(training, "loss"), color="#9bb7d4", label="training")
-    loss.plot(*_series(validation, "eval_loss"), color="#1f4e79", marker="o", markersize=3, label="validation")
-    for baseline in record["baselines"]:
-        loss.axhline(baseline["loss"], color="#b5651d", linestyle="--", linewidth=1)
-        place = (0.25, baseline["loss"])
-        loss.annotate(
-            f"{baseline['name']} {baseline['loss']:.2f} (test)",
-            place,
+    _plot(loss, _series(training, "loss"), color="#9bb7d4", label="training")
+    _plot(loss, _series(validation, "eval_loss"), **VALIDATION)
+    _plot(loss, ([record["tokens_seen"]], [record["test"]["loss"]]), **TEST)
+    loss.set_ylabel("loss (nats per token)")
+
+    _plot(rate, _series(training, "learning_rate"), color="#1f4e79")
+    rate.set_ylabel("learning rate")
+
+    _plot(speed, _series(training, "tokens_per_second"), color="#1f4e79")
+    speed.set_ylabel("tokens/s")
+    speed.set_ylim(bottom=0)
+    unit, word = (1e6, "millions") if record["tokens_seen"] >= 1e6 else (1e3, "thousands")
+    speed.set_xlabel(f"training tokens seen ({word})")
+    speed.xaxis.set_major_formatter(lambda value, _: f"{value / unit:g}")
+
+    _finish(figure, record["name"])
+    _mark_values(
+        loss, [(baseline["loss"], f"{baseline['name']}\n{baseline['loss']:.2f} (test)") for baseline in record["baselines"]]
+    )
+    _save(figure, path)
+
+
+VALIDATION: dict[str, Any] = {"color": "#1f4e79", "marker": "o", "markersize": 3, "label": "validation"}
+TEST: dict[str, Any] = {"color": "#2e7d32", "marker": "*", "markersize": 11, "linestyle": "none", "label": "test"}
+
+
+def _plot(axis: Any, series: tuple[list[Any], list[Any]], **style: Any) -> None:
+    """Draw a series that has a point; one that has no more is a dot, as a line it would not be seen."""
+    if series[0]:
+        axis.plot(*series, **{**({"marker": "o", "markersize": 3} if len(series[0]) == 1 else {}), **style})
+
+
+def _finish(figure: Figure, title: str | None = None) -> None:
+    """Give every axis its grid, and the figure its title and a legend beside the axes, where it lies on no curve."""
+    if title is not None:
+        figure.suptitle(title, **PLAIN)
+    handles = {}
+    for axis in figure.axes:
+        axis.grid(alpha=0.3)
+        handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels()) if label not in handles}
+    if handles:
+        legend = figure.legend(handles.values(), handles, loc="outside upper center", ncols=min(len(handles), 3))
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+# Of the height of a line of text, what two labels are apart.
+LABEL_SIZE, LABEL_GAP = 8, 1.35
+
+
+def _mark_values(axis: Any, values: list[tuple[float, str]]) -> None:
+    """Draw a dashed line at each value, and what it is beside the axis: there it lies on no curve, and on no other label."""
+    for value, _ in values:
+        axis.axhline(value, color="#b5651d", linestyle="--", linewidth=1)
+    axis.figure.draw_without_rendering()
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high)
+    line = LABEL_GAP * LABEL_SIZE / 72 * axis.figure.dpi / axis.get_window_extent().height
+    lowest = 0.0
+    for value, label in sorted(values):
+        half = line * (1 + label.count("\n")) / 2
+        center = max((value - low) / (high - low), lowest + half)
+        lowest = center + half
+        axis.annotate(
+            label,
+            (1, value),
+            xytext=(1.02, center),
             xycoords=("axes fraction", "data"),
-            ha="left",
-            va="bottom",
-            fontsize=8,
+            textcoords="axes fraction",
+            va="center",
+            fontsize=LABEL_SIZE,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#b5651d", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
             **PLAIN,
         )
-    loss.plot(record["tokens_seen"], record["test"]["loss"], "*", color="#2e7d32", markersize=11, label="test")
-    loss.set_ylabel("loss (nats a token)")
-    loss.set_title(record["name"], **PLAIN)
-    loss.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
-    loss.grid(alpha=0.3)
-
-    rate.plot(*_series(training, "learning_rate"), color="#1f4e79")
-    rate.set_ylabel("learning rate")
-    rate.grid(alpha=0.3)
-
-    speed.plot(*_series(training, "tokens_per_second"), color="#1f4e79")
-    speed.set_ylabel("tokens / s")
-    speed.set_ylim(bottom=0)
-    speed.set_xlabel("training tokens seen (millions)")
-    speed.grid(alpha=0.3)
-    speed.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
-
-    _save(figure, path)
 
 
 def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
@@ -79,14 +123,11 @@ def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
         rows = [row for row in record["history"] if "eval_loss" in row]
         for axis, key, unit in ((axes[0], "tokens", 1e6), (axes[1], "elapsed_seconds", 60)):
             xs, losses = _series(rows, "eval_loss", key)
-            axis.plot([x / unit for x in xs], losses, marker="o", markersize=3, label=name, color=f"C{index}")
+            _plot(axis, ([x / unit for x in xs], losses), marker="o", markersize=3, label=name, color=f"C{index}")
     axes[0].set_xlabel("training tokens seen (millions)")
     axes[1].set_xlabel("training time (minutes)")
-    axes[0].set_ylabel("validation loss (nats a token)")
-    for text in axes[0].legend().get_texts():
-        text.set_parse_math(False)
-    for axis in axes:
-        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("validation loss (nats per token)")
+    _finish(figure)
     _save(figure, path)
 
 
@@ -113,27 +154,20 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
     names = [name for name in record["test"] if name != "loss" and any(f"eval_{name}" in row for row in history)][:1]
     figure = Figure(figsize=(8, 4 + 3 * len(names)), layout="constrained")
     axes = figure.subplots(1 + len(names), 1, sharex=True, squeeze=False)[:, 0]
-    validation: dict[str, Any] = {"color": "#1f4e79", "marker": "o", "markersize": 3, "label": "validation"}
-    test: dict[str, Any] = {"color": "#2e7d32", "marker": "*", "markersize": 11, "linestyle": "none", "label": "test"}
-    axes[0].plot(*_by_step(history, "loss"), color="#9bb7d4", label="training")
-    axes[0].plot(*_by_step(history, "eval_loss"), **validation)
-    axes[0].plot(record["steps"], record["test"]["loss"], **test)
+    _plot(axes[0], _by_step(history, "loss"), color="#9bb7d4", label="training")
+    _plot(axes[0], _by_step(history, "eval_loss"), **VALIDATION)
+    _plot(axes[0], ([record["steps"]], [record["test"]["loss"]]), **TEST)
     axes[0].set_ylabel("loss")
-    axes[0].set_title(record["name"], **PLAIN)
     for axis, name in zip(axes[1:], names):
-        axis.plot(*_by_step(history, f"eval_{name}"), **validation)
-        axis.plot(record["steps"], record["test"][name], **test)
-        for baseline in record["baselines"]:
-            if name in baseline:
-                axis.axhline(baseline[name], color="#b5651d", linestyle="--", linewidth=1)
-                label = f"{baseline['name']} {baseline[name]:.3g} (test)"
-                place = (0.02, baseline[name])
-                axis.annotate(label, place, xycoords=("axes fraction", "data"), va="bottom", fontsize=8, **PLAIN)
+        _plot(axis, _by_step(history, f"eval_{name}"), **VALIDATION)
+        _plot(axis, ([record["steps"]], [record["test"][name]]), **TEST)
         axis.set_ylabel(name, **PLAIN)
-    for axis in axes:
-        axis.grid(alpha=0.3)
-        axis.legend(loc="best")
     axes[-1].set_xlabel("step")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    _finish(figure, record["name"])
+    for axis, name in zip(axes[1:], names):
+        scored = [baseline for baseline in record["baselines"] if name in baseline]
+        _mark_values(axis, [(baseline[name], f"{baseline['name']}\n{baseline[name]:.3g} (test)") for baseline in scored])
     _save(figure, path)
 
 
