@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +71,8 @@ def run_command() -> None:
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except UsageError as error:
+        if name := next((name for name in sys.argv[2:] if name.startswith("-") and os.path.lexists(name)), None):
+            fail(f"{name} begins with a dash, as an option does: write ./{name}")
         fail(
             f"{' '.join(error.format_message().split())} `hf-gpt --help` lists the commands, `hf-gpt COMMAND --help` what each takes."
         )
@@ -85,10 +88,24 @@ def run_command() -> None:
         silence(sys.stderr)
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
+        if (unreadable := unreadable_part(error)) is not None:
+            fail(f"{unreadable} cannot be read: {error.strerror}. Give this user the right to read it, or name another place.")
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         place = f" at {error.filename}" if error.filename else ""
         fail(f"{error.strerror}{place}: free or change the place and rerun the same command; what is written stays good.")
+
+
+def unreadable_part(error: OSError) -> str | None:
+    """Of a file that an error is about, what this user may not read: itself or a folder above it; `None` if it is not that."""
+    if error.errno not in (errno.EACCES, errno.EPERM) or not isinstance(error.filename, str):
+        return None
+    path = Path(error.filename).absolute()
+    for parent in reversed(path.parents):
+        if os.path.isdir(parent) and not os.access(parent, os.X_OK):
+            return str(parent)
+    is_there = os.path.lexists(path)
+    return error.filename if is_there and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)) else None
 
 
 def make_printable() -> None:
@@ -314,7 +331,7 @@ def push(
     ] = False,
 ) -> None:
     """Upload a model to the Hub: weights, code, tokenizer, card, record and pictures, in one commit of what changed."""
-    from .hub.push import check_space, collect, push_space, repository_name
+    from .hub.push import check_space, collect, push_space, quotes_held_out, repository_name
     from .hub.push import push as push_folder
     from .hub.space import space_files
 
@@ -329,12 +346,16 @@ def push(
             print(f"{contents.size(path):>13,}  {path}")
         if contents.left_out:
             print(f"left out: {', '.join(contents.left_out)}")
+        if quoted := quotes_held_out(run_folder):
+            print(quoted)
         if space:
             sizes = [len(content) for content in space_files(name).values()]
             print(f"and a Space {name} of {len(sizes)} files, {sum(sizes):,} bytes")
         return
     pushed = push_folder(run_folder, repo, private, revision, force)
     print(f"{pushed.repo_id}: {'commit' if pushed.is_new else 'nothing has changed since commit'} {pushed.commit}")
+    if quoted := quotes_held_out(run_folder):
+        print(quoted)
     if space:
         page = push_space(pushed.repo_id, private, force)
         print(f"Space {page.repo_id}: {'commit' if page.is_new else 'nothing has changed since commit'} {page.commit}")
@@ -352,6 +373,9 @@ def compare(
     from .reports.records import RECORD_FILE, read_record
 
     check_picture(plot, "--plot")
+    for place, folder in enumerate(run_folders):
+        if folder.resolve() in [other.resolve() for other in run_folders[:place]]:
+            raise InputError(f"{folder} is given twice: a run is compared with others.")
     records = [read_record(folder) for folder in run_folders]
     for folder, record in zip(run_folders, records):
         check_fields(record, str(folder / RECORD_FILE))
@@ -376,7 +400,9 @@ def compare(
 
 @app.command()
 def plan(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe of pretraining; or give --preset.")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe of pretraining, or a text of your own; or give --preset.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="A name of `hf_gpt.list_presets()`.")] = None,
     devices: Annotated[int, typer.Option(min=1, max=10**6, help="How many.")] = 1,
     device: Annotated[str, typer.Option(help="a100, h100, h200, b200, or cpu for this machine, measured.")] = "h100",
@@ -411,7 +437,7 @@ def plan(
     from .checks.places import check_picture
     from .planning import find_device
     from .planning import plan as make_plan
-    from .training.planned_run import measured_speed, planned_run
+    from .training.planned_run import planned_run, run_time
 
     if picture is not None:
         check_picture(picture, "--picture")
@@ -419,6 +445,8 @@ def plan(
     given = {"length": length, "rows": batch_size, "optimizer": optimizer, "tokens": tokens}
     run = planned_run(recipe, preset, devices, found.is_cpu, given)
     chosen = None if strategy is None else (strategy,)
+    for line in run.recipe.notices if run.recipe else []:
+        print(line)
     planned = make_plan(
         run.config,
         run.load,
@@ -427,12 +455,11 @@ def plan(
         devices_per_node,
         chosen,
         tokens=run.tokens,
-        minutes=run.minutes,
         mfu=0.4 if mfu is None else mfu,
         price=price,
-        measure=lambda: measured_speed(run, found, devices) if found.is_cpu and mfu is None else None,
+        time_run=partial(run_time, run, found, devices, found.is_cpu and mfu is None),
     )
-    print_plan(preset or str(recipe), planned, device)
+    print_plan(preset or str(recipe), planned, device, run.minutes)
     if picture is not None:
         from .reports.plots import plot_plan
 
@@ -440,8 +467,12 @@ def plan(
         print(picture)
 
 
-def print_plan(name: str, planned: dict, device: str) -> None:
-    """The figures of a plan, each with where it comes from."""
+def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> None:
+    """The figures of a plan, each with where it comes from.
+
+    Args:
+        minutes: The time budget of the run.
+    """
     from .presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 
     console = Console(width=120, emoji=False)
@@ -468,11 +499,11 @@ def print_plan(name: str, planned: dict, device: str) -> None:
         f"time on {given['devices']:,} x {device} ({planned['device']['source']}) at MFU {given['mfu']:.2f}: {times['hours']:,.4g} h, "
         f"{times['device_hours']:,.4g} device-hours, {times['tokens_per_second']:,.0f} tokens/s [{times['source']}]"
     )
-    if times["steps_in_time"] is not None:
-        lines.append(
-            f"  max_minutes={times['minutes']:g}: {times['steps_in_time']:,} steps of {tokens['planned']:.4g} tokens in all fit, "
-            "evaluations not counted"
-        )
+    if times["parts"]:
+        budget = "" if minutes is None else f"max_minutes={minutes:g}, {times['steps']:,} steps fit: "
+        spent = ", ".join(f"{name} {seconds:,.3g} s" for name, seconds in times["parts"].items())
+        lines.append(f"  {budget}{spent}; the preparation of data and the final scores come on top")
+    lines += [f"  {note}" for note in times["notes"]]
     lines.append("cost: give --price" if times["cost"] is None else f"cost: {times['cost']:,.2f} [extrapolated]")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     for checkpointing, kept in ((False, "all activations kept"), (True, "checkpointing, inputs of blocks kept")):

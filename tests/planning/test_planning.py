@@ -1,5 +1,9 @@
 """What a plan says is what torch counts while a model trains, and what was published."""
 
+import json
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from benchmarks.frame import load_record
@@ -17,6 +21,7 @@ from hf_gpt.planning import Workload, hardware
 from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 from hf_gpt.recipe import machine
 from hf_gpt.training import planned_run as plans
+from hf_gpt.training.budget import FEWEST_STEPS
 
 
 LENGTH, ROWS = 40, 3
@@ -179,43 +184,101 @@ def test_a_plan_is_printed_and_drawn(tmp_path, monkeypatch):
     assert size_of(picture) == tuple(int(120 * length) for length in drawn[0].get_size_inches())
 
 
-@pytest.mark.parametrize("has_bfloat16", [True, False])
-def test_a_plan_for_this_processor_times_steps(monkeypatch, has_bfloat16):
-    monkeypatch.setattr(hardware, "device_type", lambda use_cpu=False: "cpu")
-    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype=torch.bfloat16, device="cpu": has_bfloat16)
+SECONDS = plans.Timings(training_pass=2.0, optimizer_step=0.5, evaluation_pass=0.25, sampled_token=1 / 72, checkpoint=1.0)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """What this processor is asked to time; it takes `SECONDS`."""
+    asked = []
     monkeypatch.setattr(machine, "has_compiler", lambda device: True)
     monkeypatch.setattr(machine, "cpu_flops", lambda: 1e11)
-    timed = []
-    monkeypatch.setattr(plans, "step_seconds", lambda config, load: timed.append(load) or (2.0, 0.5))
     monkeypatch.setattr(planning.devices, "measured_cpu", lambda: planning.Device(2**36, 1e12, 0.0, "here", is_cpu=True))
+    monkeypatch.setattr(
+        plans, "measured_timings", lambda config, load, is_compiled: asked.append((load, is_compiled)) or SECONDS
+    )
+    return asked
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_a_plan_for_this_processor_times_steps(monkeypatch, timed, has_bfloat16):
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype=torch.bfloat16, device="cpu": has_bfloat16)
     printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu"]).stdout
     assert "7,146,240 parameters" in printed
-    (load,) = timed
+    ((load, is_compiled),) = timed
     assert (load.bfloat16, load.attention, load.rows) == (has_bfloat16, "eager" if has_bfloat16 else "sdpa", 16)
-    step = 2.0 / (plans.NOT_COMPILED if has_bfloat16 else 1) + 0.5
+    assert is_compiled == has_bfloat16
+    assert f"{16 * 256 / 2.5:,.0f} tokens/s [measured here" in printed
     compiling = machine.compile_seconds(4, "cpu") if has_bfloat16 else 0
-    steps = int((0.95 * 7 * 60 - compiling) / step)
-    assert f"max_minutes=7: {steps:,} steps of {steps * 4096:.4g} tokens in all fit" in printed
-    assert f"{16 * 256 / step:,.0f} tokens/s [measured here" in printed
-    assert ("a compiled pass is taken" in printed) == has_bfloat16
+    # Evaluations of eight batches and three samples of 24 tokens, at six shares, the end and once to be timed; checkpoints likewise.
+    rest = 0.95 * 7 * 60 - compiling - 8 * 3.0 - 11 * 1.0
+    steps = int(rest / 2.5)
+    assert f"max_minutes=7, {steps:,} steps fit: " in printed
+    assert f"{steps:,} steps {steps * 2.5:.3g} s, 8 evaluations 24 s, 11 checkpoints 11 s" in printed
+    assert ("compiling" in printed) == has_bfloat16
+    assert f": {(compiling + 24 + 11 + steps * 2.5) / 3600:,.4g} h, " in printed
     printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu", "--mfu", "0.4"]).stdout
-    assert "at MFU 0.40: 0.110" in printed, "seven minutes less what is left for a machine that slows down"
+    assert "at MFU 0.40: 0.11" in printed, "seven minutes less what is left for a machine that slows down"
     assert len(timed) == 1
 
 
+@pytest.mark.parametrize("folder", ["quickstart", "quickstart/float32"])
+def test_a_plan_foresees_the_steps_of_the_runs_that_are_on_record(monkeypatch, timed, folder):
+    record = json.loads((ROOT / "model_cards" / folder / "record.json").read_text(encoding="utf-8"))
+    found = record["time_budget"]
+    monkeypatch.setattr(
+        hardware, "multiplies_natively", lambda dtype=torch.bfloat16, device="cpu": record["precision"] == "bfloat16"
+    )
+    # Of an evaluation, the record has the sum.
+    timings = plans.Timings(found["seconds_per_step"], 0.0, found["seconds_per_evaluation"] / 8)
+    monkeypatch.setattr(plans, "measured_timings", lambda config, load, is_compiled: timings)
+    run = plans.planned_run("pretrain/quickstart", None, 1, True, dict.fromkeys(("length", "rows", "optimizer", "tokens")))
+    run = replace(run, minutes=found["minutes"])
+    told = plans.run_time(run, planning.devices.measured_cpu(), 1, True, 1.0)
+    assert told.steps == pytest.approx(record["steps"], rel=0.25)
+    assert told.tokens == pytest.approx(record["tokens_seen"], rel=0.25)
+    assert sum(told.parts.values()) == pytest.approx(record["training_seconds"], rel=0.25)
+
+
+def test_a_small_text_is_read_ten_times_and_no_more(timed, tmp_path):
+    text = tmp_path / "small.txt"
+    text.write_text("".join(f"Line {number} of a small text, and some more of it.\n" for number in range(2000)))
+    recipe = tmp_path / "small.yaml"
+    copied = (ROOT / "recipes" / "pretrain" / "quickstart.yaml").read_text(encoding="utf-8")
+    recipe.write_text(
+        copied.replace("path: movie-reviews", f"path: text\n  files: {text}").replace("vocab_size: 8192", "vocab_size: 512")
+    )
+    given = dict.fromkeys(("length", "rows", "optimizer", "tokens"))
+    run = plans.planned_run(str(recipe), None, 1, True, given)
+    told = plans.run_time(run, planning.devices.measured_cpu(), 1, True, 1.0)
+    tokens = plans.train_tokens(run.recipe, math.inf)
+    assert told.steps == 10 * math.ceil(int(tokens / 256) / 16)
+    assert told.notes[-1].startswith("10 epochs of the train split, about ")
+    fewer = plans.run_time(replace(run, minutes=0.5), planning.devices.measured_cpu(), 1, True, 1.0)
+    assert fewer.steps == FEWEST_STEPS, "as few as make sense, whatever fits"
+    by_epochs = replace(run, minutes=None)
+    by_epochs.recipe.training.num_train_epochs = 3.0
+    assert plans.run_time(by_epochs, planning.devices.measured_cpu(), 1, True, 1.0).steps == 3 * told.steps / 10
+
+
 def test_what_would_take_too_long_is_not_timed(monkeypatch):
-    monkeypatch.setattr(plans, "step_seconds", lambda config, load: pytest.fail("timed"))
+    monkeypatch.setattr(plans, "measured_timings", lambda config, load, is_compiled: pytest.fail("timed"))
     slow = planning.Device(2**36, 1e9, 0.0, "here", is_cpu=True)
     small = planning.Device(2**20, 1e15, 0.0, "here", is_cpu=True)
     run = plans.PlannedRun(hf_gpt.preset("modern-124m"), Workload(1024, on_cpu=True))
-    assert plans.measured_speed(run, slow) is None
-    assert plans.measured_speed(run, small) is None
+    assert plans.run_time(run, slow, 1, True, 7.0) == planning.RunTime(7.0)
+    assert plans.run_time(run, small, 1, True, 7.0) == planning.RunTime(7.0)
 
 
-def test_steps_are_timed_with_the_optimizer_of_the_run():
-    config = config_of("modern")
-    for optimizer in ("adamw", "muon"):
-        assert min(plans.step_seconds(config, Workload(LENGTH, ROWS, optimizer, bfloat16=False, on_cpu=True))) > 0
+@pytest.mark.parametrize(("optimizer", "is_compiled"), [("adamw", False), ("muon", False), ("muon", True)])
+def test_the_parts_of_a_run_are_timed_with_its_optimizer(monkeypatch, optimizer, is_compiled):
+    monkeypatch.setattr(plans, "TIMED_SECONDS", 0.0)
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda call, **options: compiled.append(call) or call)
+    load = Workload(LENGTH, ROWS, optimizer, bfloat16=False, on_cpu=True)
+    timings = plans.measured_timings(config_of("modern"), load, is_compiled)
+    assert all(value > 0 for value in vars(timings).values()), timings
+    assert len(compiled) == (5 if is_compiled else 0), "what is around the blocks, and each block"
 
 
 def test_the_fit_is_that_of_the_points():

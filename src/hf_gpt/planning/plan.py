@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import InputError
@@ -20,19 +20,23 @@ MEASURED_UP_TO = 50e6
 
 
 @dataclass(frozen=True)
-class MeasuredSpeed:
-    """What steps on this machine say.
+class RunTime:
+    """How long a run takes.
 
     Args:
-        tokens_per_second, tokens_per_step: Of all devices.
-        seconds_before: What passes before the first step.
+        tokens_per_second: Of all devices, while steps are made.
         source: How it was found.
+        steps, tokens: Of the run; `None` where nobody said how long it is.
+        parts: Seconds of what the training of these steps consists of, by its name; empty where only the steps are known.
+        notes: What has to be known of the number of steps.
     """
 
     tokens_per_second: float
-    tokens_per_step: float
-    seconds_before: float
-    source: str
+    source: str = "extrapolated"
+    steps: int | None = None
+    tokens: float | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def plan(
@@ -43,19 +47,17 @@ def plan(
     devices_per_node: int = 8,
     strategies: tuple[str, ...] | None = None,
     tokens: float | None = None,
-    minutes: float | None = None,
     mfu: float = 0.4,
-    measure: Callable[[], MeasuredSpeed | None] = lambda: None,
+    time_run: Callable[[float], RunTime] = RunTime,
     price: float | None = None,
 ) -> dict[str, Any]:
     """All figures of a run, as values that JSON can hold.
 
     Args:
-        tokens: Tokens to train on; by default as many as fit `minutes`, or the compute-optimal number.
-        minutes: How long training may take.
+        tokens: Tokens to train on; by default those of `time_run`, or the compute-optimal number.
         mfu: Model FLOPs utilisation: the share of the peak that goes into `Flops.total` (Chowdhery et al. 2022, section 4.1).
-        measure: Times steps on the device, once the values are found to make sense; the MFU is what they make of it. `None` where it
-            cannot: then `mfu` holds.
+        time_run: From tokens/s at that MFU to the time of the run, once the values are found to make sense; it may measure the speed,
+            and then the MFU is what that makes of it.
         price: Of a device for an hour, in any currency.
 
     Raises:
@@ -81,18 +83,11 @@ def plan(
     optimal, optimal_source = compute_optimal_tokens(total)
     flops = training_flops(config, load.length)
     peak = devices * device.peak_flops / flops.total
-    measured = measure()
-    speed = peak * mfu if measured is None else measured.tokens_per_second
+    run_time = time_run(peak * mfu)
+    speed = run_time.tokens_per_second
     mfu = speed / peak
-    in_time = None
-    if tokens is None and minutes is not None:
-        tokens_per_step = devices * load.tokens if measured is None else measured.tokens_per_step
-        seconds = USED_SHARE * 60 * minutes - (0.0 if measured is None else measured.seconds_before)
-        in_time = max(1, int(seconds * speed / tokens_per_step))
-        tokens = float(in_time * tokens_per_step)
-    elif tokens is None:
-        tokens = optimal
-    hours = tokens / speed / 3600
+    tokens = tokens or run_time.tokens or optimal
+    hours = (sum(run_time.parts.values()) or tokens / speed) / 3600
     source = "measured" if total <= MEASURED_UP_TO else "extrapolated"
     names = strategies or tuple(name for name, strategy in STRATEGIES.items() if strategy.for_cpu == device.is_cpu)
     return {
@@ -117,9 +112,10 @@ def plan(
         ],
         "time": {
             "tokens_per_second": speed,
-            "source": "extrapolated" if measured is None else measured.source,
-            "minutes": minutes,
-            "steps_in_time": in_time,
+            "source": run_time.source,
+            "steps": run_time.steps,
+            "parts": run_time.parts,
+            "notes": list(run_time.notes),
             "hours": hours,
             "device_hours": hours * devices,
             "compute_seconds_a_step": devices * load.tokens / speed,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -57,6 +58,58 @@ def steps_within(
         middle = (fewest + most + 1) // 2
         fewest, most = (middle, most) if needed(middle) <= seconds else (fewest, middle - 1)
     return fewest
+
+
+def steps_in_budget(seconds: float, done: int, limit: int, per_epoch: int, costs: Costs, arguments: Any, schedule: Any) -> int:
+    """`steps_within` with the intervals of a run.
+
+    Args:
+        per_epoch: Steps of an epoch.
+        arguments: The training arguments, which say when the run evaluates and saves.
+        schedule: What of them may be shares, as it was given.
+    """
+
+    def intervals(steps: int) -> tuple[int | None, int | None]:
+        return run_intervals(arguments, schedule, steps, per_epoch)
+
+    return steps_within(seconds, done, limit, costs, intervals)
+
+
+def run_intervals(arguments: Any, schedule: Any, steps: int, per_epoch: int) -> tuple[int | None, int | None]:
+    """Steps between two evaluations and between two checkpoints of a run of so many steps; `None` where there are none."""
+    resolved = resolve_schedule(schedule, steps)
+    return (
+        _interval(arguments.eval_strategy, resolved["eval_steps"], per_epoch),
+        _interval(arguments.save_strategy, resolved["save_steps"], per_epoch),
+    )
+
+
+def is_enough(steps: int, seconds: float, budget: float) -> bool:
+    """Whether so many timed steps tell how fast the others will be."""
+    # Two steps of a machine that is too slow for more look alike; one may be no step of it.
+    is_slow = steps >= 2 and seconds >= LONGEST_SHARE * budget
+    return is_slow or (steps >= TIMED_STEPS and seconds >= TIMED_SHARE * budget)
+
+
+def fewest_steps(fitting: int, done: int, limit: int) -> int:
+    """The steps of a run in whose budget so many fit."""
+    return max(fitting, min(FEWEST_STEPS, limit), done + 1)
+
+
+def foreseen_steps(
+    minutes: float, before: float, limit: int, per_epoch: int, costs: Costs, arguments: Any, schedule: Any
+) -> int:
+    """The number that a run will fix for itself, where it is known what everything costs.
+
+    Args:
+        before: Seconds before the first step, as for compiling.
+    """
+    budget = 60 * minutes
+    done = UNTIMED_STEPS + next(steps for steps in count(1) if is_enough(steps, steps * costs.step, budget))
+    if done >= limit:
+        return limit
+    left = USED_SHARE * budget - before - done * costs.step - costs.evaluation - costs.checkpoint
+    return fewest_steps(steps_in_budget(left, done, limit, per_epoch, costs, arguments, schedule), done, limit)
 
 
 class TimeBudget(TrainerCallback):
@@ -134,9 +187,7 @@ class TimeBudget(TrainerCallback):
 
     def _is_enough(self) -> bool:
         kept = self._kept()
-        # Two steps of a machine that is too slow for more look alike; one may be no step of it.
-        slow = len(kept) >= 2 and sum(kept) >= LONGEST_SHARE * self.budget
-        return slow or (len(kept) >= TIMED_STEPS and sum(kept) >= TIMED_SHARE * self.budget)
+        return is_enough(len(kept), sum(kept), self.budget)
 
     def costs(self) -> Costs:
         """What was timed; a compiler's time, which comes once in each of them, is left out."""
@@ -156,18 +207,14 @@ class TimeBudget(TrainerCallback):
         costs = self.costs()
         per_epoch = max(round(limit / args.num_train_epochs), 1)
 
-        def intervals(steps: int) -> tuple[int | None, int | None]:
-            resolved = resolve_schedule(trainer.given_schedule, steps)
-            return (
-                _interval(args.eval_strategy, resolved["eval_steps"], per_epoch),
-                _interval(args.save_strategy, resolved["save_steps"], per_epoch),
-            )
+        def fitting_in(seconds: float) -> int:
+            return steps_in_budget(seconds, done, limit, per_epoch, costs, args, trainer.given_schedule)
 
         left = USED_SHARE * self.budget - (self.clock() - self.started)
-        fitting = steps_within(left, done, limit, costs, intervals)
+        fitting = fitting_in(left)
         if fitting >= per_epoch > done and self._compiles_at_the_end_of_an_epoch():
-            fitting = max(steps_within(left - self.first_step, done, limit, costs, intervals), per_epoch - 1)
-        steps = self._agree(max(fitting, min(FEWEST_STEPS, limit), done + 1))
+            fitting = max(fitting_in(left - self.first_step), per_epoch - 1)
+        steps = self._agree(fewest_steps(fitting, done, limit))
         fixed_after = trainer.fix_steps(steps)
         if not trainer.is_world_process_zero():
             return
@@ -235,4 +282,4 @@ def settled_steps(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in read_settled(folder).items() if name == "time_budget"}
 
 
-__all__ = ["Costs", "TimeBudget", "keep_to_budget", "settled_steps", "steps_within"]
+__all__ = ["Costs", "TimeBudget", "foreseen_steps", "keep_to_budget", "run_intervals", "settled_steps", "steps_within"]

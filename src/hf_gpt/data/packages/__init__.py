@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import PACKAGES
-from .fetching import fetch, provenance
+from .fetching import fetch, is_fetched, provenance
 from .package import Package, cache_folder, sha256_of
 from .readers import READERS, clean_html
 
@@ -17,6 +17,7 @@ __all__ = [
     "cache_folder",
     "clean_html",
     "fetch",
+    "is_fetched",
     "provenance",
     "read_package",
     "readers_hash",

