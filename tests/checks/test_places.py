@@ -77,7 +77,12 @@ def too_long(folder):
     return folder / f"{'x' * 300}.png"
 
 
+def a_document(folder):
+    return folder / "report.docx"
+
+
 TARGETS = (
+    a_document,
     notes,
     a_text_that_is_called_a_picture,
     an_empty_file,
@@ -117,6 +122,61 @@ def test_a_picture_is_replaced_by_a_picture(tmp_path):
     plots._save(Figure(figsize=(1, 1)), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() != first
     check_picture(tmp_path / "a.png", "--plot")
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """Lets a test forbid a path, whose user may be root, who may read everything."""
+    closed = set()
+    access, open_path, scan = os.access, Path.open, os.scandir
+
+    def refuse(path):
+        if any(str(path).startswith(name) for name in closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in closed and access(path, mode))
+    monkeypatch.setattr(Path, "open", lambda path, *a, **k: refuse(path) or open_path(path, *a, **k))
+    monkeypatch.setattr(os, "scandir", lambda path=".": refuse(path) or scan(path))
+    return closed
+
+
+@pytest.mark.parametrize("name", ["text.txt", "rows.jsonl", "recipe.yaml", "folder/inner/b.txt", "folder/inner"])
+def test_what_cannot_be_read_is_said_to_be_that(name, forbidden, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    for file in ("text.txt", "rows.jsonl", "recipe.yaml", "folder/a.txt", "folder/inner/b.txt"):
+        (tmp_path / file).write_text("a text\n")
+    given = name.partition("/")[0]
+    forbidden |= {name, str(tmp_path / name)}
+    code, message = told(monkeypatch, capsys, "train", given)
+    assert code == 2
+    assert f"{name}" in message
+    assert "cannot be read: Permission denied" in message
+    assert "right to read it" in message
+    assert "written" not in message
+    assert message.count("\n") == 1
+
+
+def test_a_file_that_begins_with_a_dash_is_no_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.txt").write_text("a text\n")
+    code, message = told(monkeypatch, capsys, "train", "-dash.txt")
+    assert (code, message) == (2, "hf-gpt: -dash.txt begins with a dash, as an option does: write ./-dash.txt\n")
+
+
+def test_a_text_is_no_recipe_where_a_recipe_is_needed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prose.txt").write_text("It was a dark night: the wind blew.\nNobody: came.\n")
+    (tmp_path / "folder").mkdir()
+    for given in ("prose.txt", "folder"):
+        code, message = told(monkeypatch, capsys, "evaluate", "runs/x", given, "--few-shot", "2")
+        assert code == 2
+        assert f"{given} is " in message
+        assert "no recipe" in message
+        assert message.count("\n") == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ processes

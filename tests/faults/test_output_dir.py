@@ -440,6 +440,19 @@ def test_the_end_of_a_run_is_repeated_by_the_same_command(kill, corpus, original
         run(parse_recipe(values))
 
 
+def test_a_finished_run_says_that_the_text_was_edited_since(corpus, finished, tmp_path):
+    edited = tmp_path / "edited" / corpus.name
+    edited.parent.mkdir()
+    shutil.copyfile(corpus, edited)
+    values = values_of(edited, finished, overwrite=True)
+    run(parse_recipe(values))
+    with pytest.raises(InputError, match="or replace it with overwrite=true, or raise max_steps"):
+        run(parse_recipe({**values, "overwrite": False}))
+    edited.write_text(edited.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    with pytest.raises(InputError, match=f"a finished run on another text: {corpus.name} is not the file that it was"):
+        run(parse_recipe({**values, "overwrite": False}))
+
+
 @pytest.mark.parametrize("name", ["README.md", "loss.png", "model.safetensors", "tokenizer.json", "record.json"])
 @pytest.mark.parametrize("is_earlier", [False, True])
 def test_what_is_missing_of_a_finished_run_is_made_again(name, is_earlier, corpus, finished, original):

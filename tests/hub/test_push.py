@@ -242,6 +242,23 @@ def test_a_dry_run_asks_nothing_of_the_hub(hub, folder, told, monkeypatch):
     assert hub.requests == []
 
 
+def test_a_push_says_that_the_samples_quote_held_out_texts(hub, folder, told):
+    record = read_record(folder)
+    record["recipe"].pop("sample_prompts", None)
+    record["samples"] = [{"prompt": "My diary of May", "text": "My diary of May was", "seed": 0}]
+    write_json(folder / "record.json", record)
+    line = "quote the beginnings of 1 held-out texts as prompts of samples, such as 'My diary of May'"
+    for arguments in (("push", folder, "--dry-run"), ("push", folder)):
+        code, printed = told(*arguments)
+        assert code == 0
+        assert line in printed
+    assert "which is published with this card" in render_card(record)
+    change_record(folder, sample_prompts=["My diary of May"])
+    code, printed = told("push", folder, "--dry-run")
+    assert "held-out texts as prompts" not in printed
+    assert "published with this card" not in (folder / "README.md").read_text(encoding="utf-8")
+
+
 def change_record(folder, **changes):
     """Puts values into the record and renders its card again, as a person who edits it would."""
     record = read_record(folder)

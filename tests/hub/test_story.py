@@ -76,9 +76,9 @@ def test_a_recipe_that_could_not_be_pushed_does_not_train(hub, real_text, tmp_pa
     assert not (tmp_path / "small").exists()
 
 
-def test_runs_side_by_side(trained, told, tmp_path, monkeypatch):
+def test_runs_side_by_side(trained, folder, told, tmp_path, monkeypatch):
     drawn = watch_figures(monkeypatch)
-    code, printed = told("compare", trained, trained, "--plot", tmp_path / "comparison.png")
+    code, printed = told("compare", trained, folder, "--plot", tmp_path / "comparison.png")
     record = records.read_record(trained)
     assert code == 0
     assert printed.count(f"{record['test']['loss']:.3f}") == 2
@@ -88,6 +88,9 @@ def test_runs_side_by_side(trained, told, tmp_path, monkeypatch):
         wanted = [[row[key] / unit, row["eval_loss"]] for row in rows]
         assert lines_of(axis) == {f"small ({number})": wanted for number in (1, 2)}
     assert size_of(tmp_path / "comparison.png") == (1320, 600)
+    code, printed = told("compare", folder, trained, folder / ".", "--plot", tmp_path / "comparison.png")
+    assert code == 2
+    assert f"{folder} is given twice" in printed
     other = tmp_path / "other"
     other.mkdir()
     records.write_json(other / "record.json", {**record, "kind": "benchmark"})

@@ -68,6 +68,27 @@ def test_a_table_without_text_names_its_columns(here):
         recipe_of("rows.csv")
 
 
+def test_a_column_of_numbers_that_is_called_text_is_the_text(here):
+    (here / "rows.csv").write_text("text,note\n1,a\n2,b\n")
+    assert recipe_of("rows.csv").data.dataset["text_column"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("...txt", "txt"),
+        ("-dash.txt", "dash"),
+        ("--.txt", "text"),
+        (" .txt", "text"),
+        (".hidden.txt", "hidden"),
+        ("a b.txt", "a-b"),
+    ],
+)
+def test_a_run_gets_a_folder_below_runs_whatever_the_text_is_called(here, name, place):
+    (here / name).write_text("A line.\n" * 1000)
+    assert str(recipe_of(name).output_dir) == f"runs/{place}"
+
+
 def test_a_folder_says_how_many_files_are_read(here):
     (here / "my code").mkdir()
     for i in range(3):

@@ -171,6 +171,8 @@ REPORT = "GPTForSequenceClassification LOAD REPORT from: runs/x\nKey | Status |\
         ("transformers.modeling_utils", REPORT.format(rows="model.norm.weight | MISSING |\nscore.weight | MISSING |"), True),
         ("transformers.modeling_utils", REPORT.format(rows="score.weight | MISMATCH |"), True),
         ("hf_gpt.data.packing", "LOAD REPORT", True),
+        ("datasets.packaged_modules.json.json", "Failed to load JSON from file 'a.jsonl' with error", False),
+        ("datasets.packaged_modules.csv.csv", "Failed to read file 'a.csv' with error", False),
     ],
 )
 def test_noise_goes_and_news_stays(name, message, is_told):

@@ -100,6 +100,8 @@ def check_picture(path: Path, field: str) -> None:
             raise InputError(f"{told}: {str(path.parent)!r} cannot be written. Name another file.")
     except OSError as error:
         raise InputError(f"{told} cannot be written: {error.strerror or error}. Name another file.") from error
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{told} is not named as the PNG that a picture is: name another file, {path.stem or 'picture'}.png.")
 
 
 # What libraries in Rust, and NumPy, say of a full disk, a quota, a file that is too large, and a read-only disk.

@@ -101,7 +101,8 @@ def find_text_column(source: TextSource) -> str:
         for column, value in row.items():
             if isinstance(value, str):
                 lengths[column] = lengths.get(column, 0) + len(value)
-    if "text" in lengths:
+    # Who calls a column so means it, also where it holds numbers.
+    if any("text" in row for row in rows):
         return "text"
     if not lengths:
         columns = list(rows[0]) if rows else []

@@ -5,6 +5,7 @@ import codecs
 import gzip
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def name_of(path: Path) -> str:
     if path.is_dir():
         return path.resolve().name
     name = path.name
-    while Path(name).stem and Path(name).suffix.lower() in (*COMPRESSED, *FORMATS, *PLAIN):
+    while Path(name).stem.strip(".") and Path(name).suffix.lower() in (*COMPRESSED, *FORMATS, *PLAIN):
         name = Path(name).stem
     return name
 
@@ -140,9 +141,16 @@ OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
 
 
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, unpacked if it is packed; of a zip each file that is in it."""
-    with path.open("rb") as file:
-        head = file.read(16)
+    """The file, unpacked if it is packed; of a zip each file that is in it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     yield from next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), partial(_alone, io))(path)
 
 
@@ -155,6 +163,14 @@ def check_utf8(path: Path) -> None:
             total += size
     if total == 0:
         raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    what = "folder" if path.is_dir() else "file"
+    return InputError(
+        f"dataset: the {what} {str(path)!r} cannot be read: {error.strerror or error}. Give this user the right to read it, or take "
+        "it out."
+    )
 
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -170,6 +186,8 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
             chunk = file.read(CHUNK)
         except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
         is_last = not chunk
         pending = len(decoder.getstate()[0])
         try:
@@ -251,13 +269,11 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
 
     Args:
         kind: The format to read; by default that of all files, or `text`.
+
+    Raises:
+        InputError: a folder or a file in it cannot be read.
     """
-    runs = {mark.parent for name in RUN_FILES for mark in folder.rglob(name)}
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if _is_open(path.relative_to(folder)) and path.is_file() and runs.isdisjoint(path.parents)
-    )
+    files = sorted(path for path in _files_below(folder) if path.is_file())
     formats = {path: format_of(path) for path in files}
     if kind is None:
         kinds = set(formats.values())
@@ -269,15 +285,27 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
     return Folder(kept, kind, len(files) - len(kept))
 
 
-def _is_open(path: Path) -> bool:
-    return not any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.parts)
+def _files_below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise _unreadable(Path(error.filename), error) from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
+        if set(RUN_FILES).isdisjoint(names):
+            yield from (Path(place, name) for name in names if not name.startswith("."))
+        else:
+            folders.clear()
 
 
 @cache
 def is_text(path: Path, state: FileState) -> bool:
     """Whether a file is UTF-8 without a zero byte near its beginning, and not empty."""
     del state
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
         if b"\x00" in file.read(HEAD):
             return False
         file.seek(0)

@@ -78,6 +78,19 @@ class Contents:
         return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
+def quotes_held_out(folder: Path) -> str | None:
+    """A line about text of the data that goes along with a run's card and record; `None` where no such text does."""
+    path = folder / RECORD_FILE
+    record = read_record(folder) if path.is_file() else {}
+    if not record.get("samples") or "sample_prompts" in record["recipe"]:
+        return None
+    prompts = [sample["prompt"] for sample in record["samples"]]
+    return (
+        f"Mind that {CARD_FILE} and {RECORD_FILE} quote the beginnings of {len(prompts)} held-out texts as prompts of samples, such as "
+        f"{prompts[0]!r}; a run with sample_prompts=[] quotes none."
+    )
+
+
 @dataclass(frozen=True)
 class Pushed:
     """What a push came to: the repository, the commit that holds the folder, and whether that commit is new."""

@@ -9,14 +9,13 @@ from ..data.sources import TextSource, text_source
 from ..data.text_files import name_of, read_folder, source_of
 from ..errors import InputError
 from .arguments import DataArguments, Recipe
-from .packaged import list_recipes
+from .packaged import RECIPE_SUFFIXES, list_recipes
 from .parser import apply_overrides, parse_recipe, read_recipe
 
 
 BASE = "pretrain/quickstart"
 # Not of text, or not of this one: the prompts of the base are about films.
 NOT_KEPT = ("dataset", "output_dir", "sample_prompts")
-RECIPE_SUFFIXES = (".yaml", ".yml")
 
 
 def is_own_text(name: str) -> bool:
@@ -39,7 +38,8 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
     path = Path(name).expanduser()
     if path.suffix.lower() in (".tar", ".tgz") or name.lower().endswith((".tar.gz", ".tar.xz", ".tar.bz2", ".7z", ".rar")):
         raise InputError(f"{name} is an archive: unpack it and give the folder.")
-    place = re.sub(r"[^\w.-]+", "-", name_of(path))
+    # A name of dots alone would lead elsewhere, and one with a dash before it be taken for an option.
+    place = re.sub(r"[^\w.-]+", "-", name_of(path)).strip(".-") or "text"
     base = {key: value for key, value in read_recipe(BASE).items() if key not in NOT_KEPT}
     values = {**base, "dataset": source_of(path), "output_dir": f"runs/{place}"}
     apply_overrides(values, overrides)

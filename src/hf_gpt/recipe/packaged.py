@@ -12,6 +12,7 @@ def resource_folder(name: str) -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / name
 
 
+RECIPE_SUFFIXES = (".yaml", ".yml")
 # The folder of `recipes` that holds no recipes, but what `accelerate launch` is told about devices.
 HARDWARE_FOLDER = "accelerate"
 
@@ -53,6 +54,8 @@ def find_recipe(name: str) -> Path:
     packaged = resource_folder("recipes") / f"{name.removeprefix('recipes/').removesuffix('.yaml')}.yaml"
     if packaged.is_file():
         return packaged
+    if path.is_dir():
+        raise InputError(f"{name} is a folder and no recipe; `hf-gpt train` and `hf-gpt plan` take a folder of text, too.")
     hint = did_you_mean(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), cutoff=0.4)
     raise InputError(f"recipe {name!r} is neither a file, a folder nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
 

@@ -23,7 +23,7 @@ from ..tasks import TASKS
 from .arguments import PARTS, RECIPE_FILE, DataArguments, ModelArguments, Recipe, RunArguments, TaskArguments
 from .identity import LENGTHS, output_path, recipe_identity
 from .machine import RunSize, settle_machine
-from .packaged import find_recipe
+from .packaged import RECIPE_SUFFIXES, find_recipe
 from .schedule import MOST_EPOCHS
 from .strict_yaml import read_yaml
 from .typed import checked
@@ -50,12 +50,23 @@ def read_recipe(name: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
+        _check_suffix(path)
         raise InputError(f"{path} is not a YAML file: {error}") from error
-    values = read_yaml(text, str(path))
+    try:
+        values = read_yaml(text, str(path))
+    except InputError:
+        _check_suffix(path)
+        raise
     values = {} if values is None else values
     if not isinstance(values, dict):
+        _check_suffix(path)
         raise InputError(f"{path} holds a {type(values).__name__}: a recipe is a mapping, one `key: value` a line.")
     return values
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in RECIPE_SUFFIXES:
+        raise InputError(f"{path} is no recipe, which is a YAML file; `hf-gpt train` and `hf-gpt plan` take a text, too.")
 
 
 def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> None:

@@ -23,6 +23,8 @@ def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = No
     ]:
         table.add_row(escape(name), f"{result['loss']:.3f}", f"{result['perplexity']:.1f}", f"{result['bits_per_byte']:.3f}")
     console.print(table)
+    if record["samples"]:
+        console.print("What it writes after each prompt (in bold), one draw each:\n")
     for sample in record["samples"]:
         prompt, more = escape(sample["prompt"]), escape(sample["text"][len(sample["prompt"]) :])
         console.print(f"[bold]{prompt}[/bold]{more}", highlight=False)
@@ -49,6 +51,7 @@ def print_masked_record(record: dict[str, Any], folder: Path, file: IO[str] | No
         f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen",
         f"given all other tokens: loss {test['loss']:.3f} nats a token, bits per byte {test['bits_per_byte']:.3f} (compare it with "
         "masked models only)",
+        *(["What it fills in:"] if record["samples"] else []),
         *(f"{sample['prompt']} -> {sample['text']}" for sample in record["samples"]),
         f"Trained in {record['training_seconds']:.0f} s, {record['total_seconds']:.0f} s in all. {folder} is a complete repository; "
         f"{folder}/README.md, its card, tells how to load it.",

@@ -16,6 +16,10 @@ NOISE = {
     "transformers.training_args": re.compile(r"The speedups for torchdynamo|Setting TF32"),
     # Of a tied matrix, which is written once.
     "transformers.trainer": re.compile(r"missing keys in the checkpoint model loaded: \['[\w.]*lm_head\.weight'\]"),
+    # What our own line says of a file that cannot be read.
+    **{
+        f"datasets.packaged_modules.{kind}.{kind}": re.compile(r"Failed to (read|load)") for kind in ("json", "csv", "parquet")
+    },
     # A recipe's shares of the run, before their number was known and after.
     "transformers.trainer_utils": re.compile(r"arguments do not match the ones in the `trainer_state\.json`"),
 }

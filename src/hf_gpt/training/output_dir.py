@@ -14,6 +14,7 @@ import yaml
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..checks.places import check_place, writing
+from ..data.sources import FILE_FORMATS, fingerprint, text_source
 from ..errors import InputError
 from ..recipe.arguments import RECIPE_FILE, Recipe
 from ..recipe.identity import LENGTHS, recipe_identity
@@ -142,9 +143,15 @@ def look_at(folder: Path, recipe: Recipe) -> Found:
         return Found("finish", manifest)
     if recipe.run.overwrite:
         return Found("replace", manifest)
-    raise InputError(
-        f"{told} holds a finished run: choose another folder, replace it with overwrite=true, or raise max_steps."
-    )
+    if edited := edited_file(recipe, manifest.data):
+        raise InputError(
+            f"{told} holds a finished run on another text: {edited} is not the file that it was. Train on the new one with "
+            "overwrite=true, which replaces the run, or in another folder."
+        )
+    # What fixed its own number of steps has no length to be raised.
+    lengths = [key for key in LENGTHS if key in recipe.values]
+    longer_too = f", or raise {lengths[0]}" if lengths else ""
+    raise InputError(f"{told} holds a finished run: choose another folder or replace it with overwrite=true{longer_too}.")
 
 
 def longer(folder: Path, recipe: Recipe, manifest: Manifest, changed: list[str]) -> Found:
@@ -307,6 +314,19 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any]) -
         raise InputError(
             f"dataset: the data have changed since the run in {folder} began: {what}. Put it back, or start anew elsewhere."
         )
+
+
+def edited_file(recipe: Recipe, before: dict[str, Any]) -> str | None:
+    """A file of the recipe's text that is not the one that a run was made of; `None` where all are.
+
+    Args:
+        before: What identifies the data of that run.
+    """
+    source = text_source(recipe.data.dataset)
+    if source.path not in FILE_FORMATS or not before:
+        return None
+    now, then = _files(fingerprint(source, None)), _files(before)
+    return next((name for name, _ in sorted(now - then) or sorted(then - now)), None)
 
 
 def _files(described: Any) -> set[tuple[str, str]]:
