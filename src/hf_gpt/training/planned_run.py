@@ -107,8 +107,8 @@ def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool
         load = Workload(**{"length": config.max_position_embeddings, "on_cpu": on_cpu, "bfloat16": bfloat16, **chosen})
         return PlannedRun(config, load, given["tokens"])
 
-    load = recipe_of_text if is_own_text(str(recipe)) else load_recipe
-    loaded = load(str(recipe), ["use_cpu=true"] if on_cpu else [])
+    read = recipe_of_text if is_own_text(str(recipe)) else load_recipe
+    loaded = read(str(recipe), ["use_cpu=true"] if on_cpu else [])
     # The trainer's libraries are of no use to a preset, and slow to import.
     from .pretraining import model_config
 
