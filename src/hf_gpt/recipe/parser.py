@@ -29,6 +29,10 @@ from .strict_yaml import read_yaml
 from .typed import checked
 
 
+# One of them is in every recipe: which model is trained.
+MODEL_KEYS = {"preset", "model_type", "model_name_or_path"}
+
+
 def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Reads a recipe and the `key=value` overrides that follow it on the command line.
 
@@ -58,8 +62,10 @@ def read_recipe(name: str) -> dict[str, Any]:
         _check_suffix(path)
         raise
     values = {} if values is None else values
-    if not isinstance(values, dict):
+    # Prose may be YAML too, as in `Note: it rained.`
+    if not isinstance(values, dict) or not MODEL_KEYS & set(values):
         _check_suffix(path)
+    if not isinstance(values, dict):
         raise InputError(f"{path} holds a {type(values).__name__}: a recipe is a mapping, one `key: value` a line.")
     return values
 

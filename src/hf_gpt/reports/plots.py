@@ -67,12 +67,12 @@ def _finish(figure: Figure, title: str | None = None) -> None:
     """Give every axis its grid, and the figure its title and a legend beside the axes, where it lies on no curve."""
     if title is not None:
         figure.suptitle(title, **PLAIN)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axis in figure.axes:
         axis.grid(alpha=0.3)
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels()) if label not in handles}
     if handles:
-        legend = figure.legend(handles.values(), handles, loc="outside upper center", ncols=min(len(handles), 3))
+        legend = figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=min(len(handles), 3))
         for text in legend.get_texts():
             text.set_parse_math(False)
 
