@@ -55,7 +55,8 @@ def test_labels_lie_on_no_curve_and_on_no_other_label(monkeypatch, name):
     # Without the line that leads to it.
     labels = [Text.get_window_extent(text) for axis in figure.axes for text in axis.texts]
     assert len(labels) == len(record["baselines"])
-    boxes = [*labels, *(legend.get_window_extent() for legend in figure.legends)]
+    around = [*figure.legends, *figure.texts, *(text for axis in figure.axes for text in (axis.xaxis.label, axis.yaxis.label))]
+    boxes = [*labels, *(artist.get_window_extent() for artist in around if getattr(artist, "get_text", lambda: "legend")())]
     for box in boxes:
         assert not any(axis.overlaps(box) for axis in axes), "beside the axes, where there is no curve"
     for one, other in itertools.combinations(boxes, 2):

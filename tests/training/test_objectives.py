@@ -10,7 +10,7 @@ from hf_gpt.data.rows import sample_rows
 from hf_gpt.data.tokenizer import train_tokenizer, with_mask
 from hf_gpt.errors import InputError
 from hf_gpt.evaluation.perplexity import evaluate_masked_language_model
-from hf_gpt.training.objectives import OBJECTIVES, check_objective
+from hf_gpt.training.objectives import OBJECTIVES, PROMPT_TOKENS, check_objective, held_out_beginnings
 
 
 MASK_ID = 95
@@ -82,6 +82,23 @@ def test_what_a_masked_model_has_not_is_refused():
         check_objective("masked", [1], [], "<|mask|>")
     with pytest.raises(InputError, match=r"fills in <\|mask\|>, which is not in 'a film'"):
         check_objective("masked", [], ["a film"], "<|mask|>")
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("by magnificent phenomena", "by"),
+        ("magnificent phenomena", "magnificent"),
+        ("帝京篇十首一太宗皇帝秦川雄帝宅", "帝京篇十"),
+        ("x=1;y=2;z=3;print(x+y+z)", "x=1;y=2;z=3;"),
+    ],
+)
+def test_a_prompt_ends_with_a_whole_word(tokenizer, text, prompt):
+    # A tokenizer of single bytes cuts anywhere.
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) > PROMPT_TOKENS
+    block = Dataset.from_dict({"input_ids": [ids]})
+    assert held_out_beginnings(block, tokenizer, is_causal=True) == [prompt]
 
 
 def test_rows_are_drawn_with_the_seed():

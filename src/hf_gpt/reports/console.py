@@ -24,7 +24,8 @@ def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = No
         table.add_row(escape(name), f"{result['loss']:.3f}", f"{result['perplexity']:.1f}", f"{result['bits_per_byte']:.3f}")
     console.print(table)
     if record["samples"]:
-        console.print("What it writes after each prompt (in bold), one draw each:\n")
+        how = " (in bold)" if console.is_terminal else ""
+        console.print(f"What it writes after each prompt{how}, one draw each:\n", highlight=False)
     for sample in record["samples"]:
         prompt, more = escape(sample["prompt"]), escape(sample["text"][len(sample["prompt"]) :])
         console.print(f"[bold]{prompt}[/bold]{more}", highlight=False)

@@ -72,7 +72,7 @@ def _finish(figure: Figure, title: str | None = None) -> None:
         axis.grid(alpha=0.3)
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels()) if label not in handles}
     if handles:
-        legend = figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=min(len(handles), 3))
+        legend = figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 3))
         for text in legend.get_texts():
             text.set_parse_math(False)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unicodedata import east_asian_width
 
 import torch
 from datasets import Dataset
@@ -164,9 +165,18 @@ def held_out_beginnings(blocks: Any, tokenizer: PreTrainedTokenizerBase, is_caus
             prompt[len(prompt) // 2 : len(prompt) // 2 + 1] = [tokenizer.mask_token_id]
         # A token of bytes may be a part of a character.
         text = str(tokenizer.decode(prompt)).strip().strip("\ufffd")
+        if is_causal:
+            text = _whole_words(text, str(tokenizer.decode(ids[: PROMPT_TOKENS + 1])).lstrip()[len(text) :])
         if text and text not in prompts:
             prompts.append(text)
     return prompts[:PROMPTS]
+
+
+def _whole_words(text: str, rest: str) -> str:
+    """The text up to its last whole word, where it is cut within one; as it is in a script that has no spaces between words."""
+    is_cut = text[-1:].isalnum() and rest[:1].isalnum() and east_asian_width(text[-1]) not in "WF"
+    words = text.rsplit(maxsplit=1)
+    return words[0] if is_cut and len(words) == 2 else text
 
 
 def samples_on_the_way(
