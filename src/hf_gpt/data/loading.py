@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 from datasets import Dataset, IterableDataset
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
@@ -200,13 +200,17 @@ def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
+    named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
     try:
         return datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(f"dataset: path={source.path!r} cannot be read: {reason}") from error
+        raise InputError(f"dataset: {named} cannot be read as {source.path}: {reason}") from error
     except (FileNotFoundError, ConnectionError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if source.files is not None:
+            what = "holds no rows" if "corresponds to no data" in reason else f"cannot be read as {source.path}: {reason}"
+            raise InputError(f"dataset: {named} {what}.") from error
         raise InputError(
             f"dataset: path={source.path!r} cannot be loaded: {reason} (a path is one of "
             f"{', '.join((*PACKAGES, *FILE_FORMATS))}, or the id of a dataset on the Hub)"

@@ -35,7 +35,8 @@ def load_config(name: str, field: str = "model", trust_remote_code: bool = False
             f"{field}={name!r} is an adapter of {base!r}: merge it with peft (`merge_and_unload()`) and save the whole; a recipe "
             "goes on from it by its key adapter."
         )
-    with refused(f"{field}={name!r} cannot be loaded"):
+    where = "cannot be loaded" if Path(name).exists() else "is no folder here, and cannot be loaded from the Hub"
+    with refused(f"{field}={name!r} {where}"):
         if path.is_file():
             values = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(values, dict):
