@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_gpt.errors import InputError
 from hf_gpt.evaluation.perplexity import evaluate_language_model, score
-from hf_gpt.reports import records
+from hf_gpt.reports import console, records
 from hf_gpt.reports.model_card import render_card, write_card
 from hf_gpt.reports.plots import plot_run
 
@@ -110,6 +110,19 @@ def test_the_bytes_on_a_card_add_up(record):
     assert "And 3 files more" in card
     assert "is cut" not in card
     assert "each other one is cut" in render_card({**record, "data": {**record["data"], "is_cut": True}})
+
+
+def test_a_text_that_was_learned_by_heart_is_told(record, capsys, tmp_path):
+    def told(*losses):
+        rows = [{**record["history"][0], "step": 10 * (i + 1), "eval_loss": loss} for i, loss in enumerate(losses)]
+        changed = {**record, "history": rows}
+        console.print_record(changed, tmp_path)
+        return capsys.readouterr().out, render_card(changed)
+
+    for text in told(5.0, 4.0, 4.5):
+        assert "The validation loss was lowest after step 20, at 4.000, and rose to 4.500" in " ".join(text.split())
+    for text in told(5.0, 4.0, 4.05):
+        assert "lowest after step" not in text
 
 
 def test_a_card_without_its_figures_is_not_written(record, tmp_path):

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .records import overfitting_line
+
 
 def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = None) -> None:
     """The scores beside the baselines, the samples, and the lines that load the model."""
@@ -23,6 +25,8 @@ def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = No
     ]:
         table.add_row(escape(name), f"{result['loss']:.3f}", f"{result['perplexity']:.1f}", f"{result['bits_per_byte']:.3f}")
     console.print(table)
+    if line := overfitting_line(record):
+        console.print(f"{line}\n", highlight=False, markup=False)
     if record["samples"]:
         how = " (in bold)" if console.is_terminal else ""
         console.print(f"What it writes after each prompt{how}, one draw each:\n", highlight=False)

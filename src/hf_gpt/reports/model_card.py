@@ -17,7 +17,7 @@ from ..run_folder.manifest import announce, note_written
 from ..tasks import TASKS
 from .markdown import Safe, code, inline, python, quoted
 from .record_fields import check_fields
-from .records import RECORD_FILE, check_record, folder_hash, read_record, write_json
+from .records import RECORD_FILE, check_record, folder_hash, overfitting_line, read_record, write_json
 
 
 CARD_FILE = "README.md"
@@ -143,7 +143,9 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
     place = repo_id or f"path/to/{record['name']}"
     with refused(f"{RECORD_FILE} makes no card"):
         try:
-            text = template.render(card_data=Safe(card_data(record)), record=record, place=place)
+            text = template.render(
+                overfitting=overfitting_line(record), card_data=Safe(card_data(record)), record=record, place=place
+            )
         except TemplateError as error:
             # It names the field.
             raise InputError(f"{RECORD_FILE} makes no card: {error}") from error

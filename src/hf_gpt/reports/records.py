@@ -107,6 +107,22 @@ def folder_hash(folder: Path, pattern: str = "*.safetensors") -> str:
     return digest.hexdigest()
 
 
+# Nats per token by which a loss has to rise before it is said to.
+RISEN = 0.1
+
+
+def overfitting_line(record: dict[str, Any]) -> str | None:
+    """A sentence about a run that learned its text by heart, by its validation loss; `None` where that did not rise again."""
+    losses = [(row["eval_loss"], row.get("step", 0)) for row in record["history"] if "eval_loss" in row]
+    if not losses or losses[-1][0] < min(losses)[0] + RISEN:
+        return None
+    (lowest, step), last = min(losses), losses[-1][0]
+    return (
+        f"The validation loss was lowest after step {step:,}, at {lowest:.3f}, and rose to {last:.3f}: the model learned the text by "
+        "heart. More text, or a shorter run, makes a better one."
+    )
+
+
 def make_record(kind: str, **content: Any) -> dict[str, Any]:
     """A record of this process: `content` beside versions, device, memory, time and the state of the code.
 
