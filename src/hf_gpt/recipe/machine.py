@@ -65,12 +65,13 @@ ACCELERATOR_ONLY = {
 }
 COMPILE_KEYS = ("torch_compile", "torch_compile_backend", "torch_compile_mode")
 
-# Seconds of compiling: a constant, and for each layer. On two cores, 54 to 110 s were seen with 4 to 6 layers; on an H100 40 s with 12.
-COMPILE_SECONDS = {"cpu": (20.0, 12.0), "cuda": (20.0, 2.0)}
+# Seconds of compiling: a constant, and for each layer. On two cores, 4 layers took 28 s on a quiet machine and 51 s on a busy one, 4 to
+# 6 layers 54 to 110 s on another; on an H100, 12 layers took 40 s.
+COMPILE_SECONDS = {"cpu": (16.0, 8.0), "cuda": (20.0, 2.0)}
 USUAL_LAYERS = 6
-# The share of a run that compiling saves. On a CPU with bfloat16, not compiled takes 1.35 times as long (benchmarks/RESULTS.md);
-# for a GPU it is an assumption.
-COMPILE_GAIN = {"cpu": 0.26, "cuda": 0.3}
+# The share of a run that compiling saves. On a CPU with bfloat16, a pass that is not compiled takes 1.35 times as long at 13.8M
+# parameters (benchmarks/RESULTS.md) and 2 to 2.3 times at the quickstart's 7.1M; for a GPU it is an assumption.
+COMPILE_GAIN = {"cpu": 0.35, "cuda": 0.3}
 # What steps make of a device's rate: half of what bare products reach on a CPU, and a low guess for any GPU.
 CPU_SHARE, GPU_FLOPS = 0.5, 1e14
 SLOWEST_CPU_FLOPS = 2e10
