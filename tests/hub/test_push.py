@@ -15,7 +15,7 @@ from tests.hub.server import Fault
 from hf_gpt.errors import InputError
 from hf_gpt.hub import push as hub_module
 from hf_gpt.hub.push import push
-from hf_gpt.reports.model_card import render_card
+from hf_gpt.reports.model_card import render_card, write_card
 from hf_gpt.reports.records import read_record, write_json
 
 
@@ -247,6 +247,7 @@ def test_a_push_says_that_the_samples_quote_held_out_texts(hub, folder, told):
     record["recipe"].pop("sample_prompts", None)
     record["samples"] = [{"prompt": "My diary of May", "text": "My diary of May was", "seed": 0}]
     write_json(folder / "record.json", record)
+    write_card(folder)
     line = "quote the beginnings of 1 held-out texts as prompts of samples, such as 'My diary of May'"
     for arguments in (("push", folder, "--dry-run"), ("push", folder)):
         code, printed = told(*arguments)
@@ -256,7 +257,7 @@ def test_a_push_says_that_the_samples_quote_held_out_texts(hub, folder, told):
     change_record(folder, sample_prompts=["My diary of May"])
     code, printed = told("push", folder, "--dry-run")
     assert "held-out texts as prompts" not in printed
-    assert "published with this card" not in (folder / "README.md").read_text(encoding="utf-8")
+    assert "published with this card" not in render_card(read_record(folder))
 
 
 def change_record(folder, **changes):

@@ -18,6 +18,8 @@ MATRICES, EMBEDDINGS, HEAD, REST = "matrices", "embeddings", "head", "rest"
 # Coefficients, rounds and the least norm of Newton-Schulz, as in `torch.optim.Muon` (Jordan et al. 2024).
 A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS, LEAST_NORM = 5, 1e-7
+# Of matrices that are so many times as long as wide, the small square products are fewer FLOPs than those with the whole matrix.
+LONG = 1.5
 # A stack needs about four times its bytes while it is orthogonalised. This much keeps every kernel of an H100 busy, and is little
 # beside a model that is large enough to fill it.
 STACK_BYTES = 2**28
@@ -81,11 +83,32 @@ def orthogonalize_(stack: torch.Tensor) -> None:
     stack.div_(norms[:, None, None])
     is_tall = stack.shape[-2] > stack.shape[-1]
     found = stack.mT if is_tall else stack
-    for _ in range(ROUNDS):
-        gram = found @ found.mT
-        gram = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
-        found = torch.baddbmm(found, gram, found, beta=A)
+    rows, columns = found.shape[-2:]
+    if stack.dtype == torch.float32 and columns >= LONG * rows:
+        found = _rounds_of_gram(found @ found.mT) @ found
+    else:
+        for _ in range(ROUNDS):
+            gram = found @ found.mT
+            gram = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+            found = torch.baddbmm(found, gram, found, beta=A)
     stack.copy_(found.mT if is_tall else found)
+
+
+def _rounds_of_gram(gram: torch.Tensor) -> torch.Tensor:
+    """What all rounds together multiply matrices X with from the left, from X X^T alone.
+
+    With G = X X^T and Q = A I + B G + C G^2, a round makes Q X of X, and so Q G Q of G: all of them are functions of the first G, and
+    commute. In bfloat16 they would round otherwise than `torch.optim.Muon` does.
+    """
+    product = None
+    for number in range(ROUNDS):
+        factor = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        factor.diagonal(dim1=-2, dim2=-1).add_(A)
+        product = factor if product is None else factor @ product
+        if number < ROUNDS - 1:
+            gram = factor @ gram @ factor
+    assert product is not None
+    return product
 
 
 def _local(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
