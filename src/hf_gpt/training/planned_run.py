@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..data.loading import load_rows, text_rows
 from ..data.packages import PACKAGES, is_fetched, sha256_of
-from ..data.packing import byte_count, split_rows, token_count, tokenize
-from ..data.sources import FILE_FORMATS, load_rows, text_rows, text_source
+from ..data.packing import byte_count, token_count, tokenize
+from ..data.sources import FILE_FORMATS, text_source
+from ..data.splits import split_rows
 from ..data.tokenizer import load_tokenizer, train_tokenizer
 from ..errors import InputError, did_you_mean
 from ..modeling.configuration_hf_gpt import GPTConfig
