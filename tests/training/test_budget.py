@@ -138,7 +138,7 @@ def test_a_run_fixes_its_steps_and_a_resumed_one_ends_with_the_same_bits(corpus,
     assert rates[steps] < 0.1 * 0.02
     assert [row["step"] for row in record["history"] if "eval_loss" in row][-1] == steps
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "for a budget of 1 min of training" in card
+    assert "The run chose this number of steps itself, after timing the first ones, to train for 1 min." in card
     assert f"output_dir=again max_steps={steps}" in card
 
 
