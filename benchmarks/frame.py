@@ -64,6 +64,7 @@ REGISTRY = {
         "ablations": Part("what each part of `pretrain/speed` is worth"),
         "tokenisation": Part("megabytes of text per second, tokenised and packed"),
         "step_time": Part("a step of our GPT-2 beside transformers'"),
+        "optimizer_step": Part("the step of the quickstart's optimizer beside its forward and backward pass"),
         "loss_memory": Part("what the loss adds to the memory of a step"),
         "generation": Part("tokens per second of `generate`"),
         "startup": Part("seconds until one can begin"),

@@ -134,6 +134,10 @@ def generation_goals(rows: list[dict[str, Any]]) -> list[Goal]:
     ]
 
 
+def optimizer_goals(record: dict[str, Any]) -> list[Goal]:
+    return [Goal("Muon's step by a pass of the quickstart, float32", 0.1, (record["share"]["median"],), at_most=True, unit="")]
+
+
 def start_goals(record: dict[str, Any]) -> list[Goal]:
     return [
         Goal("`import hf_gpt` beyond transformers' own base class", 0.2, (record["added_seconds"],), at_most=True, unit=" s"),
@@ -159,6 +163,7 @@ def gpu_goals(record: dict[str, Any]) -> list[Goal]:
 OF_RECORD = {
     "tokenisation": data_goals,
     "step_time": step_goals,
+    "optimizer_step/float32": optimizer_goals,
     "loss_memory": memory_goals,
     "startup": start_goals,
     "gpu": gpu_goals,

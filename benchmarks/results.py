@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from . import goals
 from .ablations import CHANGES
 from .frame import ROOT, Section, find_record, find_records, processor_of, spread, table
+from .optimizer_step import PRECISIONS
 from .speed.ratios import PEERS, ratios, read_runs, seconds_after_compiling, summary, wall_seconds
 from .speed.systems import SYSTEMS
 
@@ -205,6 +206,30 @@ def step_section(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def optimizer_section() -> list[str]:
+    records = [record for name in PRECISIONS if (record := find_record(f"optimizer_step/{name}"))]
+    if not records:
+        return []
+    rows = []
+    for record in records:
+        kind = f"{record['precision']}{', compiled' if record['compiled'] else ''}"
+        seconds = [f"{statistics.median(record['seconds'][name]):.3f}" for name in ("pass", "optimizer")]
+        share = record["share"]
+        shares = f"{share['median']:.3f} ({share['low']:.3f} to {share['high']:.3f})"
+        rows.append([kind, f"{processor_of(record)}, {record['device']['instructions']}", *seconds, shares])
+    return [
+        "## The optimizer's step beside the pass",
+        "",
+        "`python -m benchmarks optimizer_step`: forward and backward of the quickstart, and the step of its Muon and AdamW; "
+        f"{records[0]['parameters']:,} parameters, batch {records[0]['batch'][0]} × {records[0]['batch'][1]}, in turns, as a run on "
+        "that processor makes them; medians, and the step by the pass with the quartiles of the rounds. Goal: 0.1 at most where "
+        "bfloat16 would be emulated.",
+        "",
+        *table(("matrix products", "on", "pass, s", "optimizer's step, s", "step by pass"), rows, "llr"),
+        "",
+    ]
+
+
 def memory_section(record: dict[str, Any]) -> list[str]:
     rows = [[name, f"{row['step_bytes'] / 1e9:.2f}", f"{row['seconds']:.2f}"] for name, row in record["variants"].items()]
     return [
@@ -386,7 +411,7 @@ def of_record(name: str, make: Callable[[dict[str, Any]], list[str]]) -> list[st
 def page() -> list[str]:
     told = "Every figure is read from a record in `benchmarks/records`; `make bench` makes those and this page."
     lines = ["# Results", "", told, "", *goals_section(), *speed_section(), *long_section(), *ablation_section()]
-    lines += [*of_record("tokenisation", data_section), *of_record("step_time", step_section)]
+    lines += [*of_record("tokenisation", data_section), *of_record("step_time", step_section), *optimizer_section()]
     lines += [*of_record("loss_memory", memory_section), *generation_section(), *of_record("startup", startup_section)]
     # The last line of each section is empty.
     return [*lines, *gpu_section()][:-1]

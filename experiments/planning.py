@@ -7,19 +7,22 @@ import argparse
 import gc
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from benchmarks.frame import ROOT, Section, apart, load_record, table, write_record
+from benchmarks.frame import ROOT, Section, apart, find_record, load_record, processor_of, table, write_record
 from benchmarks.gpt2 import NO_DROPOUT
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_gpt import GPTConfig, GPTForCausalLM, preset
 from hf_gpt.planning import Workload, find_device, memory_by_part, parameter_counts, plan, training_flops
 from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
+from hf_gpt.reports.records import read_record
 from hf_gpt.training.optimizers import OPTIMIZERS
+from hf_gpt.training.planned_run import planned_run, run_time
 
 
 # The allocator of the C library gives memory back as soon as it is free, as that of a GPU does for its own use.
@@ -222,6 +225,35 @@ def published_rows() -> list[tuple[str, ...]]:
     return rows
 
 
+def plan_quickstart() -> dict[str, Any]:
+    """What `hf-gpt plan pretrain/quickstart --device cpu` says here."""
+    device = find_device("cpu")
+    planned = planned_run("pretrain/quickstart", None, 1, True, dict.fromkeys(("length", "rows", "optimizer", "tokens")))
+    found = plan(planned.config, planned.load, device, time_run=partial(run_time, planned, device, 1, True))
+    precision = "bfloat16" if planned.load.bfloat16 else "float32"
+    return {"precision": precision, "minutes": planned.minutes, "time": found["time"]}
+
+
+def run_rows() -> list[list[str]]:
+    """Plans of the quickstart, each beside the run of it that is on record, if that was on such a processor."""
+    rows = []
+    for precision, folder in (("bfloat16", "quickstart"), ("float32", "quickstart/float32")):
+        planned, ran = find_record(f"planning_runs/{precision}"), read_record(ROOT / "model_cards" / folder)
+        if planned is None or planned["minutes"] != ran["time_budget"]["minutes"]:
+            continue
+        kinds = [f"{processor_of(record)}, {record['device']['instructions']}" for record in (planned, ran)]
+        if kinds[0] != kinds[1]:
+            continue
+        time = planned["time"]
+        figures = (
+            (time["tokens_per_second"], ran["tokens_per_second"], ",.0f"),
+            (time["steps"], ran["steps"], ","),
+            (60 * time["hours"], ran["training_seconds"] / 60, ".1f"),
+        )
+        rows.append([f"{precision}, {kinds[0]}", *(f"{value:{form}}" for *pair, form in figures for value in pair)])
+    return rows
+
+
 def page() -> list[str]:
     record = load_record("planning")
     memory, flops = [], []
@@ -237,14 +269,25 @@ def page() -> list[str]:
         "",
         *table(("FLOPs a token", "parameters", "planned", "measured"), flops, "lr"),
         "",
+        *([*table(RUN_HEADINGS, rows, "lr"), ""] if (rows := run_rows()) else []),
         *table(("published", "planned", "published", "source"), published_rows(), "lrrl"),
     ]
 
 
+# Of a table of plans and what then happened: planned, and as the run was.
+RUN_HEADINGS = ("quickstart", "tokens/s, planned", "run", "steps, planned", "run", "minutes of training, planned", "run")
 SECTIONS = [Section(ROOT / "docs" / "scaling.md", "planning", page)]
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", action="store_true", help="plan the quickstart on this processor, and nothing else")
+
+
 def run(options: argparse.Namespace) -> None:
+    if options.runs:
+        found = plan_quickstart()
+        write_record(f"planning_runs/{found['precision']}", "planning-run", **found)
+        return
     few = 1 if options.smoke else None
     with patch.dict(os.environ, ALLOCATOR):
         memory = [apart(memory_row, place) for place in range(len(MEMORY))[:few]]

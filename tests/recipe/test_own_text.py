@@ -96,7 +96,7 @@ def test_a_folder_says_how_many_files_are_read(here):
     (here / "my code" / "x.bin").write_bytes(b"\0")
     recipe = recipe_of("my code")
     assert recipe.data.dataset == {"path": "text", "files": "my code", "sample_by": "document"}
-    assert "(3 files, 1 others left out)" in recipe.notices[0]
+    assert "(3 files, 1 other left out)" in recipe.notices[0]
     assert str(recipe.output_dir) == "runs/my-code"
 
 

@@ -84,8 +84,8 @@ def _folder_counts(path: Path, kind: str) -> str:
     if not path.is_dir():
         return ""
     folder = read_folder(path, kind)
-    skipped = f", {folder.skipped:,} others left out" if folder.skipped else ""
-    return f" ({len(folder.files):,} files{skipped})"
+    skipped = f", {folder.skipped:,} other{'s' * (folder.skipped > 1)} left out" if folder.skipped else ""
+    return f" ({len(folder.files):,} file{'s' * (len(folder.files) > 1)}{skipped})"
 
 
 # Of the text for each entry of the vocabulary, so that few entries are seen only once or twice.
