@@ -336,7 +336,7 @@ def test_an_exploding_loss_and_weights_that_are_no_numbers_stop_the_run(corpus, 
         next(self.model.parameters()).data[0] = float("nan")
 
     monkeypatch.setattr(Trainer, "_get_learning_rate", lambda self: ruin(self) or 0.0)
-    with pytest.raises(InputError, match=r"is not finite|the loss is nan"):
+    with pytest.raises(InputError, match=r"the loss is nan"):
         run(parse_recipe(values_of(corpus, tmp_path / "ruined", max_steps=10)))
     assert not list((tmp_path / "ruined").glob("checkpoint-*"))
     assert not (tmp_path / "ruined" / "model.safetensors").exists()

@@ -163,6 +163,12 @@ def file_in_place_of_a_folder(folder):
     (folder / "checkpoint-2").write_text("years of work")
 
 
+def refusal_of(plant):
+    if plant in (plant_link, plant_dangling):
+        return "is a link"
+    return f"is {'not the file that the run wrote' if plant.__name__.startswith('change_') else 'nothing that the run has written'}"
+
+
 PLANTED = [value for name, value in list(globals().items()) if name.startswith(("plant_", "change_", "file_in"))]
 
 
@@ -173,7 +179,7 @@ def test_a_run_folder_with_anything_else_is_refused_whatever_is_asked(plant, cha
     if plant is change_recipe and "overwrite" not in changes:
         pytest.skip("a comment in the recipe of a run that goes on stays in it")
     before = contents(finished)
-    with pytest.raises(InputError, match=r"nothing that the run has written|is not the file that the run wrote|is a link"):
+    with pytest.raises(InputError, match=refusal_of(plant)):
         run(parse_recipe(values_of(corpus, finished, **changes)))
     assert contents(finished) == before
 
@@ -555,7 +561,7 @@ def test_a_run_of_an_earlier_version_with_anything_else_is_refused(plant, corpus
     earlier(finished)
     plant(finished)
     before = contents(finished)
-    with pytest.raises(InputError, match=r"nothing that the run has written|is not the file that the run wrote"):
+    with pytest.raises(InputError, match=refusal_of(plant)):
         run(parse_recipe(values_of(corpus, finished, overwrite=True, learning_rate=0.5)))
     assert contents(finished) == before
 

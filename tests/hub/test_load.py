@@ -122,7 +122,7 @@ def test_a_download_that_stays_cut_leaves_nothing_that_loads(hub, folder, tmp_pa
     with pytest.raises(OSError, match="load the model"):
         AutoModelForCausalLM.from_pretrained(REPO, cache_dir=tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
-    with pytest.raises(OSError, match=r"model\.safetensors|cached|connect"):
+    with pytest.raises(OSError, match=r"model\.safetensors"):
         AutoModelForCausalLM.from_pretrained(REPO, cache_dir=tmp_path / "cache", local_files_only=True)
     hub.faults = []
     again = AutoModelForCausalLM.from_pretrained(REPO, cache_dir=tmp_path / "cache")

@@ -4,17 +4,16 @@ import pytest
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.identity import public_values
-from hf_gpt.recipe.packaged import copy_recipes, find_recipe, list_recipes
+from hf_gpt.recipe.packaged import copy_recipes, find_recipe
 from hf_gpt.recipe.parser import load_recipe, parse_recipe, recipe_text
 
 
 MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}
 
 
-def test_every_packaged_recipe_is_read():
-    assert "pretrain/quickstart" in list_recipes()
-    for name in list_recipes():
-        recipe = load_recipe(name)
+def test_every_packaged_recipe_is_read(packaged):
+    assert "pretrain/quickstart" in packaged
+    for name, recipe in packaged.items():
         assert recipe.training.output_dir.startswith("runs/")
         assert load_recipe(str(find_recipe(name))).values == recipe.values
 

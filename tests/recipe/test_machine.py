@@ -14,7 +14,6 @@ from hf_gpt.modeling.loss_hf_gpt import slice_tokens
 from hf_gpt.planning import hardware
 from hf_gpt.recipe import machine
 from hf_gpt.recipe.arguments import RECIPE_FILE
-from hf_gpt.recipe.packaged import list_recipes
 from hf_gpt.recipe.parser import load_recipe, parse_recipe, recipe_text
 from hf_gpt.run_folder.settled import settle
 
@@ -77,9 +76,9 @@ def test_what_excludes_compiling_is_not_compiled(monkeypatch):
     assert settled(max_minutes=60.0, label_smoothing_factor=0.1) == (True, False, None)
 
 
-def test_packaged_recipes_leave_the_machine_to_the_machine():
-    for name in list_recipes():
-        assert not {"torch_compile", "attn_implementation"} & set(load_recipe(name).values), name
+def test_packaged_recipes_leave_the_machine_to_the_machine(packaged):
+    for name, recipe in packaged.items():
+        assert not {"torch_compile", "attn_implementation"} & set(recipe.values), name
 
 
 def test_a_task_is_not_compiled(monkeypatch):

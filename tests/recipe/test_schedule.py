@@ -7,7 +7,6 @@ from transformers import TrainingArguments
 
 from hf_gpt.errors import InputError
 from hf_gpt.modeling.modeling_hf_gpt import GPTForCausalLM
-from hf_gpt.recipe.packaged import list_recipes
 from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.recipe.schedule import phase_lengths, resolve_schedule, steps_per_epoch
 from hf_gpt.training.trainer import GuardedTrainer
@@ -69,10 +68,10 @@ def test_steps_of_an_epoch_are_those_of_the_trainer(rows, steps):
     assert steps_per_epoch(rows, batch_size=8, batches=2, accumulation=2) == steps
 
 
-@pytest.mark.parametrize("name", list_recipes())
-def test_packaged_recipes_fit_a_run_of_any_length(name):
-    for steps in (1, 8, 100, 5000):
-        resolve_schedule(load_recipe(name).training, steps)
+def test_packaged_recipes_fit_a_run_of_any_length(packaged):
+    for recipe in packaged.values():
+        for steps in (1, 8, 100, 5000):
+            assert resolve_schedule(recipe.training, steps).get("warmup_steps", 0) <= steps
 
 
 def rates(folder, **values):

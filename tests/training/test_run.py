@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -131,39 +130,6 @@ assert not any(name.split(".")[0] == "hf_gpt" and module is not None for name, m
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     inputs = AutoTokenizer.from_pretrained(folder)("The value of an object", return_tensors="pt")
     assert torch.equal(model(**inputs).logits, torch.load(tmp_path / "logits.pt", weights_only=True))
-
-
-def test_a_killed_run_goes_on_to_the_same_weights(finished, real_text, tmp_path):
-    folder, record = finished
-    output = tmp_path / "finished"
-    path = write_recipe(tmp_path, recipe_values(real_text, output))
-    script = f"""
-import os, signal, sys
-from transformers import Trainer
-from hf_gpt.cli import main
-step = Trainer.training_step
-def killed(self, *arguments, **named):
-    if self.state.global_step == 47:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, *arguments, **named)
-Trainer.training_step = killed
-sys.argv = ["hf-gpt", "train", {str(path)!r}]
-main()
-"""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=False, env=environment)
-    assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
-    assert (output / "checkpoint-40" / "trainer_state.json").exists()
-    assert not (output / "record.json").exists()
-    # Half a checkpoint, as a kill while writing leaves it.
-    (output / "_writing" / "checkpoint-50").mkdir(parents=True, exist_ok=True)
-    (output / "_writing" / "checkpoint-50" / "model.safetensors").write_bytes(b"half")
-    run(parse_recipe(recipe_values(real_text, output)))
-    ours, theirs = load_file(folder / "model.safetensors"), load_file(output / "model.safetensors")
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    again = json.loads((output / "record.json").read_text())
-    assert again["test"]["loss"] == record["test"]["loss"]
-    assert [row["step"] for row in again["history"]] == [row["step"] for row in record["history"]]
 
 
 def test_a_finished_run_is_not_overwritten(finished, real_text, monkeypatch, capsys, tmp_path):

@@ -28,6 +28,7 @@ from ..recipe.arguments import RECIPE_FILE
 from ..reports.model_card import CARD_FILE, OWN_TAG, plain_card, render_card
 from ..reports.privacy import check_public, without_secrets
 from ..reports.records import RECORD_FILE, folder_hash, read_record
+from ..run_folder.manifest import TOKENIZER_FILES
 from .space import space_files
 
 
@@ -41,15 +42,7 @@ PUSHED = (
     "generation_config.json",
     "adapter_config.json",
     "*_hf_gpt.py",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
+    *TOKENIZER_FILES,
     CARD_FILE,
     RECORD_FILE,
     "*.png",

@@ -24,6 +24,18 @@ EVENTS_FOLDER = "runs"
 CHECKPOINT_FILES = re.compile(
     r"([\w.-]+\.(safetensors|json|pt|pth|bin|py|jinja|distcp)|\.metadata|latest|tokenizer\.model|vocab\.txt|merges\.txt|README\.md)"
 )
+# What tokenizers of transformers save.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+)
 EVENTS_FILES = re.compile(r"events\.out\.tfevents\..+")
 
 # A run has its folder, its record, and everything; one that is about to be replaced is no run any more.

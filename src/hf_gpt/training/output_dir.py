@@ -26,6 +26,7 @@ from ..run_folder.manifest import (
     EVENTS_FOLDER,
     MANIFEST_FILE,
     SPLIT_FOLDER,
+    TOKENIZER_FILES,
     Manifest,
     announce,
     first_foreign,
@@ -59,15 +60,7 @@ EARLIER_FILES = (
     "model.safetensors.index.json",
     "adapter_model.safetensors",
     "*_hf_gpt.py",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
+    *TOKENIZER_FILES,
 )
 EARLIER_FOLDERS = re.compile(rf"({re.escape(DAMAGED)})?checkpoint-\d+|{EVENTS_FOLDER}|{STAGING_FOLDER}|{SPLIT_FOLDER}")
 # What is to be done in a folder: begin; go on from the last checkpoint, if only to its end; make what is missing of the end, from the
