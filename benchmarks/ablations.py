@@ -95,10 +95,10 @@ def record_of(name: str, seed: int) -> str:
     return f"ablations/{name}-seed-{seed}"
 
 
-def train(name: str, seed: int, steps: int, corpus: Corpus) -> None:
+def train(name: str, seed: int, steps: int, corpus: Corpus, more: tuple[str, ...] = ()) -> None:
     change = CHANGES[name]
     clock = Clock(Blocks(corpus.validation), {steps}, bf16=name != "float32")
-    model = train_ours(Run(steps, LEARNING_RATE, seed, 1), corpus, clock, change.overrides)
+    model = train_ours(Run(steps, LEARNING_RATE, seed, 1), corpus, clock, (*change.overrides, *more))
     content: dict[str, Any] = {
         "title": change.title,
         "changes": list(change.overrides),
@@ -124,10 +124,10 @@ def train_recorded(name: str, seed: int) -> None:
 
 
 def smoke(folder: Path) -> None:
-    """Every change for two steps on random ids, not compiled."""
+    """Every change for two steps of two rows of random ids, not compiled."""
     torch._dynamo.config.disable = True
     for name in CHANGES:
-        train(name, 0, 2, random_corpus())
+        train(name, 0, 2, random_corpus(), ("per_device_train_batch_size=2",))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
