@@ -15,7 +15,7 @@ from .pairs import alternate, ratio
 
 
 SIZES = {"15M": Sizes(384, 6, 6, 8192), "124M": Sizes(768, 12, 12, 50257)}
-BATCH, LENGTH = 8, 256
+BATCH, SMOKE_BATCH = (8, 256), (2, 32)
 
 
 def models(size: str, fused_loss: bool) -> dict[str, Any]:
@@ -41,11 +41,11 @@ def step(model: Any, ids: torch.Tensor, bf16: bool) -> Callable[[], None]:
     return run
 
 
-def measure(size: str, compiled: bool, fused_loss: bool, rounds: int) -> dict[str, Any]:
+def measure(size: str, compiled: bool, fused_loss: bool, rounds: int, batch: tuple[int, int]) -> dict[str, Any]:
     """Both models at one size: float32 not compiled, or bfloat16 compiled."""
     torch.manual_seed(0)
     pair = models(size, fused_loss)
-    ids = torch.randint(SIZES[size].vocabulary, (BATCH, LENGTH))
+    ids = torch.randint(SIZES[size].vocabulary, batch)
     called = {name: torch.compile(model) if compiled else model for name, model in pair.items()}
     for model in pair.values():
         model.eval()
@@ -58,7 +58,7 @@ def measure(size: str, compiled: bool, fused_loss: bool, rounds: int) -> dict[st
         "compiled": compiled,
         "precision": "bfloat16" if compiled else "float32",
         "fused_loss": fused_loss,
-        "batch": [BATCH, LENGTH],
+        "batch": list(batch),
         "forward": {"seconds": forwards, "ratio": ratio(forwards["stock"], forwards["ours"])},
         "step": {"seconds": steps, "ratio": ratio(steps["stock"], steps["ours"])},
     }
@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> None:
     for size in ["15M"] if smoke else SIZES:
         for compiled in [False] if smoke else [False, True]:
             for fused_loss in [False, True]:
-                found.append(measure(size, compiled, fused_loss, rounds if size == "15M" else max(2, rounds // 3)))
+                turns = rounds if size == "15M" else max(2, rounds // 3)
+                found.append(measure(size, compiled, fused_loss, turns, SMOKE_BATCH if smoke else BATCH))
                 row = found[-1]
                 print(size, row["precision"], f"{fused_loss=}", row["forward"]["ratio"], row["step"]["ratio"], flush=True)
     write_record("step_time", "step-time", rows=found)
