@@ -235,6 +235,24 @@ def generate(
 
 
 @app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Of an answer; never more than half of the model's positions.")
+    ] = 128,
+    temperature: Annotated[float, typer.Option(min=0.0, callback=finite, help="0 takes the likeliest token each time.")] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, callback=finite)] = 0.95,
+    seed: Annotated[int, typer.Option()] = 0,
+    system: Annotated[str | None, typer.Option(help="What the model is told before the conversation.")] = None,
+) -> None:
+    """Talk with a model: /reset begins anew, /exit ends. Without a terminal each line of stdin is a message."""
+    from .inference.chat import chat as converse
+
+    hide_bars_of_weights()
+    converse(model, max_new_tokens, temperature, top_p, seed, system, sys.stdin.isatty())
+
+
+@app.command()
 def demo(
     model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub: a language model or a classifier.")],
     other: Annotated[str | None, typer.Argument(help="A second one, shown beside it.")] = None,

@@ -237,7 +237,7 @@ def import_gguf_writer() -> Callable:
     try:
         from .gguf_file import write_gguf
     except ModuleNotFoundError as error:
-        raise ValueError(f"layout='gguf' needs the package {error.name!r}: install it with pip install gguf.") from error
+        raise ValueError(f"layout='gguf' needs the package {error.name!r}: pip install 'hf-gpt[gguf]'.") from error
     return write_gguf
 
 

@@ -248,16 +248,25 @@ class Told(StoppingCriteria):
         return torch.full((len(input_ids),), self.event.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
-def prompt_inputs(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int) -> dict[str, torch.Tensor]:
-    """Ids and mask of a prompt for `generate`; an empty one begins a new text.
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of a prompt; an empty one begins a new text.
 
     Raises:
-        InputError: prompt and continuation are more than the model's positions.
+        InputError: the tokenizer makes nothing of it.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     ids = tokenizer(prompt, verbose=False)["input_ids"] if prompt else [start]
     if not ids or ids[0] is None:
         raise InputError(f"prompt={shown_value(prompt)} has no token that the model could go on from: write something.")
+    return list(ids)
+
+
+def id_inputs(model: Any, ids: list[int], max_new_tokens: int) -> dict[str, torch.Tensor]:
+    """Ids and mask for `generate`.
+
+    Raises:
+        InputError: they and the continuation are more than the model's positions, or the model has no such token.
+    """
     check_room(model, len(ids), max_new_tokens)
     entries = model.get_input_embeddings().num_embeddings
     if max(ids) >= entries:
@@ -266,6 +275,11 @@ def prompt_inputs(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, m
         )
     row = torch.tensor([ids], device=model.device)
     return {"input_ids": row, "attention_mask": torch.ones_like(row)}
+
+
+def prompt_inputs(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int) -> dict[str, torch.Tensor]:
+    """Ids and mask of a prompt for `generate`; see `prompt_ids` and `id_inputs`."""
+    return id_inputs(model, prompt_ids(tokenizer, prompt), max_new_tokens)
 
 
 def sampling(temperature: float, top_p: float, top_k: int = 50) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from ..errors import InputError, shown
 from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce, note_written
-from ..tasks import TASKS
 from .markdown import Safe, code, inline, python, quoted
 from .record_fields import check_fields
 from .records import RECORD_FILE, check_record, folder_hash, overfitting_line, read_record, write_json
@@ -68,8 +67,15 @@ KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
 }
 
 
+def known_tasks() -> dict[str, Any]:
+    """The tasks by name. They need `datasets`, which a plain installation lacks, and the card of a language model does not."""
+    from ..tasks import TASKS
+
+    return TASKS
+
+
 def pipeline_of(record: dict[str, Any]) -> str:
-    return LANGUAGE_MODEL_PIPELINES.get(record["kind"]) or TASKS[record["task"]].pipeline
+    return LANGUAGE_MODEL_PIPELINES.get(record["kind"]) or known_tasks()[record["task"]].pipeline
 
 
 def card_data(record: dict[str, Any]) -> ModelCardData:
@@ -136,8 +142,8 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
         InputError: the record is of another kind, lacks a figure or has one of another type, or holds a secret or a home folder.
     """
     check_fields(record, RECORD_FILE)
-    if record["kind"] == "finetune" and record["task"] not in TASKS:
-        raise InputError(f"{RECORD_FILE}: task={shown(record['task'])} must be one of {', '.join(TASKS)}.")
+    if record["kind"] == "finetune" and record["task"] not in known_tasks():
+        raise InputError(f"{RECORD_FILE}: task={shown(record['task'])} must be one of {', '.join(known_tasks())}.")
     check_record(record)
     template = card_environment().get_template(KINDS[record["kind"]][0])
     place = repo_id or f"path/to/{record['name']}"
