@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,9 +28,11 @@ from tests.helpers.recipes import (
     write_rows,
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import is_bitsandbytes_available
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.training import adapters
 from hf_gpt.training.finetuning import build_model, build_task
 from hf_gpt.training.run import run
 
@@ -257,6 +260,31 @@ def test_a_task_keeps_to_its_minutes(base, tmp_path, monkeypatch):
     )
 
 
+def test_qlora_is_allowed_wherever_bitsandbytes_runs(monkeypatch):
+    """A stand-in for bitsandbytes, which is not installed for tests: transformers asks it which devices it knows."""
+    devices = SimpleNamespace(supported_torch_devices={"cpu", "cuda"})
+    monkeypatch.setattr(adapters, "is_bitsandbytes_available", lambda: True)
+    monkeypatch.setattr("transformers.integrations.bitsandbytes.bnb", devices, raising=False)
+    for is_native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(adapters.hardware, "multiplies_natively", lambda *_, is_native=is_native: is_native)
+        config = adapters.four_bit_config()
+        assert (config.bnb_4bit_quant_type, config.bnb_4bit_compute_dtype) == ("nf4", dtype)
+    devices.supported_torch_devices = {"npu"}
+    with pytest.raises(InputError, match="runs on no device of this machine"):
+        adapters.four_bit_config()
+
+
+def test_qlora_trains_an_adapter_on_this_machine(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="one of 40 MB that few need")
+    # Its kernels take whole blocks of 64.
+    wide = write_base(tmp_path / "wide", hidden_size=128, head_dim=32, intermediate_size=128)
+    rows = write_rows(tmp_path, classification)
+    record = run(parse_recipe(task_values(wide, rows, tmp_path / "run", "text-classification", qlora={"r": 4})))
+    losses = [row["loss"] for row in record["history"] if "loss" in row]
+    assert losses[-1] < 0.96 * losses[0]
+    assert record["adapter"] == "qlora"
+
+
 @pytest.mark.parametrize("kind", [{"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj"]}], ids=str)
 def test_kinds_of_lora_are_keys(kind, base, tmp_path):
     """By what they do: a magnitude beside each matrix, a scale of alpha / sqrt(r), and where the matrices are."""
@@ -423,7 +451,12 @@ BAD_ROWS = {
         {"lora": {"target_modules": ["c_attn"]}},
         "hf-gpt: lora: No modules were targeted",
     ),
-    "qlora without a GPU": ("text-classification", classification, {"qlora": {"r": 4}}, "qlora needs an NVIDIA GPU"),
+    "qlora without bitsandbytes": (
+        "text-classification",
+        classification,
+        {"qlora": {"r": 4}},
+        "hf-gpt: qlora needs bitsandbytes: pip install bitsandbytes, or use lora",
+    ),
     "both kinds": ("text-classification", classification, {"qlora": {}, "lora": {}}, "either lora or qlora"),
     "no adapter there": ("text-classification", classification, {"adapter": "nowhere"}, "adapter='nowhere'"),
     "length beyond the positions": (
@@ -457,8 +490,8 @@ BAD_ROWS = {
 @pytest.mark.parametrize("name", BAD_ROWS)
 def test_bad_input_is_named_and_leaves_nothing(name, base, tmp_path, monkeypatch, capsys):
     task, maker, changes, told = BAD_ROWS[name]
-    if name == "qlora without a GPU" and torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+    if name == "qlora without bitsandbytes" and is_bitsandbytes_available():
+        pytest.skip("bitsandbytes is here")
     output = tmp_path / "never"
     path = write_recipe(tmp_path, task_values(base, write_rows(tmp_path, maker, 60), output, task, **changes))
     code, _, message = run_command(monkeypatch, capsys, "train", path)

@@ -13,6 +13,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from ..errors import InputError, did_you_mean, shown
 from ..inference.adapter_config import adapter_base
+from ..planning import hardware
 from ..recipe.arguments import Recipe
 
 
@@ -118,17 +119,24 @@ def four_bit_config() -> BitsAndBytesConfig:
     """How the base of a `qlora` run is held: NormalFloat of 4 bits, its constants quantized too (Dettmers et al. 2023).
 
     Raises:
-        InputError: no NVIDIA GPU, or no bitsandbytes.
+        InputError: no bitsandbytes, or none that knows a device of this machine.
     """
-    if not torch.cuda.is_available():
-        raise InputError("qlora needs an NVIDIA GPU, and none is here: use lora, which trains the same adapter.")
     if not is_bitsandbytes_available():
-        raise InputError("qlora needs bitsandbytes: pip install bitsandbytes, or use lora.")
+        raise InputError("qlora needs bitsandbytes: pip install bitsandbytes, or use lora, which trains the same adapter.")
+    from transformers.integrations import validate_bnb_backend_availability
+
+    try:
+        validate_bnb_backend_availability(raise_exception=True)
+    except RuntimeError as error:
+        raise InputError(
+            "qlora: the bitsandbytes that is installed runs on no device of this machine: install its latest version, or use lora."
+        ) from error
+    is_native = hardware.multiplies_natively(torch.bfloat16, hardware.device_type())
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=torch.bfloat16 if is_native else torch.float32,
     )
 
 
