@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from tests.conftest import ROOT
 
 
@@ -91,3 +92,21 @@ def test_what_make_test_leaves_out_runs_too():
     called = re.findall(r"^make (.*)", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)[0].split()
     assert {"quality", "test", "test-slow", "bench-smoke", "docs-check"} <= set(called)
     assert "run: bash .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_once_a_week_the_newest_and_the_nightly_versions_are_tried():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "newest.yml").read_text())
+    # YAML takes the word `on` for true.
+    (minute, hour, day, month, weekday) = workflow[True]["schedule"][0]["cron"].split()
+    assert (day, month) == ("*", "*")
+    assert all(part.isdigit() for part in (minute, hour, weekday))
+    job = workflow["jobs"]["test"]
+    newest, nightly = job["strategy"]["matrix"]["include"]
+    assert "nightly" in nightly["torch"]
+    assert nightly["transformers"].startswith("git+")
+    assert "==" not in str(newest)
+    steps = [step["run"] for step in job["steps"] if "run" in step]
+    assert [("matrix" in step, "dev" in step) for step in steps[:3]] == [(True, False), (False, True), (True, False)]
+    paths = re.findall(r"tests/[a-z_/.]+", steps[-1])
+    assert {"tests/modeling", "tests/generation"} <= set(paths)
+    assert all((ROOT / path).exists() for path in paths)

@@ -97,7 +97,7 @@ class TaskArguments(TaskSettings):
         task: A name of `hf_gpt.tasks.TASKS`, or `language-modeling`.
         max_train_rows: Rows that are trained on, drawn with the seed; all by default.
         lora: Fields of `peft.LoraConfig`, such as `r`, `lora_alpha`, `use_dora`, `use_rslora`, `target_modules`.
-        qlora: The same, on a base that is held in 4 bits; needs an NVIDIA GPU and bitsandbytes.
+        qlora: The same, on a base that is held in 4 bits; needs bitsandbytes and a device that it runs on.
         adapter: A folder with an adapter to go on from, in place of a new one.
         random_weights: Start from new weights in place of the trained ones: what pretraining is worth.
         task_baselines: Whether what a user would pick instead is scored too.
