@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from typer.core import TyperGroup
 
 from .checks.boundary import refused
@@ -386,6 +383,7 @@ def compare(
 ) -> None:
     """Print runs side by side, and plot their losses against tokens and against time."""
     from .checks.places import check_picture
+    from .reports.console import print_comparison
     from .reports.plots import plot_comparison
     from .reports.record_fields import check_fields
     from .reports.records import RECORD_FILE, read_record
@@ -399,19 +397,7 @@ def compare(
         check_fields(record, str(folder / RECORD_FILE))
         if record["kind"] != "train":
             raise InputError(f"{folder} holds a record of kind {record['kind']!r}: only runs of kind 'train' are compared.")
-    console = Console(width=100, emoji=False)
-    table = Table()
-    headings = ("run", "parameters", "tokens seen", "minutes", "tokens/s", "test loss", "bits per byte")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "run" else "right")
-    for record in records:
-        minutes = record["training_seconds"] / 60
-        speed = record["tokens_seen"] / record["training_seconds"]
-        counts = (f"{record['parameters']:,}", f"{record['tokens_seen']:,}", f"{minutes:.1f}", f"{speed:,.0f}")
-        table.add_row(
-            escape(record["name"]), *counts, f"{record['test']['loss']:.3f}", f"{record['test']['bits_per_byte']:.3f}"
-        )
-    console.print(table)
+    print_comparison(records)
     plot_comparison(records, plot)
     print(plot)
 
@@ -455,6 +441,7 @@ def plan(
     from .checks.places import check_picture
     from .planning import find_device
     from .planning import plan as make_plan
+    from .reports.console import print_plan
     from .training.planned_run import planned_run, run_time
 
     if picture is not None:
@@ -483,69 +470,3 @@ def plan(
 
         plot_plan(planned, picture)
         print(picture)
-
-
-def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> None:
-    """The figures of a plan, each with where it comes from.
-
-    Args:
-        minutes: The time budget of the run.
-    """
-    from .presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
-
-    console = Console(width=120, emoji=False)
-    counts, flops, tokens, times, given = (
-        planned[key] for key in ("parameters", "flops_per_token", "tokens", "time", "given")
-    )
-    parts = ", ".join(f"{part} {count:,}" for part, count in counts.items() if part != "total" and count)
-    lines = [
-        f"{name}: {counts['total']:,} parameters ({parts})",
-        f"FLOPs a token, at {given['length']:,} tokens a row: {flops['total']:.4g} = 6 N {flops['matrices']:.4g} + 12 L H Q T "
-        f"{flops['attention']:.4g} (PaLM, appendix B; N without tables that are only looked up) [{flops['source']}]",
-        f"  a kernel that skips masked pairs saves {flops['masked']:.3g}; checkpointing does {flops['recomputed']:.3g} twice",
-        f"tokens: {tokens['planned']:.4g}; compute-optimal {tokens['optimal']:.4g} (Hoffmann et al. 2022, table 3) "
-        f"[{tokens['source']}]",
-        f"training FLOPs: {planned['training_flops']:.4g} [{flops['source']}]",
-    ]
-    if name in PUBLISHED_FLOPS:
-        own = flops["six_n"] * PUBLISHED_TOKENS
-        lines.append(
-            f"  at {PUBLISHED_TOKENS:.0e} tokens and 6 for each parameter {own:.3g}; Brown et al. 2020, table D.1: "
-            f"{PUBLISHED_FLOPS[name]:.3g} [published]"
-        )
-    lines.append(
-        f"time on {given['devices']:,} x {device} ({planned['device']['source']}) at MFU {given['mfu']:.2f}: {times['hours']:,.4g} h, "
-        f"{times['device_hours']:,.4g} device-hours, {times['tokens_per_second']:,.0f} tokens/s [{times['source']}]"
-    )
-    if times["parts"]:
-        budget = "" if minutes is None else f"max_minutes={minutes:g}, {times['steps']:,} steps fit: "
-        spent = ", ".join(f"{name} {seconds:,.3g} s" for name, seconds in times["parts"].items())
-        lines.append(f"  {budget}{spent}; the preparation of data and the final scores come on top")
-    lines += [f"  {note}" for note in times["notes"]]
-    lines.append("cost: give --price" if times["cost"] is None else f"cost: {times['cost']:,.2f} [extrapolated]")
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    for checkpointing, kept in ((False, "all activations kept"), (True, "checkpointing, inputs of blocks kept")):
-        rows = [row for row in planned["strategies"] if row["checkpointing"] == checkpointing]
-        title = (
-            f"GiB of one device of {planned['device']['memory'] / 2**30:.0f}, {kept}: {given['rows']} x {given['length']:,} tokens, "
-            f"{given['optimizer']} ({planned['memory_source']})"
-        )
-        console.print(title, highlight=False, soft_wrap=True)
-        table = Table()
-        table.add_column("")
-        for row in rows:
-            table.add_column(row["strategy"], justify="right")
-        for part in rows[0]["memory"]:
-            table.add_row(part, *(f"{row['memory'][part] / 2**30:,.3g}" for row in rows))
-        table.add_row("total", *(f"{row['total'] / 2**30:,.4g}" for row in rows))
-        table.add_row("fits", *("yes" if row["fits"] else "no" for row in rows))
-        table.add_row("largest batch", *(f"{row['largest_batch']:,}" for row in rows))
-        if rows[0]["communication_seconds"] is not None:
-            table.add_row("communication, s a step", *(f"{row['communication_seconds']:.2g}" for row in rows))
-        console.print(table)
-    console.print(
-        f"A plan fills 0.9 of a device. Whole logits would take {planned['whole_logits'] / 2**30:.3g} GiB. A step computes for "
-        f"{times['compute_seconds_a_step']:.3g} s; communication is at the rate between devices of a node, and slower between nodes.",
-        highlight=False,
-        soft_wrap=True,
-    )
