@@ -51,7 +51,7 @@ def test_a_record_names_the_parts_and_no_folder(parts, tmp_path):
         ({"mixture": [{"path": "movie-reviews"}]}, "weight=None of 'movie-reviews'"),
         ({"mixture": [{"path": "movie-reviews", "weight": 0}]}, "must be a number above 0"),
         ({"mixture": []}, "mixture is a list of datasets"),
-        ({"mixture": [{"path": "movie-reviews", "weight": 1}], "limit": 3}, "limit belongs into a part"),
+        ({"mixture": [{"path": "movie-reviews", "weight": 1}], "limit": 3}, "limit belongs in a part"),
         ({"mixture": [{"path": "movie-reviews", "weight": 1, "streaming": True}]}, "set streaming beside mixture"),
         ({"mixture": [{"path": "text", "weight": 1}]}, "needs files"),
     ],

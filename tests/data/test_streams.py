@@ -1,4 +1,4 @@
-"""A streamed corpus: each text to one reader and once in a pass, in the order of the seed, and gone on with where it was left."""
+"""A streamed corpus: each text to one reader and once in a pass, in the order of the seed, and resumed where it was left."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def test_another_number_of_readers_is_refused(texts, tokenizer, tmp_path):
     save_state(loader.dataset, tmp_path)
     with pytest.raises(InputError, match=r"as many processes as before"):
         load_state(make_loader(texts, tokenizer, processes=3).dataset, tmp_path, 0)
-    with pytest.raises(InputError, match=r"dataloader_num_workers=2, but the run that is gone on with had 1"):
+    with pytest.raises(InputError, match=r"dataloader_num_workers=2, but the run that is resumed had 1"):
         load_state(make_loader(texts, tokenizer, processes=2).dataset, tmp_path, 2)
 
 

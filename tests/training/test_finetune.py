@@ -427,7 +427,7 @@ BAD_ROWS = {
         "question-answering",
         with_row(answering, {**answering(1), "answers": {"text": ["purple"], "answer_start": [0]}}),
         {},
-        "the answer 'purple' does not stand at answer_start=0",
+        "the answer 'purple' is not at answer_start=0",
     ),
     "roles that do not alternate": (
         "chat",

@@ -36,7 +36,7 @@ def read_conll(files: list[Path], layout: str) -> Iterator[dict[str, list[str]]]
                 continue
             if len(columns) < needed:
                 raise InputError(
-                    f"dataset: line {number} of {file} has {len(columns)} columns, and {layout!r} needs {needed}: mend the line, "
+                    f"dataset: line {number} of {file} has {len(columns)} columns, and {layout!r} needs {needed}: fix the line, "
                     "or give the other of 'conll' and 'conllu'."
                 )
             tokens.append(columns[word_column])

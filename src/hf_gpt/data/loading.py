@@ -130,7 +130,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
 
 
 def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | None) -> dict[str, Any]:
-    """What `datasets` is told of how files are read."""
+    """Return the arguments that tell `datasets` how files are read."""
     if source.path == "text":
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
     if source.path != "csv":

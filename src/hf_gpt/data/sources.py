@@ -32,7 +32,7 @@ class TextSource:
         split: Of a dataset on the Hub.
         columns: For a task, its names of columns and what the dataset calls them.
         where: Columns and the value that a row needs there to be used.
-        limit: Use only the first so many rows.
+        limit: Use only the first `limit` rows.
         validation, test: What is held out in place of a share of this one, read as this one is where it says nothing else.
         mixture: Sources and their weights, in place of all of the above but `streaming`.
     """
@@ -120,7 +120,7 @@ def check_types(given: dict[str, Any]) -> None:
 def _mixture(given: dict[str, Any]) -> TextSource:
     others = sorted(set(given) - {"mixture", "streaming"})
     if others:
-        raise InputError(f"dataset: {others[0]} belongs into a part of the mixture: beside mixture stands only streaming.")
+        raise InputError(f"dataset: {others[0]} belongs in a part of the mixture: beside mixture, give streaming alone.")
     parts = given["mixture"]
     if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
         raise InputError("dataset: mixture is a list of datasets, each with a weight: [{path: ..., weight: 0.7}, ...].")

@@ -80,7 +80,7 @@ class Splits:
 
 
 def workers_for(rows: int, wanted: int | None) -> int | None:
-    """Return how many processes read so many rows; a small corpus is faster without any beside this one."""
+    """Return how many processes read that many rows; a small corpus is faster without any beside this one."""
     wanted = wanted or os.cpu_count() or 1
     return wanted if wanted > 1 and rows >= 1000 * wanted else None
 

@@ -1,4 +1,4 @@
-"""A corpus that is never held as a whole: read, shuffled, tokenised and packed as it is trained on, and gone on with where it was left.
+"""A corpus that is never held as a whole: read, shuffled, tokenised and packed as it is trained on, and resumed where it was left.
 
 Each data loader worker of each process is a reader with its own share of the texts. What a reader needs to go on is a few numbers, and
 each batch carries them, so that whoever has used a batch knows how to get the next one.
@@ -23,7 +23,7 @@ from .sources import check_unchanged
 from .text_files import FileState
 
 
-# Texts that are put into another order at a time: more mix better, and are what is read again when a run goes on.
+# Texts that are put into another order at a time: more mix better, and are what is read again when a run resumes.
 WINDOW_TEXTS = 4096
 # Texts that are tokenised at a time, the most whose tokens are in memory.
 TOKENIZER_TEXTS = 256
@@ -112,7 +112,7 @@ class StreamLoader(DataLoader):
     """A data loader of a `PackedStream` that knows what it has given out.
 
     Raises:
-        InputError: when it is read, a file that has changed since the run began: what was trained on can no longer be told.
+        InputError: when it is read, a file that has changed since the run began: nobody could say any more what was trained on.
     """
 
     dataset: PackedStream
@@ -147,14 +147,14 @@ def load_state(stream: PackedStream, folder: Path, workers: int) -> None:
     file = _state_file(folder, stream)
     if not file.is_file():
         raise InputError(
-            f"{folder} has no {file.name}: a stream goes on with as many processes as before; start as many, or begin again with "
+            f"{folder} has no {file.name}: a stream resumes with as many processes as before: start as many, or start anew with "
             "overwrite=true."
         )
     kept = torch.load(file, weights_only=True)
     before = max((state["workers"] for state in kept["states"].values()), default=workers)
     if before != max(workers, 1):
         raise InputError(
-            f"dataloader_num_workers={workers}, but the run that is gone on with had {before} readers a process: set as many, or begin "
-            "again with overwrite=true."
+            f"dataloader_num_workers={workers}, but the run that is resumed had {before} readers per process: set as many, or start "
+            "anew with overwrite=true."
         )
     stream.states, stream.first_worker = kept["states"], kept["first_worker"]

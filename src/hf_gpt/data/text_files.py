@@ -209,7 +209,7 @@ def read_documents(files: list[str], states: list[FileState], limit: int | None,
 
     Args:
         files, states: Paths, and what tells one content from another: for who keeps what was read before.
-        limit: Use only the first so many documents.
+        limit: Use only the first `limit` documents.
         whole: Give each document in one row; else a long one in several, so that it is never in memory as a whole.
 
     Yields:

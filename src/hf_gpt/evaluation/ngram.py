@@ -210,7 +210,7 @@ class NgramModel:
             return np.log(probabilities)
 
     def loss(self, tokens: np.ndarray) -> float:
-        """The mean negative log-probability in nats a token, over all `tokens` (tokens,); see `log_probabilities`."""
+        """The mean negative log-probability in nats per token, over all `tokens` (tokens,); see `log_probabilities`."""
         return float(-self.log_probabilities(tokens).mean())
 
     def next_token_probabilities(self, context: Sequence[int] | np.ndarray) -> np.ndarray:

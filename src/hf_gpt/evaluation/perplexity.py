@@ -17,7 +17,7 @@ class LanguageModelScore:
     """What a language model costs on a text.
 
     Attributes:
-        loss: Mean of -log P(token | tokens before it), in nats a token.
+        loss: Mean of -log P(token | tokens before it), in nats per token.
         perplexity: exp(loss): the size of a fair die that would surprise as much. It depends on the tokenizer.
         bits_per_byte: The same cost in bits for each byte of the text. Two models with different tokenizers are compared by
             this one: fewer, longer tokens make each token dearer and the text no cheaper.
@@ -111,7 +111,7 @@ def evaluate_masked_language_model(
         model (`PreTrainedModel`): A masked language model; its mode is left as it was.
         blocks (`Dataset`): `input_ids` of equal length.
         bytes_per_token (`float`): See `score`.
-        mask_token_id (`int`): What stands in place of the token that is scored.
+        mask_token_id (`int`): What is in place of the token that is scored.
         bf16 (`bool`): Whether matrix products run in bfloat16; the losses are float32 all the same.
         positions_per_block (`int`): Tokens of each block that are scored, each with a forward pass of its own. They are a sample: over
             n tokens whose losses spread by s, the standard error of the loss is s / sqrt(n).

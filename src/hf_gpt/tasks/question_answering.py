@@ -82,8 +82,8 @@ class QuestionAnswering(Task):
         end = start + len(texts[0])
         if row["context"][start:end] != texts[0]:
             raise InputError(
-                f"row {number} of the {split} split: the answer {texts[0]!r} does not stand at answer_start={start} of its context: "
-                "mend the row or leave it out."
+                f"row {number} of the {split} split: the answer {texts[0]!r} is not at answer_start={start} of its context: "
+                "fix the row or leave it out."
             )
         return start, end
 

@@ -50,7 +50,7 @@ def sha256_of(path: Path) -> str:
 def download_failed(package: Package, reason: str) -> InputError:
     """The error for a package that did not arrive, with what to do about it."""
     if package.sha256:
-        mend = f"Check the network, or put {package.file} into {cache_folder() / 'packages'} yourself."
+        hint = f"Check the network, or put {package.file} into {cache_folder() / 'packages'} yourself."
     else:
-        mend = "It comes through apt: use Debian, check its sources and the network, or take another package."
-    return InputError(f"the package {package.name}=={package.version} could not be downloaded: {reason}. {mend}")
+        hint = "It comes through apt: use Debian, check its sources and the network, or take another package."
+    return InputError(f"the package {package.name}=={package.version} could not be downloaded: {reason}. {hint}")
