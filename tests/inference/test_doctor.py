@@ -14,7 +14,7 @@ import hf_gpt
 from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.inference import doctor
-from hf_gpt.inference.doctor import CHECKS, FAILED, PASSED, check_saving, examine
+from hf_gpt.inference.doctor import CHECKS, FAILED, PASSED, check_saving, examine, files
 from hf_gpt.inference.doctor.small_copy import SmallCopy
 
 
@@ -48,13 +48,6 @@ class CustomForCausalLM"""
 WITHOUT_A_PROCESS = {name: check for name, check in CHECKS.items() if check is not check_saving}
 
 
-@pytest.fixture(autouse=True)
-def no_name_is_left_behind():
-    """A model that enters its class into the table does it for the whole process."""
-    yield
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.pop("custom", None)
-
-
 def custom(folder, *replaced, **config):
     """A checkpoint of the custom model with code of its own, with texts of it replaced."""
     text = SOURCE
@@ -76,6 +69,8 @@ def failures(findings):
 @pytest.mark.parametrize("check", FAULTS)
 def test_a_planted_fault_is_found_by_its_check_alone(check, tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", WITHOUT_A_PROCESS)
+    # A model that enters its class into the table does it for the whole process.
+    monkeypatch.delitem(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "custom", raising=False)
     replaced = [FAULTS[check]]
     if "self.count()" in replaced[0][1]:
         replaced.append(("\nclass CustomForCausalLM", COUNTED))
@@ -163,6 +158,51 @@ def test_the_command_ends_with_0_1_or_2(tmp_path, monkeypatch):
         examine(str(broken))
     with pytest.raises(InputError, match="does not exist"):
         examine("runs/nowhere")
+
+
+def test_a_config_that_cannot_be_cut_is_taken_as_it_is_and_a_model_that_computes_nothing_is_refused(tmp_path):
+    begin = "        super().__init__(config)\n        self.embed_tokens"
+    whole = custom(tmp_path / "whole", (begin, f"        1 / (config.num_hidden_layers == 3)\n{begin}"))
+    small = SmallCopy(str(whole), trust_remote_code=True)
+    assert small.changes == {}
+    assert len(small.model.layers) == 3
+    broken = custom(tmp_path / "broken", ("        states = self.embed_tokens(input_ids)\n", ""))
+    with pytest.raises(InputError, match="no causal language model that can be built and computes logits"):
+        SmallCopy(str(broken), trust_remote_code=True)
+
+
+def test_the_n_gram_model_of_ours_keeps_no_cache(tmp_path):
+    hf_gpt.NNLMConfig(vocab_size=64).save_pretrained(tmp_path)
+    found = doctor.run_check("a cache gives what a pass over the whole text gives", SmallCopy(str(tmp_path)))
+    assert (found.result, "keeps no cache" in found.advice) == (doctor.NOT_APPLICABLE, True)
+
+
+TIED_BY_HAND = (
+    ('_tied_weights_keys = {"lm_head.weight": "embed_tokens.weight"}', ""),
+    ("        self.gradient_checkpointing = False\n", "        self.lm_head.weight = self.embed_tokens.weight\n"),
+    ("    supports_gradient_checkpointing = True\n", ""),
+)
+IN_AN_ATTRIBUTE = (
+    ('self.register_buffer("inv_freq", self.frequencies(), persistent=False)', "self.inv_freq = self.frequencies()"),
+    ("module.inv_freq.data.copy_(module.frequencies())", "pass"),
+)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "config", "check", "advice"),
+    [
+        (TIED_BY_HAND, {}, "matrices are tied as the config says", "cannot be saved, since weights are shared otherwise"),
+        (TIED_BY_HAND, {"tie_word_embeddings": False}, "matrices are tied as the config says", "built it has one weight"),
+        (IN_AN_ATTRIBUTE, {}, "buffers are right after loading", "a tensor in an attribute is garbage"),
+    ],
+)
+def test_a_fault_that_keeps_a_copy_from_loading_is_told_once(replaced, config, check, advice, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "load_alone", lambda small, folder, computes: None)
+    _, findings = examine(str(custom(tmp_path / "model", *replaced, **config)), trust_remote_code=True)
+    (found, told), *others = failures(findings).items()
+    assert found == check
+    assert advice in told
+    assert not others
 
 
 def test_nothing_of_the_real_size_is_made(tmp_path):

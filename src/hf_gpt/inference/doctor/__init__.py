@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...checks.boundary import UNUSABLE
 from ...errors import InputError
 from .files import check_buffers, check_half_precision, check_saving, check_tied_weights
 from .passes import (
@@ -17,7 +16,7 @@ from .passes import (
     check_padding_token,
 )
 from .small_copy import SmallCopy
-from .verdicts import FaultError, NotApplicableError
+from .verdicts import RAISED, FaultError, NotApplicableError, NotLoadedError
 
 
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
@@ -54,9 +53,11 @@ def run_check(name: str, small: SmallCopy) -> Finding:
         return Finding(name, PASSED, CHECKS[name](small) or "")
     except NotApplicableError as reason:
         return Finding(name, NOT_APPLICABLE, str(reason))
+    except NotLoadedError as reason:
+        return Finding(name, NOT_APPLICABLE, f"a copy cannot be saved and loaded: {' '.join(str(reason).split())[:200]}")
     except FaultError as fault:
         return Finding(name, FAILED, str(fault))
-    except (*UNUSABLE, AssertionError) as error:
+    except RAISED as error:
         return Finding(name, FAILED, f"it raises {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 

@@ -11,7 +11,11 @@ import torch
 from safetensors import safe_open
 
 from .small_copy import SmallCopy
-from .verdicts import TOLERANCE, FaultError, NotApplicableError, difference, require_equal
+from .verdicts import RAISED, TOLERANCE, FaultError, NotApplicableError, NotLoadedError, difference, require_equal
+
+
+# What save_pretrained says of weights that are one without the class saying so.
+SHARED = "shared tensors"
 
 
 def matrices(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,8 +35,14 @@ def check_tied_weights(small: SmallCopy) -> str | None:
         True: "give the class `_tied_weights_keys = {output: embedding}`, the names of both weights, and call post_init().",
         False: "tie in no other way than by `_tied_weights_keys`, which follows the config.",
     }
-    for when, model in (("built", lambda: small.model), ("loaded", lambda: small.reloaded)):
-        out, into = matrices(model())
+    matrices(small.model)
+    for when in ("built", "loaded"):
+        try:
+            out, into = matrices(small.model if when == "built" else small.reloaded)
+        except NotLoadedError as error:
+            if SHARED in str(error):
+                raise FaultError(f"a copy cannot be saved, since weights are shared otherwise: {fixes[wanted]}") from error
+            raise
         if (out.data_ptr() == into.data_ptr()) is not wanted:
             kept = "two weights" if wanted else "one weight"
             raise FaultError(
@@ -86,45 +96,58 @@ def check_buffers(small: SmallCopy) -> str | None:
     fix = (
         "after from_pretrained the same weights give other logits: a tensor in an attribute is garbage; compute it in forward."
     )
-    require_equal(small.logits(ids, small.reloaded), small.logits(ids), fix)
+    try:
+        found = small.logits(ids, small.reloaded)
+    except RAISED as error:
+        raise FaultError(fix) from error
+    require_equal(found, small.logits(ids), fix)
     return None
 
 
 def check_half_precision(small: SmallCopy) -> str | None:
     if not any(buffer.is_floating_point() for buffer in small.model.buffers()):
         raise NotApplicableError("the model has no frequencies, or other buffers that are fractions")
-    half, full, exact = small.load(torch.bfloat16), small.load(), dict(small.model.named_buffers())
-    if not all(torch.equal(buffer, exact[name]) for name, buffer in full.named_buffers()):
+    exact = dict(small.model.named_buffers())
+    if not all(torch.equal(buffer, exact[name]) for name, buffer in small.reloaded.named_buffers()):
         raise NotApplicableError("buffers are wrong after loading in float32 already")
     fix = (
         "loaded with dtype=bfloat16 the rotary frequencies are rounded, by more than a turn at long range: compute them with "
         "dtype=torch.float32, in a class named ...RotaryEmbedding."
     )
-    for name, buffer in half.named_buffers():
+    for name, buffer in small.load(torch.bfloat16).named_buffers():
         if "freq" in name and not torch.equal(buffer.float(), exact[name]):
             raise FaultError(fix)
-    if any("freq" in name and buffer.dtype != torch.float32 for name, buffer in full.to(torch.bfloat16).named_buffers()):
+    if any(
+        "freq" in name and buffer.dtype != torch.float32 for name, buffer in small.load().to(torch.bfloat16).named_buffers()
+    ):
         return "load with dtype=torch.bfloat16: `.to(torch.bfloat16)` afterwards rounds the frequencies."
     return None
 
 
 LOAD_ALONE = """
 import sys
-folder, result, trusted, *blocked = sys.argv[1:]
+folder, result, trusted, computes, *blocked = sys.argv[1:]
 for name in blocked:
     sys.modules[name] = None
 import torch
 from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trusted == "yes", dtype=torch.float32).eval()
-with torch.no_grad():
-    torch.save(model(input_ids=torch.load(result + ".ids")).logits, result)
+if computes == "yes":
+    with torch.no_grad():
+        torch.save(model(input_ids=torch.load(result + ".ids")).logits, result)
 """
 
 
 def check_saving(small: SmallCopy) -> str | None:
-    model, folder = small.model, small.saved
+    model = small.model
+    try:
+        reloaded, folder = small.load(), small.saved
+    except NotLoadedError as error:
+        if SHARED in str(error):
+            raise
+        raise FaultError(f"a copy cannot be saved: {error}") from error
     out = id(model.get_output_embeddings().weight) if model.get_output_embeddings() is not None else None
-    for name, parameter in small.load().named_parameters():
+    for name, parameter in reloaded.named_parameters():
         before = model.get_parameter(name)
         if id(before) != out and not torch.equal(parameter, before):
             raise FaultError(f"the weight {name} does not come back from save_pretrained and from_pretrained: name it once.")
@@ -142,17 +165,25 @@ def check_saving(small: SmallCopy) -> str | None:
         # The checkpoint's own code is what others run, in place of what is installed here.
         for path in Path(small.name).glob("*.py"):
             shutil.copy(path, folder)
-    found = load_alone(small, folder)
+    # What differs here too has a check of its own; then it is enough that the code is found.
     ids = small.ids(2, 9)
-    # Numbers that differ here too have a check of their own.
-    if difference(small.logits(ids, small.load()), small.logits(ids)) <= TOLERANCE:
+    try:
+        is_same = difference(small.logits(ids, reloaded), small.logits(ids)) <= TOLERANCE
+    except RAISED:
+        is_same = False
+    found = load_alone(small, folder, is_same)
+    if found is not None:
         fix = "the code beside the weights gives other logits than the installed one: save the checkpoint again."
         require_equal(found, small.logits(ids), fix)
     return None
 
 
-def load_alone(small: SmallCopy, folder: Path) -> torch.Tensor:
-    """Logits of a saved copy in a process that has neither this package nor the one that the model's class is from."""
+def load_alone(small: SmallCopy, folder: Path, computes: bool) -> torch.Tensor | None:
+    """Logits of a saved copy in a process that has neither this package nor the one that the model's class is from.
+
+    Args:
+        computes: Whether it is more than loaded.
+    """
     result, nowhere = small.folder / "logits", small.folder / "nowhere"
     nowhere.mkdir(exist_ok=True)
     torch.save(small.ids(2, 9), f"{result}.ids")
@@ -164,9 +195,18 @@ def load_alone(small: SmallCopy, folder: Path) -> torch.Tensor:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_MODULES_CACHE": str(small.folder / "modules"), "HF_HUB_OFFLINE": "1"}
     trusted = "no" if small.is_native else "yes"
-    command = [sys.executable, "-c", LOAD_ALONE, str(folder), str(result), trusted, *sorted(packages)]
+    command = [
+        sys.executable,
+        "-c",
+        LOAD_ALONE,
+        str(folder),
+        str(result),
+        trusted,
+        "yes" if computes else "no",
+        *sorted(packages),
+    ]
     ended = subprocess.run(command, cwd=nowhere, env=environment, capture_output=True, text=True, errors="replace")
     if ended.returncode:
         reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         raise FaultError(f"a saved copy cannot be loaded by its own code: {reason} (only `from .file import name` travels)")
-    return torch.load(result)
+    return torch.load(result) if computes else None

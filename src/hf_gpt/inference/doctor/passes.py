@@ -8,9 +8,8 @@ from transformers import AttentionInterface
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.trainer_pt_utils import LabelSmoother
 
-from ...checks.boundary import UNUSABLE
 from .small_copy import SmallCopy
-from .verdicts import FaultError, NotApplicableError, require_equal
+from .verdicts import RAISED, FaultError, NotApplicableError, require_equal
 
 
 # ------------------------------------------------------------------------------------------------------ forward passes
@@ -27,6 +26,9 @@ def check_decoding(small: SmallCopy) -> str | None:
         "output_logits": True,
         "pad_token_id": 0,
     }
+    if hasattr(small.model.config, "num_hidden_layers"):
+        # A cache has a place for each layer; Trainer has turned it off in many a config.
+        options["use_cache"] = True
     mask = torch.ones_like(ids)
     written = small.model.generate(ids, attention_mask=mask, max_new_tokens=steps, min_new_tokens=steps, **options)
     if written.get("cache") is None and written.get("past_key_values") is None:
@@ -105,7 +107,7 @@ def check_engine_attention(small: SmallCopy) -> str | None:
     )
     try:
         found = small.logits(ids, position_ids=torch.arange(4)[None])
-    except UNUSABLE as error:
+    except RAISED as error:
         raise FaultError(fix) from error
     finally:
         model.set_attn_implementation(before)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from ...checks.boundary import UNUSABLE, refused
-from ...errors import InputError
+from ...errors import InputError, reason_of
 from ...planning.capacity import check_memory
 from ..loading import load_config
+from .verdicts import RAISED, NotLoadedError
 
 
 # Sizes above which a copy is smaller; no part of a model behaves otherwise by them. Widths of heads and of the residual stream, which
@@ -61,17 +61,26 @@ class SmallCopy:
             setattr(small, field, value)
         try:
             return self._from_config(small), changes
-        except UNUSABLE:
+        except RAISED:
             # A config whose fields depend on each other: then the model as it is, if it fits.
-            check_memory(
-                self.config, AutoModelForCausalLM, f"checkpoint={self.name!r}", trust_remote_code=self.trust_remote_code
-            )
-            with refused(f"checkpoint={self.name!r} is no causal language model that can be built"):
+            what = f"checkpoint={self.name!r}"
+            check_memory(self.config, AutoModelForCausalLM, what, trust_remote_code=self.trust_remote_code)
+            try:
                 return self._from_config(copy.deepcopy(self.config)), {}
+            except RAISED as error:
+                raise InputError(
+                    f"{what} is no causal language model that can be built and computes logits: {reason_of(error)}"
+                ) from error
 
     def _from_config(self, config: Any) -> Any:
+        """A model that computes something, so that what fails is a check and not every one of them."""
+        # Of a quantized checkpoint the code is looked at, in float32.
+        vars(config).pop("quantization_config", None)
         arguments = {"trust_remote_code": self.trust_remote_code, "dtype": torch.float32}
-        return AutoModelForCausalLM.from_config(config, **arguments).eval()
+        model = AutoModelForCausalLM.from_config(config, **arguments).eval()
+        with torch.no_grad():
+            model(input_ids=torch.ones(1, 2, dtype=torch.long, device=model.device))
+        return model
 
     @property
     def is_native(self) -> bool:
@@ -81,17 +90,25 @@ class SmallCopy:
     @cached_property
     def saved(self) -> Path:
         """The folder that the copy was saved in."""
-        self.model.save_pretrained(self.folder / "saved")
+        try:
+            self.model.save_pretrained(self.folder / "saved")
+        except RAISED as error:
+            raise NotLoadedError(reason_of(error)) from error
         return self.folder / "saved"
 
     def load(self, dtype: torch.dtype = torch.float32) -> Any:
         """The copy as `from_pretrained` gives it back."""
+        folder = self.saved
         with poisoned_memory():
-            return type(self.model).from_pretrained(self.saved, dtype=dtype).eval()
+            return type(self.model).from_pretrained(folder, dtype=dtype).eval()
 
     @cached_property
     def reloaded(self) -> Any:
-        return self.load()
+        """The copy after saving and loading, in float32."""
+        try:
+            return self.load()
+        except RAISED as error:
+            raise NotLoadedError(reason_of(error)) from error
 
     def ids(self, rows: int, length: int) -> torch.LongTensor:
         """Random token ids, none of them a special one that the copy knows."""

@@ -2,13 +2,21 @@
 
 import torch
 
+from ...checks.boundary import UNUSABLE
 
+
+# What code of others raises when it is wrong.
+RAISED = (*UNUSABLE, AssertionError, NameError)
 # Of two ways to the same numbers in float32, the largest difference by the size of the numbers.
 TOLERANCE = 1e-3
 
 
 class FaultError(Exception):
     """A check has failed; the message is the fix."""
+
+
+class NotLoadedError(Exception):
+    """A copy cannot be saved, or not loaded again: what one check reports keeps others from looking."""
 
 
 class NotApplicableError(Exception):
