@@ -26,9 +26,8 @@ def check_decoding(small: SmallCopy) -> str | None:
         "output_logits": True,
         "pad_token_id": 0,
     }
-    if hasattr(small.model.config, "num_hidden_layers"):
-        # A cache has a place for each layer; Trainer has turned it off in many a config.
-        options["use_cache"] = True
+    # A cache has a place for each layer; of what has layers, Trainer has turned it off in many a config.
+    options["use_cache"] = hasattr(small.model.config, "num_hidden_layers")
     mask = torch.ones_like(ids)
     written = small.model.generate(ids, attention_mask=mask, max_new_tokens=steps, min_new_tokens=steps, **options)
     if written.get("cache") is None and written.get("past_key_values") is None:
