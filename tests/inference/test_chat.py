@@ -1,6 +1,7 @@
 """`hf-gpt chat`: a conversation is what the model reads of it, and ends when a person says so."""
 
 import builtins
+import errno
 import io
 import signal
 import sys
@@ -142,6 +143,19 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(plain, say, monkeypatch
     _, _, conversation = say(plain, "film 1 is", "film 2 is", max_new_tokens=32)
     assert len(conversation.turns) == 4
     assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("command", ["chat", "generate"])
+def test_nobody_who_reads_ends_it_as_a_closed_pipe_does(command, plain, monkeypatch):
+    """Such as `hf-gpt generate ... | head -1`: the model's files are not to blame."""
+
+    def closed(self, text, stream_end=False):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(TextStreamer, "on_finalized_text", closed)
+    given = ["generate", plain, "film 1"] if command == "generate" else ["chat", plain]
+    ended = CliRunner().invoke(cli.app, given, input="film 1\nfilm 2\n")
+    assert isinstance(ended.exception, cli.UnreadError)
 
 
 def test_at_a_terminal_ctrl_c_says_how_to_end_and_ctrl_d_ends(plain, say, monkeypatch):

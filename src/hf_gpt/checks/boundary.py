@@ -1,5 +1,6 @@
 """The one place where what a library raises of a person's files and values becomes an `InputError`."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,8 +30,8 @@ def refused(what: str) -> Iterator[None]:
     except InputError:
         raise
     except UNUSABLE as error:
-        # The fault is not in what was read.
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        # The fault is not in what was read: a disk is full, or nobody reads what is printed.
+        if isinstance(error, OSError) and error.errno in (*DISK_ERRORS, errno.EPIPE):
             raise
         raise InputError(f"{what}: {reason_of(error)}") from error
 
