@@ -52,6 +52,8 @@ def measure(rounds: int) -> dict[str, Any]:
 
 
 def run(options: argparse.Namespace) -> None:
+    # Compiling takes longer than all else that a smoke does.
+    torch._dynamo.config.disable = options.smoke
     found = measure(2 if options.smoke else 40)
     print(found["precision"], found["share"], flush=True)
     write_record(f"optimizer_step/{found['precision']}", "optimizer-step", **found)
