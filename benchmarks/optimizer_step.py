@@ -21,14 +21,15 @@ RATES: dict[str, Any] = dict.fromkeys(("lr", "embedding_lr", "head_lr", "rest_lr
 RATES |= {"weight_decay": 0.0, "betas": (0.9, 0.95), "eps": 1e-10}
 
 
-def measure(rounds: int) -> dict[str, Any]:
+def measure(rounds: int, is_smoke: bool) -> dict[str, Any]:
     planned = planned_run("pretrain/quickstart", None, 1, True, dict.fromkeys(("length", "rows", "optimizer", "tokens")))
     load = planned.load
     torch.manual_seed(0)
     planned.config.fused_loss = True
     model = hf_gpt.GPTForCausalLM._from_config(planned.config, attn_implementation=load.attention).train()
     optimizer = OPTIMIZERS[load.optimizer](model, **RATES)
-    ids = torch.randint(planned.config.vocab_size, (load.rows, load.length))
+    batch = [1, 32] if is_smoke else [load.rows, load.length]
+    ids = torch.randint(planned.config.vocab_size, batch)
     called: Any = torch.compile(model) if planned.is_compiled else model
 
     def training_pass() -> None:
@@ -45,7 +46,7 @@ def measure(rounds: int) -> dict[str, Any]:
         "compiled": planned.is_compiled,
         "attention": load.attention,
         "parameters": model.num_parameters(),
-        "batch": [load.rows, load.length],
+        "batch": batch,
         "seconds": seconds,
         "share": ratio(seconds["optimizer"], seconds["pass"]),
     }
@@ -54,6 +55,6 @@ def measure(rounds: int) -> dict[str, Any]:
 def run(options: argparse.Namespace) -> None:
     # Compiling takes longer than all else that a smoke does.
     torch._dynamo.config.disable = options.smoke
-    found = measure(2 if options.smoke else 40)
+    found = measure(2 if options.smoke else 40, options.smoke)
     print(found["precision"], found["share"], flush=True)
     write_record(f"optimizer_step/{found['precision']}", "optimizer-step", **found)
