@@ -256,6 +256,9 @@ def test_a_small_text_is_read_ten_times_and_no_more(timed, tmp_path):
     assert told.notes[-1].startswith("10 epochs of the train split, about ")
     fewer = plans.run_time(replace(run, minutes=0.5), planning.devices.measured_cpu(), 1, True, 1.0)
     assert fewer.steps == FEWEST_STEPS, "as few as make sense, whatever fits"
+    # Of a small text less is held out than an evaluation takes: one batch of 16 blocks, and three samples.
+    evaluations = [seconds for name, seconds in told.parts.items() if name.endswith("evaluations")]
+    assert evaluations == [pytest.approx(7 * (SECONDS.evaluation_pass + 1))]
     by_epochs = replace(run, minutes=None)
     by_epochs.recipe.training.num_train_epochs = 3.0
     assert plans.run_time(by_epochs, planning.devices.measured_cpu(), 1, True, 1.0).steps == 3 * told.steps / 10

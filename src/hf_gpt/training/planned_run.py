@@ -184,9 +184,12 @@ def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timing
     tokens = prompts * min(recipe.run.sample_tokens, TOKENS_ON_THE_WAY)
     # How large the text is matters where the run may reach its last epoch, or scores all that is held out.
     most = 0.0 if run.minutes is None else 60 * run.minutes * told.tokens_per_second / arguments.num_train_epochs
-    if recipe.data.max_eval_blocks is None or (run.tokens is None and run.minutes is None):
+    most_scored = recipe.data.max_eval_blocks
+    if most_scored is None or not recipe.data.validation_share or (run.tokens is None and run.minutes is None):
         most = math.inf
-    known = train_tokens(recipe, most) if most else None
+    else:
+        most = max(most, most_scored * recipe.data.block_size * train_share(recipe) / recipe.data.validation_share)
+    known = train_tokens(recipe, most)
     blocks = None if known is None else max(int(known / recipe.data.block_size), 1)
     once = STREAM_STEPS
     if blocks is not None:
@@ -195,7 +198,7 @@ def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timing
     if blocks is not None and arguments.max_steps <= 0:
         limit = math.ceil(arguments.num_train_epochs * once)
     held_out = math.inf if blocks is None else blocks * recipe.data.validation_share / train_share(recipe)
-    scored = min(held_out, recipe.data.max_eval_blocks or math.inf)
+    scored = min(held_out, most_scored or math.inf)
     batches = 0 if scored == math.inf else math.ceil(scored / (arguments.eval_batch_size * devices))
     passes = batches * forward * arguments.eval_batch_size / run.load.rows
     costs = Costs(step, passes + tokens * (timings.sampled_token if timings else 0.0), timings.checkpoint if timings else 0.0)
