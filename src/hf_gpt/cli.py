@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ._environment import INTERRUPTED
 from .checks.boundary import refused
 from .errors import InputError, shown
 from .reports.terminal import Interruption, hide_bars_of_weights, silence, silence_libraries
@@ -53,7 +54,7 @@ def main() -> None:
         run_command()
     except BaseException:
         if interruption.has_come:
-            fail("interrupted; rerun the same command to start it again.", 130)
+            fail(INTERRUPTED, 130)
         raise
 
 

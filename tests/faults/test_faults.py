@@ -184,7 +184,8 @@ def test_persistent_workers_do_not_keep_the_process(corpus, tmp_path):
     assert subprocess.run(command_line(values, tmp_path), timeout=100, check=False, capture_output=True).returncode == 0
 
 
-def test_ctrl_c_before_training_is_one_line(corpus, tmp_path):
+@pytest.mark.parametrize("seconds", [1, pytest.param(6, marks=pytest.mark.slow)], ids=["importing", "later"])
+def test_ctrl_c_before_training_is_one_line(seconds, corpus, tmp_path):
     process = subprocess.Popen(
         command_line(values_of(corpus, tmp_path / "run", max_steps=100_000), tmp_path),
         stdout=subprocess.PIPE,
@@ -192,7 +193,7 @@ def test_ctrl_c_before_training_is_one_line(corpus, tmp_path):
         text=True,
         start_new_session=True,
     )
-    time.sleep(3)
+    time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
