@@ -15,8 +15,9 @@ from typer.core import TyperGroup
 
 from ._environment import INTERRUPTED
 from .checks.boundary import refused
+from .checks.places import PLACE_ERRORS
 from .errors import InputError, shown
-from .reports.terminal import Interruption, hide_bars_of_weights, silence, silence_libraries
+from .reports.terminal import Interruption, end_bars, hide_bars_of_weights, silence, silence_libraries
 
 
 class UnreadError(Exception):
@@ -37,6 +38,8 @@ app = typer.Typer(cls=Commands, help="Train, measure and share GPTs with transfo
 # What the command line's parser raises of arguments; typer has a copy of click of its own, or not, by its version.
 UsageError: Any = typer.BadParameter.__mro__[1]
 MOST = 2**31 - 1
+# Letters of a message, which may hold a path or what a person has written.
+LONGEST = 2000
 # Which extra of the package brings a library that a plain installation lacks.
 EXTRAS = {
     **dict.fromkeys(("accelerate", "datasets", "jinja2", "matplotlib", "peft", "yaml"), "train"),
@@ -48,6 +51,7 @@ EXTRAS = {
 
 def main() -> None:
     """Run a command; Ctrl-C ends it with one line and exit code 130."""
+    open_closed_streams()
     interruption = Interruption()
     silence_libraries()
     try:
@@ -88,8 +92,10 @@ def run_command() -> None:
     except OSError as error:
         if (unreadable := unreadable_part(error)) is not None:
             fail(f"{unreadable} cannot be read: {error.strerror}. Give this user the right to read it, or name another place.")
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
+        # Of a file that is not there, the name is all that helps.
+        if error.errno not in PLACE_ERRORS and not (error.errno == errno.ENOENT and error.filename):
             raise
+        silence_unwritable()
         place = f" at {error.filename}" if error.filename else ""
         fail(f"{error.strerror}{place}: free or change the place and rerun the same command; what is written stays good.")
 
@@ -104,6 +110,27 @@ def unreadable_part(error: OSError) -> str | None:
             return str(parent)
     is_there = os.path.lexists(path)
     return error.filename if is_there and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)) else None
+
+
+def open_closed_streams() -> None:
+    """Open what the caller has closed (`>&-`): the next file would get its number, and whatever a library prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8"))
+
+
+def silence_unwritable() -> None:
+    """Send what cannot be printed nowhere: Python would try again at its end, and give an exit code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            silence(stream)
 
 
 def make_printable() -> None:
@@ -138,7 +165,12 @@ def check_caches() -> None:
 
 
 def fail(message: str, code: int = 2) -> None:
-    print(f"hf-gpt: {message}", file=sys.stderr)
+    """End with one line, whatever signs are in the names that it holds: the end of a line, a terminal's orders, marks of direction."""
+    end_bars()
+    line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in message)
+    # Its beginning names what is wrong, and its end what to do.
+    shortened = line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
+    print(f"hf-gpt: {shortened}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -315,22 +347,21 @@ def export(
     ] = None,
 ) -> None:
     """Write a model as a checkpoint that transformers, vLLM or llama.cpp run without any code of ours."""
-    from .checks.places import writing
-    from .conversion import export_checkpoint
+    from .conversion import new_folder, write_foreign
     from .inference.loading import load_model
-    from .reports.model_card import write_export_record
-    from .reports.records import RECORD_FILE
+    from .reports.model_card import export_record, write_export_record
 
     hide_bars_of_weights()
     loaded, tokenizer = load_model(model, as_saved=True)
+    record = None if layout == "gguf" else export_record(Path(model))
     with refused(f"model={model!r} cannot be exported"):
         try:
-            written = export_checkpoint(loaded, out_dir, layout, tokenizer)
+            with new_folder(out_dir) as folder:
+                written = write_foreign(loaded, folder, layout, tokenizer)
+                if record is not None:
+                    write_export_record(record, Path(model), folder, written)
         except ValueError as error:
             raise InputError(" ".join(str(error).split())) from error
-    if written != "gguf" and (Path(model) / RECORD_FILE).is_file():
-        with writing(out_dir):
-            write_export_record(Path(model), out_dir, written)
     print(f"{out_dir}: {written}")
 
 
@@ -347,7 +378,7 @@ def push(
     ] = False,
 ) -> None:
     """Upload a model to the Hub: weights, code, tokenizer, card, record and pictures, in one commit of what changed."""
-    from .hub.push import check_space, collect, push_space, quotes_held_out, repository_name
+    from .hub.push import check_page, check_space, collect, push_space, quotes_held_out, repository_name
     from .hub.push import push as push_folder
     from .hub.space import space_files
 
@@ -368,6 +399,8 @@ def push(
             sizes = [len(content) for content in space_files(name).values()]
             print(f"and a Space {name} of {len(sizes)} files, {sum(sizes):,} bytes")
         return
+    if space:
+        check_page(run_folder, repo, private, force)
     pushed = push_folder(run_folder, repo, private, revision, force)
     print(f"{pushed.repo_id}: {'commit' if pushed.is_new else 'nothing has changed since commit'} {pushed.commit}")
     if quoted := quotes_held_out(run_folder):

@@ -149,9 +149,10 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     if isinstance(layers, int) and "layer_types" not in overrides and "layer_types" in values:
         pattern = values["layer_types"]
         values["layer_types"] = [pattern[i % len(pattern)] for i in range(values["num_hidden_layers"])]
+    entries = values.get("vocab_size", GPTConfig.vocab_size)
     for key in ("bos_token_id", "eos_token_id"):
         # Of the published vocabulary, which a smaller one has no such token of.
-        if key not in overrides and values.get(key, 0) >= values.get("vocab_size", GPTConfig.vocab_size):
+        if key in values and key not in overrides and isinstance(entries, int) and values[key] >= entries:
             values.pop(key)
     if overrides.keys() & {"hidden_size", "num_attention_heads"} and "head_dim" not in overrides:
         values.pop("head_dim", None)

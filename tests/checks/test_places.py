@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from tests.helpers.commands import run_command
 
-from hf_gpt.checks.places import check_picture, writing
+from hf_gpt.checks.places import check_picture, replacing, writing
 from hf_gpt.conversion.checkpoints import UNFINISHED_FILE, new_folder
 from hf_gpt.errors import InputError
 from hf_gpt.reports import plots
@@ -122,6 +122,22 @@ def test_a_picture_is_replaced_by_a_picture(tmp_path):
     plots._save(Figure(figsize=(1, 1)), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() != first
     check_picture(tmp_path / "a.png", "--plot")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path, victim = tmp_path / "file", tmp_path / "victim"
+    path.write_text("old")
+    victim.write_text("years of work")
+    (tmp_path / ".file.tmp").symlink_to(victim)
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        raise ZeroDivisionError(temporary.write_text("half"))
+    assert files(tmp_path) == {"file": b"old", "victim": b"years of work"}
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert files(tmp_path) == {"file": b"new", "victim": b"years of work"}
+    with replacing(tmp_path / ("x" * 255)) as temporary:
+        temporary.touch()
+    assert (tmp_path / ("x" * 255)).is_file()
 
 
 # ------------------------------------------------------------------------------------------------------------- reading

@@ -6,10 +6,8 @@ same ones.
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,8 +15,9 @@ import torch
 import yaml
 from benchmarks.tiny import recipe_values
 from huggingface_hub.errors import StrictDataclassError
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.helpers.fuzzing import IS_LONG, VALUES, fuzzed
 from torch import nn
 
 import hf_gpt
@@ -32,29 +31,6 @@ from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import read_record
 from hf_gpt.training.adapters import add_adapter, load_adapter, lora_config
-
-
-IS_LONG = "HF_GPT_FUZZ_LONG" in os.environ
-
-
-def fuzzed(few, many=1000):
-    return settings(
-        max_examples=many if IS_LONG else few,
-        deadline=None,
-        derandomize=not IS_LONG,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-@pytest.fixture
-def outcomes(record_property):
-    """How many examples were used and how many refused, for the record of `make fuzz`."""
-    counts = Counter()
-    yield counts
-    assert counts["used"]
-    for name, count in counts.items():
-        record_property(name, count)
 
 
 @contextlib.contextmanager
@@ -154,10 +130,6 @@ def test_a_config_works_or_is_refused_before_a_weight_is_made(values, outcomes):
 
 # --------------------------------------------------------------------------------------------------------- recipes
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
-)
 RECIPE = recipe_values(Path("corpus.jsonl"), Path("runs/fuzz"))
 
 

@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 from hf_gpt.checks import places
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import load_recipe, parse_recipe
+from hf_gpt.run_folder import checkpoints
 from hf_gpt.run_folder.manifest import announce, read_manifest
 from hf_gpt.training import finishing, output_dir, pretraining
 from hf_gpt.training import run as runs
@@ -536,6 +537,22 @@ def test_a_damaged_manifest_is_named_and_nothing_is_touched(corpus, finished):
         with pytest.raises(InputError, match=r"run\.json is damaged"):
             run(parse_recipe(values_of(corpus, finished, overwrite=True)))
         assert contents(finished) == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\x80\x02."])
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "model.safetensors"])
+def test_a_checkpoint_that_lacks_a_part_is_not_resumed_from_in_silence(name, content, corpus, finished, monkeypatch):
+    """Even where its list of hashes says that it was written so: the run would end with other weights."""
+    leave_out_rehearsal(monkeypatch)
+    (finished / "record.json").unlink()
+    shutil.rmtree(finished / "checkpoint-4")
+    checkpoint = finished / "checkpoint-2"
+    (checkpoint / name).unlink()
+    if content is not None:
+        (checkpoint / name).write_bytes(content)
+    (checkpoint / "sha256.json").write_text(json.dumps(checkpoints.file_hashes(checkpoint)))
+    with pytest.raises(InputError, match="checkpoint"):
+        run(parse_recipe(values_of(corpus, finished)))
 
 
 # ------------------------------------------------------------------------------------------------- earlier versions

@@ -46,6 +46,7 @@ def test_a_space_of_somebody_else_and_what_cannot_be_shown_are_refused(hub, fold
     code, printed = told("push", folder, "--space")
     assert code == 2
     assert "the Space alice/small was not made by hf-gpt" in printed
+    assert "alice/small" not in hub.repos, "the model is not pushed before the page is known to be taken"
     assert told("push", folder, "--space", "--force")[0] == 0
     code, printed = told("push", folder, "--space", "--revision", "trial")
     assert code == 2

@@ -14,6 +14,7 @@ from .places import DISK_ERRORS
 # What libraries raise of a config, weights, a record or a value that they cannot use; few have a type of their own for that.
 UNUSABLE = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError, ArithmeticError),
+    *(EOFError, MemoryError),
     *(SafetensorError, StrictDataclassError),
 )
 

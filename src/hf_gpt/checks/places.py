@@ -81,6 +81,34 @@ def home_folder() -> Path | None:
         return None
 
 
+def check_new_file(path: Path, folder: Path) -> None:
+    """Raises `InputError` when a new file below a folder, which is made if need be, would replace something or lie somewhere else.
+
+    Args:
+        folder: As it was named: it may be a link, but nothing below it.
+    """
+    try:
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists: name another folder, so that nothing of yours is overwritten.")
+        for parent in path.parents:
+            is_below = parent != folder and folder in parent.parents
+            if is_below and parent.is_symlink():
+                raise InputError(f"{parent} is a link: nothing is written through one. Name another folder.")
+            if os.path.lexists(parent):
+                if not parent.is_dir():
+                    raise InputError(f"{path} would lie below {parent}, which is no folder: name another one.")
+                if not os.access(parent, os.W_OK | os.X_OK):
+                    raise InputError(
+                        f"{parent} cannot be written: it is read-only, or belongs to somebody else. Name another."
+                    )
+                return
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{_short(path)} cannot be written: {reason}. Name another folder.") from error
+
+
 def check_picture(path: Path, field: str) -> None:
     """Raises `InputError` when a picture cannot be written there, or would take the place of anything but a picture."""
     told = f"{field}={_short(path)}"
@@ -104,6 +132,30 @@ def check_picture(path: Path, field: str) -> None:
         raise InputError(f"{told} is not named as the PNG that a picture is: name another file, {path.stem or 'picture'}.png.")
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to, which takes its name when the block ends well: a reader sees the old file or the new one.
+
+    What lies there already, a link of ill will among it, is taken away and not written through.
+    """
+    # The longest names that a file system takes leave no room for more.
+    short = os.fsencode(path.name)[:ROOM_BELOW].decode("utf-8", "ignore")
+    temporary = path.with_name(f".{short}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except Exception:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# What the system says of a file or a folder that a person has to do with, and not of a fault in a program.
+PLACE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENXIO, errno.ENODEV),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EBUSY, errno.ESTALE, errno.ETXTBSY),
+    *(errno.EMFILE, errno.ENFILE),
+)
 # What libraries in Rust, and NumPy, say of a full disk, a quota, a file that is too large, and a read-only disk.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 DISK_MESSAGES = re.compile(rf"\(os error ({'|'.join(map(str, DISK_ERRORS))})\)|^\d+ requested and \d+ written$")
@@ -140,4 +192,4 @@ def free_bytes(folder: Path) -> str:
     return f"{found.f_bavail * found.f_frsize:,} bytes and {found.f_favail:,} inodes are free there"
 
 
-__all__ = ["check_picture", "check_place", "home_folder", "writing"]
+__all__ = ["check_new_file", "check_picture", "check_place", "home_folder", "replacing", "writing"]

@@ -10,7 +10,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,9 @@ def new_folder(out_dir: str | Path) -> Iterator[Path]:
         raise ValueError(f"out_dir={str(out_dir)!r} is not empty: nothing is overwritten. Choose another, or remove it first.")
     with ExitStack() as stack:
         stack.enter_context(writing(out_dir))
+        made = [parent for parent in out_dir.parents if not parent.is_dir()]
+        # Once the folder is there, they are not empty, and stay.
+        stack.callback(remove_empty, made)
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(out_dir)
         temporary = out_dir.parent / f".{_short_name(out_dir)}.{uuid.uuid4().hex[:8]}"
@@ -161,6 +164,13 @@ def new_folder(out_dir: str | Path) -> Iterator[Path]:
         if out_dir.is_dir():
             out_dir.rmdir()
         temporary.rename(out_dir)
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Removes those of the folders, each given before the one that it lies in, that hold nothing."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _short_name(out_dir: Path) -> str:

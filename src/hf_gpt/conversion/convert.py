@@ -210,6 +210,17 @@ def export_checkpoint(
         ValueError: the layout is unknown, or cannot express a config field, which the message names with its value; or
             `out_dir` is not empty.
     """
+    with new_folder(out_dir) as folder:
+        return write_foreign(model, folder, layout, tokenizer)
+
+
+def write_foreign(
+    model: GPTForCausalLM,
+    folder: Path,
+    layout: str | None = None,
+    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+) -> str:
+    """`export_checkpoint` into a folder that is there: for whoever puts more beside the checkpoint before the folder has its name."""
     if not isinstance(model, GPTForCausalLM):
         raise ValueError(
             f"model is a {type(model).__name__}, and only a GPTForCausalLM is exported: merge an adapter first, and load "
@@ -219,16 +230,15 @@ def export_checkpoint(
         raise ValueError(f"layout={layout!r} is unknown: it is one of {', '.join(EXPORT_LAYOUTS)}.")
     if isinstance(tokenizer, (str, Path)) and not Path(tokenizer).is_dir():
         raise ValueError(f"tokenizer={str(tokenizer)!r} is no folder: give one, or a tokenizer that is loaded already.")
-    with new_folder(out_dir) as folder:
-        if layout == "gguf":
-            import_gguf_writer()(model, folder / "model.gguf", tokenizer)
-            return layout
-        foreign = to_foreign(model, layout)
-        foreign.save_pretrained(folder)
-        if isinstance(tokenizer, (str, Path)):
-            copy_tokenizer_files(Path(tokenizer), folder)
-        elif tokenizer is not None:
-            tokenizer.save_pretrained(folder)
+    if layout == "gguf":
+        import_gguf_writer()(model, folder / "model.gguf", tokenizer)
+        return layout
+    foreign = to_foreign(model, layout)
+    foreign.save_pretrained(folder)
+    if isinstance(tokenizer, (str, Path)):
+        copy_tokenizer_files(Path(tokenizer), folder)
+    elif tokenizer is not None:
+        tokenizer.save_pretrained(folder)
     return foreign.config.model_type
 
 

@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ..checks.places import home_folder
 from ..errors import InputError
 from .encoding import pieces
 
@@ -271,8 +272,12 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kind: The format to read; by default that of all files, or `text`.
 
     Raises:
-        InputError: a folder or a file in it cannot be read.
+        InputError: a folder or a file in it cannot be read; or it is the home folder, or holds it: of all that a person has, no text
+            is meant.
     """
+    home = home_folder()
+    if home is not None and (folder.resolve() == home or folder.resolve() in home.parents):
+        raise InputError(f"dataset: the folder {folder} is your home folder, or holds it: name the folder of the texts.")
     files = sorted(path for path in _files_below(folder) if path.is_file())
     formats = {path: format_of(path) for path in files}
     if kind is None:

@@ -1,5 +1,6 @@
 """Score a finished model on a text."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,19 @@ def evaluate_folder(
         texts = split_rows(rows, source.text_column, *shares).parts["test"]
     else:
         texts = without_empty(text_rows(rows, source.text_column))
-    if is_lossy(texts, tokenizer):
-        notes.append(f"mind that {LOSSY}")
-    packed = pack_texts(texts, tokenizer, block_size)
-    check_token_ids(packed.blocks, model.config.vocab_size)
-    return evaluate_language_model(model, packed.blocks, packed.bytes_per_token, batch_size), notes
+    if len(texts) == 0:
+        raise InputError(f"dataset={dataset!r} holds no text: every row is empty.")
+    with refused(f"model={name!r} cannot score {dataset!r}"):
+        if is_lossy(texts, tokenizer):
+            notes.append(f"mind that {LOSSY}")
+        packed = pack_texts(texts, tokenizer, block_size)
+        check_token_ids(packed.blocks, model.config.vocab_size)
+        score = evaluate_language_model(model, packed.blocks, packed.bytes_per_token, batch_size)
+    if not math.isfinite(score.loss):
+        raise InputError(
+            f"model={name!r} gives a loss of {score.loss}: its weights are of no use, or too large to compute with."
+        )
+    return score, notes
 
 
 def held_out_shares(name: str) -> tuple[float, float]:

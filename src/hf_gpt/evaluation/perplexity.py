@@ -64,8 +64,9 @@ def evaluate_language_model(
         InputError: a block is longer than the model's position table.
     """
     length = len(blocks[0]["input_ids"])
-    limit = model.config.max_position_embeddings
-    if length > limit:
+    # Not every architecture has a limit.
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and length > limit:
         raise InputError(
             f"block_size={length} is more than the model's max_position_embeddings={limit}: evaluate shorter blocks."
         )

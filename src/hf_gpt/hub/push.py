@@ -1,6 +1,7 @@
 """Sends a finished folder to the Hub: one commit, of what changed, that can be repeated after any interruption."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
+from safetensors import safe_open
 
-from ..errors import InputError
+from ..checks.boundary import refused
+from ..errors import InputError, shown
 from ..modeling.configuration_hf_gpt import GPTConfig, __version__
 from ..recipe.arguments import RECIPE_FILE
 from ..reports.model_card import CARD_FILE, OWN_TAG, plain_card, render_card
@@ -127,6 +130,34 @@ def push(
     raise AssertionError("the last attempt returns or raises")
 
 
+def check_page(folder: Path, repo: str | None, private: bool, force: bool) -> None:
+    """Raises `InputError` when `push_space` would be refused after the model has been pushed; nothing is sent."""
+    name = repository_name(folder, repo)
+    api = open_hub()
+    with told(api, name):
+        look_at_space(api, full_name(api, name), private, force)
+
+
+def look_at_space(api: HfApi, repo_id: str, private: bool, force: bool) -> bool:
+    """Whether there is a Space of that name.
+
+    Raises:
+        InputError: it is not one to write into as asked.
+    """
+    try:
+        found = api.space_info(repo_id)
+    except RepositoryNotFoundError:
+        return False
+    names = {sibling.rfilename for sibling in found.siblings or []}
+    # The Hub puts these two into a new Space.
+    is_new = names <= {".gitattributes", CARD_FILE}
+    if not (force or is_new or OWN_TAG in (found.tags or [])):
+        raise InputError(f"the Space {repo_id} was not made by hf-gpt: give another --repo, or write into it with --force.")
+    if private and not found.private:
+        raise InputError(f"the Space {repo_id} is public, which --private does not change: change it on the Hub.")
+    return True
+
+
 def push_space(repo_id: str, private: bool = False, force: bool = False) -> Pushed:
     """Writes a page to try a model that was pushed: a Space of the model's name, in one commit. Repeated, it sends what changed.
 
@@ -135,20 +166,8 @@ def push_space(repo_id: str, private: bool = False, force: bool = False) -> Push
     """
     api = open_hub()
     with told(api, repo_id):
-        try:
-            found = api.space_info(repo_id)
-        except RepositoryNotFoundError:
+        if not look_at_space(api, repo_id, private, force):
             api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=True if private else None, exist_ok=True)
-        else:
-            names = {sibling.rfilename for sibling in found.siblings or []}
-            # The Hub puts these two into a new Space.
-            is_new = names <= {".gitattributes", CARD_FILE}
-            if not (force or is_new or OWN_TAG in (found.tags or [])):
-                raise InputError(
-                    f"the Space {repo_id} was not made by hf-gpt: give another --repo, or write into it with --force."
-                )
-            if private and not found.private:
-                raise InputError(f"the Space {repo_id} is public, which --private does not change: change it on the Hub.")
         before = api.space_info(repo_id)
         files = space_files(repo_id)
         present = [sibling.rfilename for sibling in before.siblings or []]
@@ -230,7 +249,9 @@ def collect(folder: Path, repo_id: str) -> Contents:
     check_complete(folder, files, repo_id)
     for name in files:
         if matches(name, CHECKED):
-            check_public(read_json(folder / name), name)
+            content = read_json(folder / name)
+            with refused(f"{folder / name} cannot be looked through"):
+                check_public(content, name)
         elif matches(name, CHECKED_TEXT):
             check_public(read_text(folder / name), name)
     if RECORD_FILE in files:
@@ -253,6 +274,11 @@ def check_regular(folder: Path, names: list[str]) -> None:
             )
         if not path.is_file():
             raise InputError(f"{path} is no regular file, and is not pushed: take it out.")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty: save the model again, or take it out.")
+        if path.suffix == ".safetensors":
+            with refused(f"{path} is damaged"), safe_open(path, "pt") as file:
+                file.keys()
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
@@ -266,11 +292,14 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 ({error}): save the model again.") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}): save the model again.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not an object: save the model again.")
+    return content
 
 
 def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
@@ -288,7 +317,8 @@ def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
         return
     config = read_json(folder / "config.json")
     if config.get("model_type") == GPTConfig.model_type:
-        code = {f"{target.split('.')[0]}.py" for target in (config.get("auto_map") or {}).values()}
+        with refused(f"{folder / 'config.json'}: auto_map={shown(config.get('auto_map'))} names no code"):
+            code = {f"{target.split('.')[0]}.py" for target in (config.get("auto_map") or {}).values()}
         missing = sorted(code - set(files)) or ([] if code else ["auto_map in config.json"])
         if missing:
             raise InputError(
@@ -296,7 +326,8 @@ def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
                 "and save it again with save_pretrained."
             )
     for index in (name for name in files if name.endswith(".safetensors.index.json")):
-        absent = sorted(set(read_json(folder / index)["weight_map"].values()) - set(files))
+        with refused(f"{folder / index} names no weights"):
+            absent = sorted(set(read_json(folder / index)["weight_map"].values()) - set(files))
         if absent:
             raise InputError(f"{folder} lacks {absent[0]}, which {index} names: save the model again.")
 
@@ -304,7 +335,7 @@ def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
 def check_base(base: Any, repo_id: str) -> None:
     """Raises `InputError` when an adapter's base model is a folder, which nobody else has, or would be replaced by it."""
     mend = "push the base first, then put its owner/name into base_model_name_or_path of adapter_config.json."
-    if not base or Path(base).exists():
+    if not isinstance(base, str) or not base or os.path.lexists(base):
         raise InputError(f"adapter_config.json: base_model_name_or_path={base!r} is not on the Hub: {mend}")
     if base == repo_id:
         raise InputError(f"{repo_id} is the base model of this adapter, which would take its place: give another --repo.")
@@ -323,7 +354,7 @@ def check_measured(folder: Path, record: dict[str, Any]) -> None:
         )
     rendered = render_card(record)
     path = folder / CARD_FILE
-    if path.is_file() and path.read_text(encoding="utf-8") != rendered:
+    if path.is_file() and read_text(path) != rendered:
         raise InputError(
             f"{path} is not what {RECORD_FILE} renders to: a card shows only what was measured. `hf-gpt card {folder}` mends it."
         )
@@ -348,11 +379,14 @@ def unmeasured_card(folder: Path, repo_id: str) -> bytes:
     adapter = folder / "adapter_config.json"
     base = read_json(adapter)["base_model_name_or_path"] if adapter.is_file() else None
     try:
-        card = ModelCard(path.read_text(encoding="utf-8")) if path.is_file() else plain_card(repo_id, base)
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} has metadata that cannot be read ({error}): mend or remove it.") from error
-    data: Any = card.data
-    data.tags = sorted({*(data.tags or []), OWN_TAG})
+        with refused(f"{path} has metadata that cannot be read"):
+            card = ModelCard(path.read_text(encoding="utf-8")) if path.is_file() else plain_card(repo_id, base)
+            data: Any = card.data
+            data.tags = sorted({*(data.tags or []), OWN_TAG})
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{path} has metadata that cannot be read ({' '.join(str(error).split())}): mend or remove it."
+        ) from error
     if base is not None:
         data.base_model, data.library_name = base, "peft"
     check_public(str(card), CARD_FILE)
@@ -460,4 +494,14 @@ def _http_message(error: HfHubHTTPError, name: str, again: str) -> str:
     return f"the Hub refuses the push to {name} with {status}{reason}."
 
 
-__all__ = ["Contents", "Pushed", "check_repository", "check_space", "collect", "push", "push_space", "repository_name"]
+__all__ = [
+    "Contents",
+    "Pushed",
+    "check_page",
+    "check_repository",
+    "check_space",
+    "collect",
+    "push",
+    "push_space",
+    "repository_name",
+]

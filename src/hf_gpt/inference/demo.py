@@ -95,9 +95,16 @@ def check_length(text: Any) -> str:
         return ""
     if not isinstance(text, str):
         raise InputError(f"the text is a {type(text).__name__}: write words.")
+    if not is_unicode(text):
+        raise InputError("the text holds half of a letter, which no file could hold: write it anew.")
     if len(text) > CHARACTERS:
         raise InputError(f"the text has {len(text):,} characters and this page takes {CHARACTERS:,}: shorten it.")
     return text
+
+
+def is_unicode(text: str) -> bool:
+    """Whether the text has no half of a pair of surrogates, which JSON can hold and no encoding."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 # ---------------------------------------------------------------------------------------------------- what models say
@@ -127,7 +134,8 @@ def write(
 
 def band(loss: float | None) -> str | None:
     """The name of the band that a token's probability falls into."""
-    return None if loss is None else next(name for bound, name, _ in BANDS if math.exp(-loss) >= bound)
+    # A loss that is no number is above no bound.
+    return None if loss is None else next((name for bound, name, _ in BANDS if math.exp(-loss) >= bound), BANDS[-1][1])
 
 
 def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
@@ -153,7 +161,7 @@ def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple
     if not model.is_language_model:
         return chosen, gr.skip(), gr.skip(), drawn
     with messages():
-        reading = inspection.read_text(model.network, model.tokenizer, text)
+        reading = inspection.read_text(model.network, model.tokenizer, check_length(text))
         chosen = int(check_number("the token", chosen, 0, len(reading.pieces) - 1))
     piece, loss = inspection.visible(reading.pieces[chosen]), reading.losses[chosen]
     if loss is None:

@@ -57,7 +57,9 @@ class Reading:
     def perplexity(self) -> float | None:
         """exp of the mean loss; `None` for a single token."""
         known = [loss for loss in self.losses if loss is not None]
-        return math.exp(sum(known) / len(known)) if known else None
+        mean = sum(known) / len(known) if known else None
+        # exp overflows beyond 709 nats.
+        return None if mean is None else math.exp(mean) if mean < 700 else math.inf
 
 
 def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -93,13 +95,14 @@ def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[t
     A letter of several tokens stands with the first of them; the others are empty.
 
     Raises:
-        InputError: an empty text, or one that is longer than the model's positions.
+        InputError: an empty text, one that is longer than the model's positions, or one of tokens that the model lacks.
     """
     encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ids, pieces, done = encoded["input_ids"], [], 0
     if not ids:
         raise InputError("text='' is empty: write something first.")
     check_room(model, len(ids), 0)
+    check_ids(model, ids)
     for start, end in encoded["offset_mapping"]:
         # What a tokenizer adds by itself, such as a beginning, is nowhere in the text.
         pieces.append(text[done : max(done, end)] if end > start else "")
@@ -119,6 +122,13 @@ def check_room(model: Any, length: int, max_new_tokens: int) -> None:
         f"the prompt of {length} tokens and max_new_tokens={max_new_tokens} are more than the model's "
         f"max_position_embeddings={limit}: shorten one of them."
     )
+
+
+def check_ids(model: Any, ids: list[int]) -> None:
+    """Raises `InputError` when a text has a token that the model does not know."""
+    entries = model.get_input_embeddings().num_embeddings
+    if max(ids) >= entries:
+        raise InputError(f"the text holds token id {max(ids)}, but the model has {entries}: its tokenizer is another model's.")
 
 
 def shown(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
@@ -204,6 +214,7 @@ def classify(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, second: 
     else:
         ids = tokenizer(*texts, verbose=False)["input_ids"]
     check_room(model, len(ids), 0)
+    check_ids(model, ids)
     logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
     if model.config.problem_type == "regression" or len(logits) == 1:
         return float(logits[0])
@@ -268,11 +279,7 @@ def id_inputs(model: Any, ids: list[int], max_new_tokens: int) -> dict[str, torc
         InputError: they and the continuation are more than the model's positions, or the model has no such token.
     """
     check_room(model, len(ids), max_new_tokens)
-    entries = model.get_input_embeddings().num_embeddings
-    if max(ids) >= entries:
-        raise InputError(
-            f"the prompt holds token id {max(ids)}, but the model has {entries}: its tokenizer is another model's."
-        )
+    check_ids(model, ids)
     row = torch.tensor([ids], device=model.device)
     return {"input_ids": row, "attention_mask": torch.ones_like(row)}
 
@@ -286,7 +293,8 @@ def sampling(temperature: float, top_p: float, top_k: int = 50) -> dict[str, Any
     """Arguments of `generate`: 0 as `temperature` takes the likeliest token each time, 0 as `top_k` leaves all in."""
     if temperature == 0:
         return {"do_sample": False}
-    return {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+    # A slider gives whole numbers, which transformers does not take.
+    return {"do_sample": True, "temperature": float(temperature), "top_p": float(top_p), "top_k": top_k}
 
 
 def stream_text(

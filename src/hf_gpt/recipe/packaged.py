@@ -1,8 +1,10 @@
 """The recipes that come with the package."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
+from ..checks.places import check_new_file, replacing, writing
 from ..errors import InputError, did_you_mean
 
 
@@ -28,17 +30,20 @@ def copy_recipes(target: Path) -> list[Path]:
     """Copies the packaged recipes below `target` and returns the files.
 
     Raises:
-        InputError: one of them is there already.
+        InputError: one of them is there already, or something else is in the way.
     """
     folder = resource_folder("recipes")
     sources = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".md"))
     copies = [target / path.relative_to(folder) for path in sources]
     for copy in copies:
-        if copy.exists():
-            raise InputError(f"{copy} exists: name another folder, so that no edited recipe is overwritten.")
-    for path, copy in zip(sources, copies):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
+        check_new_file(copy, target)
+    with writing(target), ExitStack() as undo:
+        for path, copy in zip(sources, copies):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(copy) as temporary:
+                shutil.copyfile(path, temporary)
+            undo.callback(copy.unlink, missing_ok=True)
+        undo.pop_all()
     return copies
 
 

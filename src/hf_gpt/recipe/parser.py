@@ -197,7 +197,7 @@ def run_size(
         vocab_size = model.config.get("vocab_size", data.tokenizer_vocab_size)
         try:
             config = preset(model.preset, **{"vocab_size": vocab_size, **model.config})
-        except (ValueError, StrictDataclassError):
+        except (ValueError, TypeError, StrictDataclassError):
             # Told where the model is built, with the tokenizer that it is for.
             config = None
     steps = training.get("max_steps", -1)

@@ -172,16 +172,32 @@ def write_card(folder: Path) -> Path:
     return path
 
 
-def write_export_record(run_folder: Path, out_dir: Path, layout: str) -> None:
+def export_record(run_folder: Path) -> dict[str, Any] | None:
+    """The record of a run that is to be exported, which makes a card; `None` where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not (run_folder / RECORD_FILE).is_file():
+        return None
+    record = read_record(run_folder)
+    render_card(record)
+    return record
+
+
+def write_export_record(record: dict[str, Any], run_folder: Path, out_dir: Path, layout: str) -> None:
     """Gives an exported run its record, picture and card: the figures are those of the run, whose logits it has.
 
     Args:
-        run_folder: The run, with a `record.json`.
-        out_dir: The folder that `export_checkpoint` wrote.
-        layout: What it returned.
+        record: Of the run, as `export_record` read it.
+        run_folder: The run.
+        out_dir: The folder that the export is written to.
+        layout: What `write_foreign` returned.
     """
-    record = {**read_record(run_folder), "exported": {"layout": layout}, "model_sha256": folder_hash(out_dir)}
-    if (run_folder / "loss.png").is_file():
-        shutil.copyfile(run_folder / "loss.png", out_dir / "loss.png")
+    record = {**record, "exported": {"layout": layout}, "model_sha256": folder_hash(out_dir)}
+    picture = run_folder / "loss.png"
+    # What a link leads to is no picture of the run, and an export is pushed.
+    if picture.is_file() and not picture.is_symlink():
+        shutil.copyfile(picture, out_dir / picture.name)
     write_json(out_dir / RECORD_FILE, record)
     write_card(out_dir)

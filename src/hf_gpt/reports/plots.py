@@ -1,6 +1,5 @@
 """Pictures of a run, drawn from the numbers in its record."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ..checks.places import check_picture
+from ..checks.places import check_picture, replacing
 
 
 # Of a text that somebody else has written: a dollar sign in it begins no formula.
@@ -133,9 +132,8 @@ def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     check_picture(path, "the picture")
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tuple[list[float], list[float]]:

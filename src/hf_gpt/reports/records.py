@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from ..checks.places import replacing
 from ..data.packages import sha256_of
 from ..errors import InputError
 from ..run_folder.manifest import RECORD_FILE
@@ -170,9 +171,8 @@ def emissions(folder: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes under another name first: a reader sees the old file or the new one, never half of either."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _no_number(name: str) -> float:

@@ -54,6 +54,14 @@ def silence(stream: Any) -> None:
     os.close(nowhere)
 
 
+def end_bars() -> None:
+    """End the line of each bar that an exception has left as it was: what is printed next begins a line of its own."""
+    # Where nothing has imported it, there is no bar.
+    std = sys.modules.get("tqdm.std")
+    for bar in list(std.tqdm._instances) if std is not None else ():
+        bar.close()
+
+
 def is_worth_telling(record: logging.LogRecord) -> bool:
     """Whether what a library logs says something to whoever trains a model."""
     message = record.getMessage()
@@ -92,4 +100,4 @@ def notice(message: str) -> None:
     sys.stdout.flush()
 
 
-__all__ = ["Interruption", "hide_bars_of_weights", "is_worth_telling", "notice", "silence", "silence_libraries"]
+__all__ = ["Interruption", "end_bars", "hide_bars_of_weights", "is_worth_telling", "notice", "silence", "silence_libraries"]

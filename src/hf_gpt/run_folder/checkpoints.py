@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers.trainer_utils import get_last_checkpoint
 
+from ..checks.places import replacing
 from ..data.packages import sha256_of
 from ..errors import InputError
 
@@ -107,7 +108,7 @@ def lock(folder: Path) -> Iterator[None]:
         InputError: another process holds it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
-    _HELD.add(descriptor)
+    _HELD[descriptor] = folder
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,18 +118,33 @@ def lock(folder: Path) -> Iterator[None]:
             ) from None
         yield
     finally:
-        if descriptor in _HELD:
-            _HELD.remove(descriptor)
+        if _HELD.pop(descriptor, None) is not None:
             os.close(descriptor)
 
 
-_HELD: set[int] = set()
+_HELD: dict[int, Path] = {}
+
+
+def check_in_place(folder: Path) -> None:
+    """Raises `InputError` when a folder that this process holds was moved or replaced: what is written now would lie beside the run."""
+    for descriptor, held in _HELD.items():
+        if os.path.abspath(held) != os.path.abspath(folder):
+            continue
+        try:
+            is_same = os.path.samestat(os.fstat(descriptor), os.stat(folder))
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise InputError(
+                f"{folder} is no longer the folder that this run began in: it was moved, or something else is in its place. What was "
+                "saved is whole: rerun the same command with output_dir= the place where it lies now."
+            )
 
 
 def _let_go() -> None:
     # A worker that outlives the killed process for a moment must not hold the folder against the restarted command.
     while _HELD:
-        os.close(_HELD.pop())
+        os.close(_HELD.popitem()[0])
 
 
 os.register_at_fork(after_in_child=_let_go)
@@ -155,6 +171,5 @@ def move_files(written: Path, folder: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file under another name first."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..data.packages import sha256_of
 from ..errors import InputError
-from .checkpoints import DAMAGED, HASHES_FILE, STAGING_FOLDER, write_atomically
+from .checkpoints import DAMAGED, HASHES_FILE, STAGING_FOLDER, check_in_place, write_atomically
 
 
 MANIFEST_FILE = "run.json"
@@ -99,8 +99,9 @@ def announce(folder: Path, files: Iterable[str] = (), folders: Iterable[str] = (
     """Says what a run is about to write, before the names are there: a kill in between leaves nothing that belongs to nobody.
 
     Raises:
-        InputError: somebody else has put something there meanwhile.
+        InputError: somebody else has put something there meanwhile, or moved the folder.
     """
+    check_in_place(folder)
     files, folders = list(files), list(folders)
     manifest = read_manifest(folder)
     if manifest is None:

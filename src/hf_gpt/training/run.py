@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
-from transformers import ProgressCallback, set_seed
+from transformers import ProgressCallback, TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 
+from ..checks.boundary import refused
+from ..errors import InputError
 from ..recipe.arguments import Recipe
 from ..recipe.machine import compile_seconds
 from ..reports.records import code_state
@@ -97,6 +100,8 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         # The ranks must not disagree about a checkpoint that the first one is about to remove.
         with recipe.training.main_process_first(desc="checkpoint"):
             checkpoint = last_valid_checkpoint(recipe.output_dir)
+        if checkpoint is not None:
+            check_state(Path(checkpoint))
         budget = keep_to_budget(trainer, recipe.run.max_minutes, recipe.output_dir)
         if trainer.pop_callback(ProgressCallback) is not None:
             trainer.add_callback(ProgressLine(budget))
@@ -113,6 +118,44 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
             tqdm.write(told, file=sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout)
     if stop.has_stopped:
         raise SystemExit(stop.exit_code)
+
+
+# Of a checkpoint's `trainer_state.json`, what is a number; and what may be missing, with its type.
+STATE_NUMBERS = (
+    *(
+        "epoch",
+        "global_step",
+        "max_steps",
+        "logging_steps",
+        "eval_steps",
+        "save_steps",
+        "train_batch_size",
+        "num_train_epochs",
+    ),
+    "total_flos",
+)
+STATE_OPTIONS: dict[str, tuple[type, ...]] = {
+    "best_metric": (int, float),
+    "best_global_step": (int,),
+    "best_model_checkpoint": (str,),
+}
+
+
+def check_state(checkpoint: Path) -> None:
+    """Raises `InputError` when `Trainer` could not read where a checkpoint's run had got to."""
+    path = checkpoint / TRAINER_STATE_NAME
+    with refused(f"{path} cannot be read"):
+        state = TrainerState.load_from_json(str(path))
+        is_whole = (
+            all(isinstance(getattr(state, name), (int, float)) for name in STATE_NUMBERS)
+            and all(isinstance(getattr(state, name), (*kinds, type(None))) for name, kinds in STATE_OPTIONS.items())
+            and checkpoint.name == f"checkpoint-{state.global_step}"
+            and all(isinstance(row, dict) and "step" in row for row in state.log_history)
+        )
+        if not is_whole:
+            raise InputError(
+                f"{path} is not what a run writes: take {checkpoint} away to resume from the checkpoint before it."
+            )
 
 
 def last_valid_checkpoint(folder: Path) -> str | None:

@@ -13,7 +13,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from ..checks.places import writing
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..reports.model_card import CARD_FILE
-from ..run_folder.checkpoints import STAGING_FOLDER, move_files
+from ..run_folder.checkpoints import STAGING_FOLDER, check_in_place, move_files
 from ..run_folder.manifest import announce
 from .causes import named_causes
 from .trainer import GuardedTrainer
@@ -32,6 +32,7 @@ def save_model(trainer: GuardedTrainer) -> None:
     if isinstance(model.config, GPTConfig):
         model.config.fused_loss = False
     folder = Path(trainer.args.output_dir or ".")
+    check_in_place(folder)
     staging = folder / STAGING_FOLDER
     with named_causes(folder), writing(folder):
         if trainer.is_fsdp_enabled:

@@ -18,12 +18,13 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from transformers import Trainer, get_scheduler
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
+from ..checks.boundary import refused
 from ..errors import InputError
 from ..recipe.schedule import FIELDS, resolve_schedule
-from ..run_folder.checkpoints import STAGING_FOLDER, finalize, newest
+from ..run_folder.checkpoints import STAGING_FOLDER, check_in_place, finalize, newest
 from ..run_folder.manifest import announce
 from .causes import first_line
 from .label_smoothing import WholeLabelSmoother
@@ -180,6 +181,24 @@ class GuardedTrainer(Trainer):
             self._load_rng_state(checkpoint)
         self.control.should_training_stop = True
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with refused(f"{resume_from_checkpoint} cannot be resumed from"):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The state of both, without which `Trainer` would go on in silence, to other weights."""
+        if checkpoint is not None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            _check_there(Path(checkpoint), OPTIMIZER_NAME)
+            _check_there(Path(checkpoint), SCHEDULER_NAME)
+        with refused(f"{checkpoint} cannot be resumed from"):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            _check_there(Path(checkpoint), "rng_state*.pth")
+        with refused(f"{checkpoint} cannot be resumed from"):
+            super()._load_rng_state(checkpoint)
+
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
 
@@ -195,6 +214,7 @@ class GuardedTrainer(Trainer):
         """
         self.check_weights()
         folder, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
+        check_in_place(folder)
         staging = folder / STAGING_FOLDER
         if self.args.should_save and staging.exists():
             shutil.rmtree(staging)
@@ -324,6 +344,14 @@ class GuardedTrainer(Trainer):
         return (
             f"Of the run, {newest(Path(str(self.args.output_dir)))}. Go on without such batches with on_nan=skip, or start anew "
             "with a lower learning_rate and overwrite=true."
+        )
+
+
+def _check_there(checkpoint: Path, pattern: str) -> None:
+    if not any(checkpoint.glob(pattern)):
+        raise InputError(
+            f"{checkpoint} lacks {pattern}, without which the run would go on to other weights: restore it, or take that folder away "
+            "to resume from the checkpoint before it."
         )
 
 
