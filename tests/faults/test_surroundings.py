@@ -106,7 +106,7 @@ ODD = [
     {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
     {"OMP_NUM_THREADS": "many", "MKL_NUM_THREADS": "-1", "TRANSFORMERS_VERBOSITY": "loud"},
     {"HOME": "/dev/null/nobody", "TMPDIR": "/nowhere", "XDG_CACHE_HOME": "relative"},
-    {"PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error::UserWarning"},
+    {"PYTHONOPTIMIZE": "1", "PYTHONWARNINGS": "error::UserWarning"},
     {"HF_TOKEN": "half\nof it", "HF_ENDPOINT": "nonsense://", "http_proxy": "nonsense"},
 ]
 
