@@ -424,7 +424,8 @@ def compare(
 
     check_picture(plot, "--plot")
     for place, folder in enumerate(run_folders):
-        if folder.resolve() in [other.resolve() for other in run_folders[:place]]:
+        # Links in a circle are none that `Path.resolve` follows.
+        if os.path.realpath(folder) in map(os.path.realpath, run_folders[:place]):
             raise InputError(f"{folder} is given twice: a run is compared with others.")
     records = [read_record(folder) for folder in run_folders]
     for folder, record in zip(run_folders, records):

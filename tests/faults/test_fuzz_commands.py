@@ -152,7 +152,7 @@ READERS = {
     "export --layout gguf": (["{}", "out"], MODEL_FILES, 300),
     "card": (["{}"], RECORD_FILES, 1000),
     "push --dry-run": (["{}"], (*MODEL_FILES, *RECORD_FILES, "layers_hf_gpt.py"), 1000),
-    "compare": (["{}", "{}", "--plot", "picture.png"], ("record.json",), 500),
+    "compare": (["{}", "--plot", "picture.png"], ("record.json",), 500),
     "import": (["{}", "out"], ("config.json", "model.safetensors", "generation_config.json", "tokenizer_config.json"), 600),
     "train": (["recipe.yaml", "model_name_or_path={}"], MODEL_FILES, 150),
 }
@@ -569,6 +569,6 @@ def test_a_record_of_any_kind_with_any_field_changed_makes_a_card_or_is_refused(
         Path("run").mkdir()
         record = edited(json.loads(json.dumps(OF_KIND[kind])), steps, value)
         Path("run/record.json").write_text(json.dumps(record))
-        for arguments in (["card", "run"], ["compare", "run", "run"]):
+        for arguments in (["card", "run"], ["compare", "run"]):
             outcome, _ = outcome_of(*arguments)
             outcomes[outcome] += 1

@@ -281,7 +281,7 @@ def test_a_run_of_any_name_is_trained_shown_and_shared(name, corpus, tmp_path, m
     Path("recipe.yaml").write_text(json.dumps(values_of(corpus, "x", max_steps=2)))
     assert outcome_of("train", "recipe.yaml", f"output_dir={json.dumps(str(folder))}")[0] == "used"
     assert outcome_of("card", folder)[0] == "used"
-    assert outcome_of("compare", folder, folder)[0] == "used"
+    assert outcome_of("compare", folder)[0] == "used"
     assert outcome_of("generate", folder, "some", "--max-new-tokens", "2")[0] == "used"
     assert outcome_of("export", folder, folder.parent / f"{name}-out")[0] == "used"
     assert outcome_of("push", folder, "--repo", "alice/small", "--dry-run")[0] == "used"
