@@ -227,7 +227,7 @@ def repository_name(folder: Path, repo: str | None) -> str:
     Raises:
         InputError: it is no name that the Hub would take.
     """
-    name = folder.resolve().name if repo is None else repo
+    name = os.path.basename(os.path.realpath(folder)) if repo is None else repo
     try:
         validate_repo_id(name)
     except HFValidationError as error:
