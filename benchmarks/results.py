@@ -216,7 +216,9 @@ def optimizer_section() -> list[str]:
         seconds = [f"{statistics.median(record['seconds'][name]):.3f}" for name in ("pass", "optimizer")]
         share = record["share"]
         shares = f"{share['median']:.3f} ({share['low']:.3f} to {share['high']:.3f})"
-        rows.append([kind, f"{processor_of(record)}, {record['device']['instructions']}", *seconds, shares])
+        threads = record["device"]["threads"]
+        on = f"{processor_of(record)}, {record['device']['instructions']}, {threads} thread{'s' * (threads > 1)}"
+        rows.append([kind, on, *seconds, shares])
     return [
         "## The optimizer's step beside the pass",
         "",
