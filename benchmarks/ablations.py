@@ -49,7 +49,7 @@ def adamw(rate: str, steps: int = STEPS, seeds: tuple[int, ...] = SEEDS) -> Chan
 
 
 def tied(rate: str, seeds: tuple[int, ...] = SEEDS) -> Change:
-    """The table of tokens is the output matrix; two layers more have the parameters of the one that is left out."""
+    """Return the table of tokens is the output matrix; two layers more have the parameters of the one that is left out."""
     config = "config={num_hidden_layers: 7, intermediate_size: 1024}"
     return Change(
         f"output matrix tied, two layers more, both at {rate}", (config, f"embedding_learning_rate={rate}"), seeds=seeds

@@ -15,7 +15,7 @@ ARROW = {"arrowstyle": "->", "color": "#888888", "shrinkA": 0, "shrinkB": 0}
 
 
 def parts(config: hf_gpt.GPTConfig) -> list[tuple[str, str]]:
-    """What a token passes from below, each with its kind; `+` is an addition to the residual stream."""
+    """Return what a token passes from below, each with its kind; `+` is an addition to the residual stream."""
     norm = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}[config.norm_type]
     seen = "full and banded in turn" if "sliding_attention" in (config.layer_types or ()) else "causal"
     groups = config.num_attention_heads // (config.num_key_value_heads or config.num_attention_heads)

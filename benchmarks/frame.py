@@ -95,7 +95,7 @@ REGISTRY = {
 
 
 def load(place: str, name: str) -> Any:
-    """The module of a part."""
+    """Return the module of a part."""
     return import_module(REGISTRY[place][name].module or f"{place}.{name}")
 
 
@@ -107,7 +107,7 @@ def record_path(name: str) -> Path:
 
 
 def write_record(name: str, kind: str, **content: Any) -> None:
-    """Writes what this process measured, beside where and with what it did."""
+    """Write what this process measured, beside where and with what it did."""
     keep_record(name, make_record(kind, **content))
 
 
@@ -118,18 +118,18 @@ def keep_record(name: str, record: dict[str, Any]) -> None:
 
 
 def find_record(name: str) -> dict[str, Any] | None:
-    """A record, `None` where it has not been made."""
+    """Return a record, `None` where it has not been made."""
     path = record_path(name)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def load_record(name: str) -> dict[str, Any]:
-    """A record that has to be there."""
+    """Return a record that has to be there."""
     return json.loads(record_path(name).read_text(encoding="utf-8"))
 
 
 def find_records(pattern: str) -> list[dict[str, Any]]:
-    """Every record whose name matches, each with its `name`, in order."""
+    """Return every record whose name matches, each with its `name`, in order."""
     paths = sorted(RECORDS.glob(f"{pattern}.json"))
     return [{"name": path.stem, **json.loads(path.read_text(encoding="utf-8"))} for path in paths]
 
@@ -143,7 +143,7 @@ def _begin(work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
 
 
 def apart(work: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls a function of a module in a new process, whose peak memory and compiled code are its own; returns what it returns."""
+    """Call a function of a module in a new process, whose peak memory and compiled code are its own; returns what it returns."""
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         return executor.submit(_begin, work, arguments).result()
 
@@ -163,7 +163,7 @@ def processor_of(record: dict[str, Any]) -> str:
 
 
 def spread(values: list[float], digits: int, to: str = " to ") -> str:
-    """Mean and range, such as `0.75 (0.72 to 0.81)`; one value alone."""
+    """Return mean and range, such as `0.75 (0.72 to 0.81)`; one value alone."""
     if not values:
         return ""
     # Adding zero makes a negative zero, as of -0.0004, a plain one.
@@ -177,7 +177,7 @@ def spread(values: list[float], digits: int, to: str = " to ") -> str:
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]], columns: str = "l") -> list[str]:
-    """Lines of a Markdown table. `columns` has an `l` or `r` for each, the last for all that follow it too."""
+    """Return lines of a Markdown table. `columns` has an `l` or `r` for each, the last for all that follow it too."""
     headings = list(headings)
     rule = "".join({"l": "---|", "r": "---:|"}[side] for side in columns.ljust(len(headings), columns[-1]))
     title = "|".join(f" {heading} " if heading else " " for heading in headings)
@@ -193,7 +193,7 @@ class Section:
     make: Callable[[], list[str]]
 
     def applied(self) -> str:
-        """The text of the page as it should be."""
+        """Return the text of the page as it should be."""
         made = "\n".join(self.make())
         if not self.name:
             return f"{made}\n"
@@ -213,7 +213,7 @@ def sections_of(module: Any) -> list[Section]:
 
 
 def write_pages(module: Any) -> None:
-    """Draws the pictures of a part and writes its sections."""
+    """Draw the pictures of a part and write its sections."""
     if hasattr(module, "draw"):
         module.draw(ROOT)
     for section in sections_of(module):
@@ -221,7 +221,7 @@ def write_pages(module: Any) -> None:
 
 
 def stale_sections() -> list[str]:
-    """The sections of all three folders that are not what the records say."""
+    """Return the sections of all three folders that are not what the records say."""
     modules = [load(place, name) for place, parts in REGISTRY.items() for name in parts]
     found = [section for module in modules for section in sections_of(module) if not section.is_current()]
     return [f"{section.page.relative_to(ROOT)}: {section.name or 'the whole page'}" for section in found]
@@ -241,7 +241,7 @@ def records_in(folder: Path) -> Iterator[None]:
 
 
 def smoke(module: Any, options: argparse.Namespace) -> None:
-    """Runs a part with its records in a temporary folder; its pictures and sections are made of the real ones, and not kept."""
+    """Run a part with its records in a temporary folder; its pictures and sections are made of the real ones, and not kept."""
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         for folder in ("docs", "benchmarks"):

@@ -90,7 +90,7 @@ def compiled() -> dict[str, Any]:
 
 
 def without_onednn(write: Writer) -> Writer:
-    """The same with torch's own matrix products in place of oneDNN's, which are made for more than one row."""
+    """Return the same with torch's own matrix multiplications in place of oneDNN's, which are made for more than one row."""
 
     def write_without(watch: Stopwatch) -> torch.Tensor:
         with torch.backends.mkldnn.flags(enabled=False):
@@ -136,7 +136,7 @@ def by_llama_cpp(model: Any, ids: torch.Tensor, case: Case, folder: Path) -> Wri
 
 
 def in_int8(model: Any) -> Any:
-    """A copy whose matrices are kept in int8, a scale a row, through torchao."""
+    """Return a copy whose matrices are kept in int8, a scale a row, through torchao."""
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
     smaller = copy.deepcopy(model)
@@ -175,7 +175,7 @@ def writers(case: Case, peers: bool) -> Iterator[tuple[dict[str, Writer], int]]:
 
 
 def bandwidth() -> float:
-    """Bytes a second that a matrix-vector product cannot pass: reading 1 GiB once, the best of five."""
+    """Return bytes a second that a matrix-vector product cannot pass: reading 1 GiB once, the best of five."""
     tensor = torch.ones(2**28)
 
     def seconds() -> float:

@@ -12,7 +12,7 @@ from .speed.systems import SYSTEMS
 SPEED_GOALS = {"stock": 6.0, "expert": 3.0, "nanogpt": 3.0}
 OURS = ("ours", "ours, no oneDNN")
 OURS_COMPILED = ("ours, compiled", "ours, compiled, no oneDNN", "ours, int8, compiled")
-GPU_NOT_RUN = ["on a GPU: MFU ≥ 50 %, tokens a second ≥ 1.5× stock's", "not run", "no", "no GPU was at hand"]
+GPU_NOT_RUN = ["on a GPU: MFU ≥ 50 %, tokens/s ≥ 1.5× stock's", "not run", "no", "no GPU was at hand"]
 HEADINGS = ("goal", "measured", "met", "what stands in the way, and what was tried")
 
 
@@ -75,7 +75,8 @@ def step_goals(record: dict[str, Any]) -> list[Goal]:
             "the same, compiled",
             1.0,
             medians(True),
-            "both sides are the same matrix products between fused kernels, so that there is little to win; where the last hundredths "
+            "both sides are the same matrix multiplications between fused kernels, so that there is little to win; where the last "
+            "hundredths "
             "go was not profiled; the loss in slices may take some time for the memory that it saves",
         ),
     ]
@@ -99,7 +100,8 @@ def generation_goals(rows: list[dict[str, Any]]) -> list[Goal]:
             "`generate` beside stock's, not compiled",
             1.4,
             tuple(row["ratio"][name]["median"] for row in rows for name in OURS if name in row["ratio"]),
-            "half of a step at 15M and more at 124M are matrix products of torch, the same on both sides, and much of the rest is "
+            "half of a step at 15M and more at 124M are matrix multiplications of torch, the same on both sides, and much of the "
+            "rest is "
             "`generate` itself; GELU in one operation was taken out; without oneDNN, the products of one row are faster in bfloat16 at "
             "15M",
         ),
@@ -155,7 +157,7 @@ def gpu_goals(record: dict[str, Any]) -> list[Goal]:
     ours = [row for name, row in rows.items() if name.startswith(("gpt2", "modern"))]
     return [
         Goal("MFU on a GPU, the best of ours", 50.0, (max(100 * row["mfu"] for row in ours),), unit=" %"),
-        Goal("tokens a second beside stock's there", 1.5, (max(row["tokens_per_second"] for row in ours) / stock,)),
+        Goal("tokens/s beside stock's there", 1.5, (max(row["tokens_per_second"] for row in ours) / stock,)),
     ]
 
 

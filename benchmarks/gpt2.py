@@ -32,7 +32,7 @@ def stock_gpt2(sizes: Sizes, **more: Any) -> Any:
 
 
 def our_config(sizes: Sizes, preset: str = "gpt2", **more: Any) -> hf_gpt.GPTConfig:
-    """A preset at that size; width and heads are the preset's own where they are 0."""
+    """Return a preset at that size; width and heads are the preset's own where they are 0."""
     config: dict[str, Any] = {"num_hidden_layers": sizes.layers, "vocab_size": sizes.vocabulary}
     config["max_position_embeddings"] = sizes.length
     config |= {"hidden_size": sizes.width, "num_attention_heads": sizes.heads} if sizes.width else {}

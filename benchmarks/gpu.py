@@ -2,7 +2,7 @@
 
 Writes benchmarks/records/gpu.json; without a GPU it says that it was not run, and `--smoke` runs two steps on the processor.
 
-bfloat16 by autocast, context 1024, random ids. MFU is tokens a second x `training_flops` (6 N + 12 L H Q T, PaLM, appendix B) by the
+bfloat16 by autocast, context 1024, random ids. MFU is tokens/s x `training_flops` (6 N + 12 L H Q T, PaLM, appendix B) by the
 dense bfloat16 peak of the card's data sheet. The same `Trainer`, batch and optimizer settings for all; nanoGPT's model is its forward
 alone.
 """
@@ -169,7 +169,7 @@ def measure(entry: Entry, load: Load, folder: str) -> dict[str, Any]:
 
 
 def kernels(trainer: Trainer, load: Load) -> list[dict[str, Any]]:
-    """Where one more forward and backward pass spends its time: the ten operations that take most."""
+    """Return where one more forward and backward pass spends its time: the ten operations that take most."""
     batch = next(iter(trainer.get_train_dataloader()))
     on_gpu = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]

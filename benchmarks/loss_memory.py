@@ -21,7 +21,7 @@ STEPS = 3
 
 
 def resident() -> int:
-    """Largest resident size so far, in bytes."""
+    """Return largest resident size so far, in bytes."""
     return peak_memory()["host_bytes"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def alternate(tasks: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of each task in each round; every round runs all tasks once, in an order that turns by one."""
+    """Return seconds of each task in each round; every round runs all tasks once, in an order that turns by one."""
     names = list(tasks)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(warm_up):
@@ -23,7 +23,7 @@ def alternate(tasks: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int 
 
 
 def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
-    """How many times as long the first took, round by round: median, and the quartiles as its spread."""
+    """Return how many times as long the first took, round by round: median, and the quartiles as its spread."""
     ratios = [a / b for a, b in zip(slower, faster)]
     low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     return {"median": median, "low": low, "high": high}

@@ -10,7 +10,7 @@ from .frame import ROOT, Section, processor_of, table
 
 WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
-        "head": ("on the test split", "training", "tokens seen", "loss (nats a token)", "perplexity", "bits per byte"),
+        "head": ("on the test split", "training", "tokens seen", "loss (nats per token)", "perplexity", "bits per byte"),
         "own": "**{name}**, {parameters:.1f}M parameters, {precision}",
         "minutes": "{minutes:.1f} min",
         "foot": "One run each, seed {seed}: {records}.",
@@ -50,7 +50,7 @@ def records() -> list[tuple[str, dict[str, Any]]]:
 
 
 def results_table(file: str) -> list[str]:
-    """The table of a README, in that README's language."""
+    """Return the table of a README, in that README's language."""
     words = WORDS[file]
     found = records()
     if not found:
@@ -75,7 +75,7 @@ def results_table(file: str) -> list[str]:
 
 
 def machine(place: str, record: dict[str, Any], words: dict[str, str]) -> str:
-    """Where a run was made, linked to its record."""
+    """Return where a run was made, linked to its record."""
     device = record["device"]
     instructions = words["instructions"].format(device["instructions"]) if record["precision"] == "float32" else ""
     return words["machine"].format(
@@ -90,7 +90,7 @@ def machine(place: str, record: dict[str, Any], words: dict[str, str]) -> str:
 
 
 def crossings(found: list[tuple[str, dict[str, Any]]], words: dict[str, str]) -> list[str]:
-    """A sentence for each run: between which two evaluations it got below its best n-gram baseline, or that it did not."""
+    """Return a sentence for each run: between which two evaluations it got below its best n-gram baseline, or that it did not."""
     sentences = []
     for _, record in found:
         best = min(baseline["loss"] for baseline in record["baselines"])

@@ -58,7 +58,7 @@ def median(runs: list[dict[str, Any]], key: str) -> float:
 
 
 def readme_rows(words: dict[str, Any], runs: list[dict[str, Any]], title: str) -> list[list[str]]:
-    """A row for each peer that has been timed; `title` has a place for its name."""
+    """Return a row for each peer that has been timed; `title` has a place for its name."""
     wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
     rows = []
     for peer in PEERS:
@@ -71,7 +71,7 @@ def readme_rows(words: dict[str, Any], runs: list[dict[str, Any]], title: str) -
 
 
 def readme_table(file: str) -> list[str]:
-    """The ratios, in the language of a README."""
+    """Return the ratios, in the language of a README."""
     words, runs = WORDS[file], read_runs("speed")
     rows = readme_rows(words, runs, "{title}") + readme_rows(words, read_runs("speed-long"), words["long"])
     if not rows:
@@ -174,7 +174,7 @@ def draw_speed(runs: list[dict[str, Any]], picture: Path) -> None:
             axes.plot([], [], color=color, label=SYSTEMS[system].title.replace("`", ""))
     for processor, style in styles.items():
         axes.plot([], [], color="black", linestyle=style, linewidth=1, label=processor)
-    axes.set(xscale="log", xlabel="seconds of training, compiling included", ylabel="validation loss, nats a token")
+    axes.set(xscale="log", xlabel="seconds of training, compiling included", ylabel="validation loss, nats per token")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     temporary = picture.with_suffix(".tmp.png")
@@ -197,7 +197,8 @@ def step_section(record: dict[str, Any]) -> list[str]:
         "",
         "`python -m benchmarks step_time`: equal weights' shapes, batch 8 × 256, in turns; seconds of stock by seconds of ours, "
         "median and quartiles of the rounds. Goals: 1.1 eager, 1.0 compiled. A forward pass in both rows of a size is the same "
-        "computation, so their difference is what this machine's noise comes to. Compiled, both models are the same matrix products "
+        "computation, so their difference is what this machine's noise comes to. Compiled, both models are the same "
+        "matrix multiplications "
         "between fused kernels, which bounds the ratio. The loss from logits is the equal setting; in slices it may cost up to a "
         "tenth of the time for the memory that it saves (below).",
         "",
@@ -227,7 +228,7 @@ def optimizer_section() -> list[str]:
         "that processor makes them; medians, and the step by the pass with the quartiles of the rounds. Goal: 0.1 at most where "
         "bfloat16 would be emulated.",
         "",
-        *table(("matrix products", "on", "pass, s", "optimizer's step, s", "step by pass"), rows, "llr"),
+        *table(("matrix multiplications", "on", "pass, s", "optimizer's step, s", "step by pass"), rows, "llr"),
         "",
     ]
 
@@ -263,7 +264,7 @@ WRITERS = (
 
 
 def generation_rows(rows: list[dict[str, Any]], key: str, scale: float, last: tuple[str, str] | None) -> list[str]:
-    """A figure of every writer, in every case; `last` is the title and the key of one more column."""
+    """Return a figure of every writer, in every case; `last` is the title and the key of one more column."""
     made = []
     for row in rows:
         cells = [row["size"], row["dtype"], str(row["batch"])]
@@ -380,7 +381,7 @@ def gpu_section() -> list[str]:
         f"`python -m benchmarks gpu` on one {record['card']}: bfloat16, batch {load['batch']} × {load['length']}, through `Trainer`; "
         f"MFU by 6 N + 12 L H Q T and a peak of {record['peak_flops'] / 1e12:.1f} TFLOPS. Goals: MFU 50 %, 1.5× stock.",
         "",
-        *table(("", "tokens a second", "beside stock", "MFU", "peak memory, GB"), rows, "lr"),
+        *table(("", "tokens/s", "beside stock", "MFU", "peak memory, GB"), rows, "lr"),
         "",
         "Operations that take most of a step's forward and backward:",
         "",

@@ -20,7 +20,7 @@ def write_labelled(path: Path) -> None:
 
 
 def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, Any]:
-    """A recipe of seconds on one core: dropout, so that every step draws random numbers; Muon beside AdamW; a rate
+    """Return a recipe of seconds on one core: dropout, so that every step draws random numbers; Muon beside AdamW; a rate
     that changes and does not end at zero, where one step too many would not be seen."""
     return {
         "preset": "modern-5m",
@@ -59,7 +59,7 @@ def recipe_values(corpus: Path, output_dir: Path, **changes: Any) -> dict[str, A
 
 
 def tiny_overrides(corpus: Path) -> list[str]:
-    """What makes a packaged recipe for pretraining one of seconds, for `--smoke`."""
+    """Return what makes a packaged recipe for pretraining one of seconds, for `--smoke`."""
     return [
         f"dataset={{path: json, files: {corpus}, text_column: body, limit: 1500}}",
         "tokenizer_vocab_size=320",

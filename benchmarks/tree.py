@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 
 def layers() -> list[list[str]]:
-    """Names of the modules and folders below `hf_gpt`, by layer, the highest first."""
+    """Return names of the modules and folders below `hf_gpt`, by layer, the highest first."""
     contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[[tool.importlinter.contracts]]")[1]
     listed = ast.literal_eval(contract[contract.index("layers = ") + len("layers = ") : contract.index("\n]") + 2])
     return [layer.split(" | ") for layer in listed]

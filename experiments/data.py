@@ -16,7 +16,7 @@ from hf_gpt.data.packages import PACKAGES, provenance, read_package
 
 
 def measure(name: str, folder: str) -> dict[str, Any]:
-    """What a package gives, through the same door that training takes."""
+    """Return what a package gives, through the same door that training takes."""
     start = time.perf_counter()
     rows = Dataset.from_generator(read_package, gen_kwargs={"name": name}, cache_dir=folder)
     seconds = round(time.perf_counter() - start, 1)
@@ -32,7 +32,7 @@ def _type_name(feature: Any) -> str:
 
 
 def page() -> list[str]:
-    """The table of `docs/data.md`."""
+    """Return the table of `docs/data.md`."""
     rows, packages = [], load_record("data")["packages"]
     for name in PACKAGES:
         found = packages[name]

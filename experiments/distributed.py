@@ -95,7 +95,7 @@ VARIANTS = {
 
 
 def recipe_values(text: Path, output_dir: Path, steps: int = STEPS, **changes: Any) -> dict[str, Any]:
-    """A recipe small enough to be run eighteen times on two cores."""
+    """Return a recipe small enough to be run eighteen times on two cores."""
     return {
         "preset": "modern-5m",
         "config": {
@@ -129,7 +129,7 @@ def recipe_values(text: Path, output_dir: Path, steps: int = STEPS, **changes: A
 
 
 def command(variant: Variant, recipe: Path) -> list[str]:
-    """The command line of a variant: `hf-gpt train`, or the same under `accelerate launch`."""
+    """Return the command line of a variant: `hf-gpt train`, or the same under `accelerate launch`."""
     train = ["-m", "hf_gpt", "train", str(recipe)]
     if variant.config is None:
         return [sys.executable, *train]
@@ -140,7 +140,7 @@ def command(variant: Variant, recipe: Path) -> list[str]:
 
 
 def execute(arguments: list[str], code: int = 0) -> str:
-    """Runs a command with one thread a process and returns what it printed.
+    """Run a command with one thread a process and return what it printed.
 
     Raises:
         RuntimeError: another exit code than `code`.
@@ -156,7 +156,7 @@ def execute(arguments: list[str], code: int = 0) -> str:
 def run_variant(
     variant: Variant, text: Path, folder: Path, steps: int = STEPS, **changes: Any
 ) -> tuple[dict[str, Any], float]:
-    """The record of a run and the seconds that it took from the command to its end, the second part of one that was cut off."""
+    """Return the record of a run and the seconds that it took from the command to its end, the second part of one that was cut off."""
     recipe = folder.with_suffix(".yaml")
     recipe.write_text(yaml.safe_dump(recipe_values(text, folder, steps, **{**variant.changes, **changes})), encoding="utf-8")
     arguments = command(variant, recipe)
@@ -167,20 +167,20 @@ def run_variant(
             if path.name not in ("recipe.yaml", "tokenizer.json", "tokenizer_config.json", f"checkpoint-{steps // 2}"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         started = time.monotonic()
-        if "Going on from" not in execute(arguments):
+        if "Resuming from" not in execute(arguments):
             raise RuntimeError(f"{folder.name} did not go on from its checkpoint.")
     return json.loads((folder / "record.json").read_text(encoding="utf-8")), time.monotonic() - started
 
 
 @torch.no_grad()
 def logits_of(folder: Path) -> torch.Tensor:
-    """What one process computes from a saved folder, with no more than the code and weights in it."""
+    """Return what one process computes from a saved folder, with no more than the code and weights in it."""
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     return model(torch.arange(2, 2 + 4 * 48).reshape(4, 48)).logits
 
 
 def differences(folder: Path, record: dict[str, Any], other: Path, expected: dict[str, Any]) -> dict[str, float]:
-    """How far a run is from the one that it should equal.
+    """Return how far a run is from the one that it should equal.
 
     Returns:
         Greatest difference (`loss`) and mean signed difference (`mean_loss`) of the losses over all steps; greatest ones of the
@@ -206,12 +206,12 @@ def differences(folder: Path, record: dict[str, Any], other: Path, expected: dic
 
 
 def beyond(found: dict[str, float], optimizer: str) -> list[str]:
-    """The differences that are not within `TOLERANCES`."""
+    """Return the differences that are not within `TOLERANCES`."""
     return [name for name, most in TOLERANCES[optimizer].items() if not abs(found[name]) <= most]
 
 
 def page() -> list[str]:
-    """The table of `docs/distributed.md`."""
+    """Return the table of `docs/distributed.md`."""
     columns = ("loss", "mean_loss", "gradient_norm", "weight", "logit")
     rows = []
     for name, found in load_record("distributed")["variants"].items():
@@ -236,7 +236,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def compare(names: list[str], steps: int) -> dict[str, Any]:
-    """Runs all variants, or those with these names and what they are compared with.
+    """Run all variants, or those with these names and what they are compared with.
 
     Raises:
         SystemExit: one failed, or learned something else.

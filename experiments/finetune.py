@@ -1,4 +1,4 @@
-"""Fine-tunes every packaged recipe, from the pretrained base and from new weights, and writes the table of docs/finetuning.md.
+"""Fine-tunes every packaged recipe, from the pretrained base and from scratch, and writes the table of docs/finetuning.md.
 
 python -m experiments finetune [NAME ...]     the runs, all by default; one that has a record already is left out
 """
@@ -45,7 +45,7 @@ def train(name: str) -> None:
 
 
 def score_baselines(name: str, overrides: tuple[str, ...] = ()) -> None:
-    """What a user would pick instead, scored without training: a baseline may come later than the run that it stands beside."""
+    """Baselines, scored without training: a baseline may come later than the run that it stands beside."""
     recipe = load_recipe(f"finetune/{name}", overrides)
     task = build_task(recipe)
     shares = recipe.data.validation_share, recipe.data.test_share
@@ -120,8 +120,8 @@ def page() -> list[str]:
         "recipe",
         "figure on the test split",
         "fine-tuned",
-        "from new weights",
-        "what a user would pick instead",
+        "from scratch",
+        "baselines",
         "minutes",
     )
     adapters = (

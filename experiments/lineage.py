@@ -97,7 +97,7 @@ def pretrain(name: str, recipe: str, overrides: list[str]) -> None:
 
 
 def equal_time_overrides(records: dict[str, dict[str, Any]], name: str) -> list[str]:
-    """How many steps a generation has in the time that the slowest needs for `STEPS`, and a schedule of that length.
+    """Return how many steps a generation has in the time that the slowest needs for `STEPS`, and a schedule of that length.
 
     Args:
         records: Of the runs at equal tokens; the time of the first logged steps, which has the compiler's in it, is left out.
@@ -120,7 +120,7 @@ def at_equal_time(name: str) -> None:
 
 
 def need(name: str, is_weights: bool = True) -> None:
-    """Runs what another run builds on: where its record is missing, or, for its weights, where its folder is."""
+    """Run what another run builds on: where its record is missing, or, for its weights, where its folder is."""
     if read(name) is None or (is_weights and not (RUNS / name / "record.json").is_file()):
         PARTS[name]()
 
@@ -157,7 +157,7 @@ def label_runs() -> dict[str, tuple[int | None, str, int]]:
 
 
 def parts() -> dict[str, Callable[[], None]]:
-    """What is run for each record, in the order of the page."""
+    """Return what is run for each record, in the order of the page."""
     listed: dict[str, Callable[[], None]] = {"ngrams": ngrams}
     plain = [f"max_steps={STEPS}", "eval_steps=50", "save_steps=100", "ngram_orders=[]"]
     listed["nnlm"] = partial(pretrain, "nnlm", "nnlm", plain)
@@ -173,7 +173,7 @@ PARTS = parts()
 
 
 def smoke(folder: Path) -> None:
-    """Counts n-grams and trains a network on a text that is here."""
+    """Count n-grams and train a network on a text that is here."""
     write_corpus(folder / "corpus.jsonl")
     overrides = tiny_overrides(folder / "corpus.jsonl")
     ngrams((*overrides, f"output_dir={folder / 'ngrams'}"))

@@ -37,10 +37,10 @@ WORDS = {
         "system": "model",
         "parameters": "parameters",
         "tokens": "tokens seen",
-        "loss": "test loss (nats a token)",
+        "loss": "test loss (nats per token)",
         "bits": "bits per byte",
         "minutes": "minutes of training",
-        "speed": "tokens a second",
+        "speed": "tokens/s",
         "memory": "peak memory, GiB",
         "objective": "pretrained as",
         "pooling": "what the classifier reads",
@@ -55,7 +55,7 @@ WORDS = {
         "baseline": "TF-IDF of words and pairs + logistic regression",
         "all labels": "all",
         "curves": "Validation loss of each model against tokens and against time",
-        "label curves": "Accuracy by number of labels, pretrained and from new weights",
+        "label curves": "Accuracy by number of labels, pretrained and from scratch",
         "threads": "Threads: {threads}; processor: {processor}; one run each, seed 0.",
         "whole": "The {runs} runs of networks took {minutes:.0f} minutes in sum, on two cores that other work shared.",
         "none": "No record yet; `make lineage` writes it.",
@@ -102,7 +102,7 @@ def read(name: str) -> dict[str, Any] | None:
 
 
 def read_all(names: list[str]) -> dict[str, dict[str, Any]]:
-    """The records of those that were run."""
+    """Return the records of those that were run."""
     found = {name: read(name) for name in names}
     return {name: record for name, record in found.items() if record is not None}
 
@@ -119,7 +119,7 @@ WHOLE = label_name(None, "pretrained", 0)
 
 
 def whole(words: dict[str, str]) -> list[str]:
-    """How long all of it took."""
+    """Return how long all of it took."""
     seconds = [record["total_seconds"] for record in find_records("lineage/*") if "total_seconds" in record]
     return [words["whole"].format(runs=len(seconds), minutes=sum(seconds) / 60)] if seconds else [words["none"]]
 
@@ -146,7 +146,7 @@ def ngrams(words: dict[str, str]) -> list[str]:
 
 
 def counted_rows() -> list[list[str]]:
-    """What counting gives from as many tokens as the networks see, for the table of the networks."""
+    """Return what counting gives from as many tokens as the networks see, for the table of the networks."""
     record = read("ngrams")
     if record is None:
         return []
@@ -176,7 +176,7 @@ def networks(words: dict[str, str], names: list[str]) -> list[str]:
 
 
 def devices(words: dict[str, str], records: dict[str, dict[str, Any]]) -> str:
-    """What the runs ran on: times are compared only where this is one thing."""
+    """Return what the runs ran on: times are compared only where this is one thing."""
     threads = sorted({str(record["device"]["threads"]) for record in records.values()})
     processors = sorted({record["device"]["processor"] for record in records.values()})
     return words["threads"].format(threads=", ".join(threads), processor=", ".join(processors))
@@ -193,7 +193,7 @@ def equal_time(words: dict[str, str]) -> list[str]:
 
 
 def samples(words: dict[str, str]) -> list[str]:
-    """How each goes on from the same prompt."""
+    """Return how each goes on from the same prompt."""
     lines: list[str] = []
     for name, title in {"ngrams": "Kneser-Ney 5-gram", **NAMES}.items():
         record = read(name)
@@ -205,7 +205,7 @@ def samples(words: dict[str, str]) -> list[str]:
 
 
 def masked(words: dict[str, str]) -> list[str]:
-    """The masked model's score beside its causal twin's time, and both as classifiers."""
+    """Return the masked model's score beside its causal twin's time, and both as classifiers."""
     twins = read_all(["modern", "mlm"])
     lines: list[str] = []
     if "mlm" in twins:
@@ -245,7 +245,7 @@ def baseline_accuracies(labels: int | None) -> list[float]:
 
 
 def few_labels(words: dict[str, str]) -> list[str]:
-    """A row for each number of labels; of several seeds the mean, with the lowest and the highest."""
+    """Return a row for each number of labels; of several seeds the mean, with the lowest and the highest."""
     rows = []
     for labels in LABELS:
         found = [accuracies(labels, start) for start in STARTS] + [baseline_accuracies(labels)]

@@ -77,7 +77,7 @@ FLOPS = (("gpt1", 64, 2), ("gpt2", 64, 2), ("gpt3-125m", 64, 2), ("modern-5m", 6
 
 
 def config_of(name: str, width: int, layers: int) -> GPTConfig:
-    """A preset at another size, without the dropout for which a CPU has other kernels."""
+    """Return a preset at another size, without the dropout for which a CPU has other kernels."""
     sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 8, "intermediate_size": width * 11 // 4}
     sizes |= {"vocab_size": 8192, "max_position_embeddings": 1024, "bos_token_id": 1, "eos_token_id": 1}
     heads = 4 if name.startswith("modern") else None
@@ -110,7 +110,7 @@ def measured_flops(config: GPTConfig, load: Workload) -> float:
 
 
 def saved_bytes(config: GPTConfig, load: Workload) -> float:
-    """Bytes that autograd keeps at the end of a forward pass, each storage once, weights and ids left out."""
+    """Return bytes that autograd keeps at the end of a forward pass, each storage once, weights and ids left out."""
     model, ids = build(config, load), token_ids(config, load)
     known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers(), ids)}
     found: dict[int, int] = {}
@@ -135,7 +135,7 @@ def saved_bytes(config: GPTConfig, load: Workload) -> float:
 
 
 def state_bytes(config: GPTConfig, load: Workload) -> dict[str, int]:
-    """Bytes of weights, gradients and optimizer after a step, tensor by tensor."""
+    """Return bytes of weights, gradients and optimizer after a step, tensor by tensor."""
     model, ids = build(config, load), token_ids(config, load)
     optimizer = OPTIMIZERS[load.optimizer](model, **RATES)
     loss_of(model, ids, load).backward()
@@ -149,7 +149,7 @@ def state_bytes(config: GPTConfig, load: Workload) -> dict[str, int]:
 
 
 def resident_bytes(config: GPTConfig, load: Workload) -> float:
-    """Largest resident size of this process in the second of two micro-batches, less what it held before the model was there.
+    """Return largest resident size of this process in the second of two micro-batches, less what it held before the model was there.
 
     Then weights, gradients, optimizer and activations are there together. Linux only, in a process of its own.
     """
@@ -177,7 +177,7 @@ def _status(field: str) -> int:
 
 
 def memory_row(place: int) -> dict[str, Any]:
-    """One row of `MEMORY`, planned and measured in this process."""
+    """Return one row of `MEMORY`, planned and measured in this process."""
     name, width, layers, rows, length, attention, checkpointing = MEMORY[place]
     config = config_of(name, width, layers)
     load = Workload(length, rows, attention=attention, checkpointing=checkpointing, on_cpu=True)
@@ -205,7 +205,7 @@ def flops_row(name: str, width: int, layers: int) -> dict[str, Any]:
 
 
 def published_rows() -> list[tuple[str, ...]]:
-    """What, planned, published, source."""
+    """Return what, planned, published, source."""
     rows: list[tuple[str, ...]] = []
     for name, flops in PUBLISHED_FLOPS.items():
         own = 6 * sum(parameter_counts(preset(name)).values()) * PUBLISHED_TOKENS
@@ -226,7 +226,7 @@ def published_rows() -> list[tuple[str, ...]]:
 
 
 def plan_quickstart() -> dict[str, Any]:
-    """What `hf-gpt plan pretrain/quickstart --device cpu` says here."""
+    """Return what `hf-gpt plan pretrain/quickstart --device cpu` says here."""
     device = find_device("cpu")
     planned = planned_run("pretrain/quickstart", None, 1, True, dict.fromkeys(("length", "rows", "optimizer", "tokens")))
     found = plan(planned.config, planned.load, device, time_run=partial(run_time, planned, device, 1, True))
@@ -267,7 +267,7 @@ def page() -> list[str]:
     return [
         *table(("memory of a process", "parameters", "planned, MiB", "measured, MiB", "ratio"), memory, "lr"),
         "",
-        *table(("FLOPs a token", "parameters", "planned", "measured"), flops, "lr"),
+        *table(("FLOPs per token", "parameters", "planned", "measured"), flops, "lr"),
         "",
         *([*table(RUN_HEADINGS, rows, "lr"), ""] if (rows := run_rows()) else []),
         *table(("published", "planned", "published", "source"), published_rows(), "lrrl"),

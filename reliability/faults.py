@@ -64,7 +64,7 @@ class Phase:
         return PHASES[self.memory[0] - 1] if self.memory[0] else "starting"
 
     def wrap(self, owner: Any, attribute: str, name: str) -> None:
-        """Tells of the phase whenever that function runs."""
+        """Tell of the phase whenever that function runs."""
         function = getattr(owner, attribute)
 
         def told(*arguments: Any, **named: Any) -> Any:
@@ -78,7 +78,7 @@ class Phase:
 
 
 def forked(work: Callable[[], Any], log: Path) -> int:
-    """Runs something in a child of its own, with what it prints in a file; returns its process id."""
+    """Run something in a child of its own, with what it prints in a file; returns its process id."""
     child = os.fork()
     if child:
         return child
@@ -227,7 +227,7 @@ def kill_runs(kills: int, seed: int, kills_of_a_run: int = 3) -> dict[str, Any]:
 
 
 def page() -> list[str]:
-    """The tables of docs/reliability.md."""
+    """Return the tables of docs/reliability.md."""
     phases = [row["phase"] for row in load_record("faults")["kills"]]
     kills = [
         [f"`kill -9` while {phase}", str(phases.count(phase)), "nothing: the last bit is equal"]

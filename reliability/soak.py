@@ -35,7 +35,7 @@ SAMPLES = 300
 
 
 def growth(samples: Sequence[tuple[float, int]]) -> dict[str, float]:
-    """What the memory did after the warm-up.
+    """Return what the memory did after the warm-up.
 
     Args:
         samples: Pairs of a time (or a number of calls) and resident bytes.
@@ -51,7 +51,7 @@ def growth(samples: Sequence[tuple[float, int]]) -> dict[str, float]:
 
 
 def generate(folder: Path, calls: int) -> list[tuple[int, int]]:
-    """Calls `generate` with prompts, lengths and ways of decoding that change; returns pairs of a call and the resident bytes then."""
+    """Call `generate` with prompts, lengths and ways of decoding that change; returns pairs of a call and the resident bytes then."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 

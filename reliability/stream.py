@@ -36,7 +36,7 @@ class Bytes:
 
 
 def write_lines(path: Path, megabytes: int) -> int:
-    """Writes distinct lines of one length and returns their number."""
+    """Write distinct lines of one length and return their number."""
     words = random.Random(0).choices(["of", "a", "model", "that", "learns", "from", "text"], k=LINE_BYTES)
     body = " ".join(words)[: LINE_BYTES - 11]
     lines = megabytes * 1_000_000 // LINE_BYTES
@@ -55,7 +55,7 @@ def peak_bytes() -> int:
 
 
 def measure(megabytes: int) -> dict[str, Any]:
-    """One pass over a new file.
+    """Return one pass over a new file.
 
     Returns:
         Peak of this process's memory after half of the bytes and after all; the blocks; and the seconds of the pass, to the first
@@ -94,7 +94,7 @@ def measure(megabytes: int) -> dict[str, Any]:
 
 
 def page() -> list[str]:
-    """What `docs/distributed.md` says of the record."""
+    """Return what `docs/distributed.md` says of the record."""
     record = load_record("stream")
     return [
         f"It peaked at {record['peak_bytes'] / 1e6:.0f} MB, PyTorch included, and stood at {record['peak_bytes_at_half'] / 1e6:.0f} MB "

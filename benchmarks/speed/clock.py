@@ -17,7 +17,7 @@ class Clock:
     Args:
         validation: Blocks that the model is scored on.
         scored_steps: After which steps, besides the last.
-        bf16: Whether the matrix products of scoring run in bfloat16.
+        bf16: Whether the matrix multiplications of scoring run in bfloat16.
     """
 
     def __init__(self, validation: Blocks, scored_steps: set[int], bf16: bool):
@@ -72,7 +72,7 @@ class _ClockCallback(TrainerCallback):
 
 @torch.no_grad()
 def validation_loss(model: nn.Module, blocks: Blocks, bf16: bool, batch: int = 16) -> float:
-    """Mean of -log P(token | tokens before it in its block), in nats, by the logits."""
+    """Return mean of -log P(token | tokens before it in its block), in nats, by the logits."""
     was_training = model.training
     model.eval()
     total, tokens = 0.0, 0

@@ -51,7 +51,7 @@ class Blocks(Dataset):
 
 
 def load_corpus(folder: Path = ROOT / "runs" / "bench" / "corpus") -> Corpus:
-    """The corpus, kept below `folder` after the first time."""
+    """Return the corpus, kept below `folder` after the first time."""
     files = [folder / "train.npy", folder / "validation.npy"]
     if not all(file.is_file() for file in files):
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def load_corpus(folder: Path = ROOT / "runs" / "bench" / "corpus") -> Corpus:
 
 
 def random_corpus() -> Corpus:
-    """A few blocks of random ids, for a run that measures nothing."""
+    """Return a few blocks of random ids, for a run that measures nothing."""
     words = Tokenizer(WordLevel({str(number): number for number in range(VOCABULARY)}, unk_token="0"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="0")
     drawn = np.random.default_rng(0).integers(VOCABULARY, size=(72, BLOCK), dtype=np.uint16)

@@ -69,7 +69,7 @@ class NanoGPT(nn.Module):
                 nn.init.normal_(parameter, std=std)
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-        """The logits, or with `targets` (the ids, one place on) the loss."""
+        """Return the logits, or with `targets` (the ids, one place on) the loss."""
         x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
         for block in self.blocks:
             x = block(x)

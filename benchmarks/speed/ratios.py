@@ -21,7 +21,7 @@ class Ratio:
     Args:
         peer: Name of the system.
         seed: Of both sides.
-        target: The peer's validation loss at its end, nats a token.
+        target: The peer's validation loss at its end, nats per token.
         peer_seconds: What the peer took for it.
         our_seconds: What ours takes for the same loss; None if no run of ours got there.
         is_bound: Whether the shortest run of ours was below the target already, so that our seconds are an upper bound.
@@ -48,7 +48,7 @@ def seconds_after_compiling(record: dict[str, Any]) -> float:
 
 
 def seconds_to(target: float, runs: list[tuple[float, float]]) -> tuple[float | None, bool]:
-    """Seconds to a loss from `(seconds, loss)` of whole runs of several lengths, each with a schedule of its own.
+    """Return seconds to a loss from `(seconds, loss)` of whole runs of several lengths, each with a schedule of its own.
 
     Between two runs, the loss is taken to fall with the logarithm of the time.
 
@@ -66,12 +66,12 @@ def seconds_to(target: float, runs: list[tuple[float, float]]) -> tuple[float | 
 
 
 def read_runs(folder: str) -> list[dict[str, Any]]:
-    """The timed runs among the records of that folder."""
+    """Return the timed runs among the records of that folder."""
     return find_records(f"{folder}/*-seed-*")
 
 
 def ratios(runs: list[dict[str, Any]], seconds: Seconds) -> list[Ratio]:
-    """Every peer and seed that has its runs."""
+    """Return every peer and seed that has its runs."""
     found = []
     for peer in PEERS:
         for record in runs:

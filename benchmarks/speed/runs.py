@@ -70,7 +70,7 @@ def in_a_process(system: str, run: Run, name: str) -> None:
 
 
 def started(system: str, run: Run, name: str, start: Start) -> dict[str, Any]:
-    """The record of a run, made now if it is not there."""
+    """Return the record of a run, made now if it is not there."""
     if not record_path(name).is_file():
         print(f"{name}: {run}", flush=True)
         start(system, run, name)
@@ -115,7 +115,7 @@ class Plan:
 def tune(
     budget: float, calibration_steps: int, tries: int | None = None, start: Start = in_a_process
 ) -> dict[str, tuple[float, float]]:
-    """Seconds of a step on this processor, and the best learning rate of each system.
+    """Return seconds of a step on this processor, and the best learning rate of each system.
 
     A try is a sixth of the system's longest timed run, in steps of the processor that it was tuned on.
     """

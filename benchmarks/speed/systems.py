@@ -65,7 +65,7 @@ DROPOUT = dict.fromkeys(STOCK_NO_DROPOUT, 0.1)
 
 
 def gpt2_trainer(model: nn.Module, corpus: Corpus, clock: Clock, arguments: dict[str, Any]) -> nn.Module:
-    """The stock `Trainer`, as `run_clm.py` calls it."""
+    """Return the stock `Trainer`, as `run_clm.py` calls it."""
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
@@ -95,7 +95,7 @@ def train_stock(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
 
 
 def train_expert(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
-    """The same model as an expert would train it: bfloat16, compiled, no dropout, GPT-3's betas, warm-up and cosine."""
+    """Return the same model as an expert would train it: bfloat16, compiled, no dropout, GPT-3's betas, warm-up and cosine."""
     set_seed(run.seed)
     model = stock_gpt2(GPT2_SIZE)
     arguments = {

@@ -134,14 +134,14 @@ def silence_unwritable() -> None:
 
 
 def make_printable() -> None:
-    """Has letters that the terminal's encoding lacks printed as their code, in place of an exception."""
+    """Have letters that the terminal's encoding lacks printed as their code, in place of an exception."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def check_arguments(arguments: list[str]) -> None:
-    """Raises `InputError` for an argument of bytes that are not UTF-8, which no file of ours could hold."""
+    """Raise `InputError` for an argument of bytes that are not UTF-8, which no file of ours could hold."""
     for number, argument in enumerate(arguments, 1):
         try:
             argument.encode("utf-8")
@@ -156,7 +156,7 @@ def finite(value: float | None) -> float | None:
 
 
 def check_caches() -> None:
-    """Raises `InputError` for a user without a home folder, for whom libraries would make a folder called `~` where they are."""
+    """Raise `InputError` for a user without a home folder, for whom libraries would make a folder called `~` where they are."""
     has_place = os.path.expanduser("~") != "~" or "HF_HOME" in os.environ or "XDG_CACHE_HOME" in os.environ
     if not has_place and "--help" not in sys.argv:
         raise InputError(
@@ -243,7 +243,9 @@ def evaluate(
     from .evaluation.evaluate import evaluate_folder
 
     result, notes = evaluate_folder(model, dataset, block_size, text_column, batch_size)
-    print(f"loss {result.loss:.4f} nats a token, perplexity {result.perplexity:.2f}, bits per byte {result.bits_per_byte:.4f}")
+    print(
+        f"loss {result.loss:.4f} nats per token, perplexity {result.perplexity:.2f}, bits per byte {result.bits_per_byte:.4f}"
+    )
     print(f"over {result.tokens:,} tokens")
     for note in notes:
         print(note)
@@ -252,13 +254,13 @@ def evaluate(
 @app.command()
 def generate(
     model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
-    prompt: Annotated[str, typer.Argument(help="The text to go on from.")],
+    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
     temperature: Annotated[float, typer.Option(min=0.0, callback=finite, help="0 takes the likeliest token each time.")] = 0.8,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0, callback=finite)] = 0.95,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Go on from a prompt, token by token."""
+    """Continue a prompt, token by token."""
     from .inference.generate import generate_text
 
     generate_text(model, prompt, max_new_tokens, temperature, top_p, seed)

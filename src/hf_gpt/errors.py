@@ -6,17 +6,17 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """What a person gave cannot be used; the message names the field, the value and the mend."""
+    """What a person gave cannot be used; the message names the field, the value and a hint."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", cutoff: float = 0.6) -> str:
-    """The end of a message about an unknown name: the nearest known one, with a space before it, else `otherwise`."""
+    """Return the end of a message about an unknown name: the nearest known one, with a space before it, else `otherwise`."""
     near = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" Did you mean {near[0]!r}?" if near else otherwise
 
 
 def reason_of(error: BaseException) -> str:
-    """What a library says of a model that it cannot load, in one line; without its advice to let foreign code run."""
+    """Return what a library says of a model that it cannot load, in one line; without its advice to let foreign code run."""
     told = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in told:
         return "it asks for Python code beside its weights to be run, which hf-gpt never does: read that code, then load it in Python."
@@ -24,7 +24,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def shown(value: Any, limit: int = 120) -> str:
-    """A value as a message shows it: on one line, cut where it would fill the screen."""
+    """Return a value as a message shows it: on one line, cut where it would fill the screen."""
     if isinstance(value, (dict, list, tuple)) and len(value) > 20:
         return f"a {type(value).__name__} of {len(value):,} entries"
     try:

@@ -113,12 +113,12 @@ PUBLISHED_FLOPS = {
 
 
 def list_presets() -> list[str]:
-    """The names that `preset` knows, by generation and size."""
+    """Return the names that `preset` knows, by generation and size."""
     return list(PRESETS)
 
 
 def preset(name: str, **overrides: Any) -> GPTConfig:
-    """The config of a published or of one of our own models, with any field overridden.
+    """Return the config of a published or of one of our own models, with any field overridden.
 
     Parameters, counted with a tied output matrix: GPT-1 116.5M (published as 117M); GPT-2 124.4M, 354.8M, 774.0M and
     1557.6M, the published sizes; GPT-3 125.2M, 355.9M, 760.3M, 1315.7M, 2651.6M, 6658.4M, 12936.5M (from the printed width of

@@ -258,7 +258,7 @@ def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(corpus, finished
     run(parse_recipe(values))
     told = capsys.readouterr().out
     assert "checkpoint-30 is damaged: optimizer.pt has another SHA-256" in told
-    assert "Going on from" in told
+    assert "Resuming from" in told
     assert is_equal(state_of(tmp_path / "run"), state_of(finished))
 
 

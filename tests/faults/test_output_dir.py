@@ -360,7 +360,7 @@ def test_a_run_may_be_moved_and_named_by_another_path(corpus, original, tmp_path
                 first.rename(tmp_path / "second")
             with pytest.raises(KilledError):
                 run(parse_recipe({**values, "output_dir": place}))
-            assert "Going on from" in capsys.readouterr().out
+            assert "Resuming from" in capsys.readouterr().out
     run(parse_recipe({**values, "output_dir": str(tmp_path / "second")}))
     assert weights(tmp_path / "second") == weights(original)
 
@@ -402,8 +402,8 @@ def test_a_finished_run_is_extended_by_more_steps(corpus, finished, monkeypatch,
         with pytest.raises(KilledError):
             run(parse_recipe(longer))
     told = capsys.readouterr().out
-    assert "max_steps was 4 and is 6: the run goes on, and its schedule (inverse_sqrt) now spans the new length." in told
-    assert "Going on from" in told
+    assert "max_steps was 4 and is 6: the run resumes, and its schedule (inverse_sqrt) now spans the new length." in told
+    assert "Resuming from" in told
     assert all(contents(finished)[name] == before[name] for name in ("record.json", "README.md")), "replaced at the end only"
     record = run(parse_recipe(longer))
     assert record["steps"] == 6
@@ -413,7 +413,7 @@ def test_a_finished_run_is_extended_by_more_steps(corpus, finished, monkeypatch,
         run(parse_recipe(values_of(corpus, finished)))
     for checkpoint in finished.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    with pytest.raises(InputError, match="without a checkpoint that a longer one could go on from"):
+    with pytest.raises(InputError, match="without a checkpoint that a longer one could resume from"):
         run(parse_recipe(values_of(corpus, finished, max_steps=8)))
 
 

@@ -194,7 +194,7 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     assert "| AdamW for the matrices, 0.001 | 138 | 1 | 13,792,000 | 5.100 | 0.100 | 0.75× |" in page
     assert "| gpt2, sdpa, compiled | 200,000 | 1.00× | 50.0% | 20.0 |" in page
     assert "| MFU on a GPU, the best of ours: ≥ 50 % | 50.00 % | yes |  |" in page
-    assert "| tokens a second beside stock's there: ≥ 1.5× | 1.00× | 0 of 1 |" in page
+    assert "| tokens/s beside stock's there: ≥ 1.5× | 1.00× | 0 of 1 |" in page
     assert page.count("| `stock-seed-0` |") == 2
     assert sum("an hour, one seed |" in line for line in results.readme_table("README.md")) == 3
 

@@ -94,7 +94,7 @@ def test_training_flops_of_gpt3_are_the_published_ones(name):
 
 
 def test_nanochat_is_counted_as_it_counts_itself():
-    """Depth 20: its report prints 560,988,160 parameters, 3.491758e+09 FLOPs a token and 3.917670e+19 for 11,219,763,200 tokens."""
+    """Depth 20: its report prints 560,988,160 parameters, 3.491758e+09 FLOPs per token and 3.917670e+19 for 11,219,763,200 tokens."""
     run = measured.NANOCHAT
     flops = planning.training_flops(run.config, 2048).total
     counts = planning.parameter_counts(run.config)

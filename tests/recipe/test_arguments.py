@@ -1,4 +1,4 @@
-"""Recipes: what is read, and what is refused with the key, the value and the mend."""
+"""Recipes: what is read, and what is refused with the key, the value and a hint."""
 
 import pytest
 

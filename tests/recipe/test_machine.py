@@ -90,8 +90,8 @@ def test_a_task_is_not_compiled(monkeypatch):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"bf16": True}, "bf16: this processor has no bfloat16 instructions, going on in float32."),
-        ({"fp16": True}, "fp16: this processor has no float16 instructions, going on in float32."),
+        ({"bf16": True}, "bf16: this processor has no bfloat16 instructions, continuing in float32."),
+        ({"fp16": True}, "fp16: this processor has no float16 instructions, continuing in float32."),
         ({"tf32": True}, "tf32: TensorFloat-32 is a type of NVIDIA GPUs"),
         ({"dataloader_pin_memory": True}, "dataloader_pin_memory: pinned memory"),
         ({"torch_empty_cache_steps": 5}, "torch_empty_cache_steps: only accelerators"),
@@ -132,7 +132,7 @@ def test_a_resumed_run_computes_as_it_began(tmp_path, monkeypatch):
     on_processor(monkeypatch, has_bfloat16=True)
     recipe = parse_recipe(before.values)
     assert (recipe.training.bf16, recipe.training.torch_compile, recipe.model.attn_implementation) == (False, False, None)
-    assert recipe.notices == ["bf16: this run began in float32, and goes on so."]
+    assert recipe.notices == ["bf16: this run began in float32, and stays so."]
     # A new run, in place of a finished one, has what is best here.
     (tmp_path / "run" / "record.json").write_text("{}")
     assert parse_recipe({**before.values, "overwrite": True}).training.torch_compile

@@ -1,4 +1,4 @@
-"""A run from recipe to folder on real text: what it leaves, how it goes on, how it fails."""
+"""A run from recipe to folder on real text: what it leaves, how it continues, how it fails."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ def test_ten_steps_on_a_processor_without_bfloat16(real_text, tmp_path, monkeypa
     )
     values = recipe_values(real_text, tmp_path / "run", max_steps=10, eval_strategy="no", ngram_orders=[], bf16=True)
     record = run(parse_recipe(values))
-    assert "bf16: this processor has no bfloat16 instructions, going on in float32." in capsys.readouterr().out.splitlines()
+    assert "bf16: this processor has no bfloat16 instructions, continuing in float32." in capsys.readouterr().out.splitlines()
     assert multiplied == {torch.float32}
     assert (record["steps"], record["precision"], record["compiled"]) == (10, "float32", False)
     assert record["test"]["loss"] < 6.2

@@ -21,7 +21,7 @@ UNUSABLE = (
 
 @contextmanager
 def refused(what: str) -> Iterator[None]:
-    """Turns what a library raises inside of it into an `InputError` that names what it was given.
+    """Turn what a library raises inside of it into an `InputError` that names what it was given.
 
     Args:
         what: The field and its value, or the file.

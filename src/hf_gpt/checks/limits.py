@@ -109,14 +109,14 @@ FIELD_MAPPINGS = ("config", "lora", "qlora", "lr_scheduler_kwargs")
 
 
 def check_range(key: str, value: Any, allowed: Range) -> None:
-    """Raises `InputError` for a number, or one in a list, that is outside of its range."""
+    """Raise `InputError` for a number, or one in a list, that is outside of its range."""
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, (int, float)) and not isinstance(number, bool) and not allowed.holds(number):
             raise InputError(f"{key}={shown(value)} must be {allowed}.")
 
 
 def check_ranges(values: dict[str, Any]) -> None:
-    """Raises `InputError` for a value of a recipe that is outside of its range or none of its choices."""
+    """Raise `InputError` for a value of a recipe that is outside of its range or none of its choices."""
     for key, allowed in RANGES.items():
         if key in values:
             check_range(key, values[key], allowed)
@@ -175,9 +175,12 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "parallelism_config": ((None,), _LAUNCHER),
     "remove_unused_columns": ((True,), _COLUMNS),
     "restore_callback_states_from_checkpoint": ((False,), "the callbacks of a run keep nothing to restore"),
-    "resume_from_checkpoint": ((None,), "the same command goes on from the last whole checkpoint in output_dir by itself"),
+    "resume_from_checkpoint": ((None,), "the same command resumes from the last whole checkpoint in output_dir by itself"),
     "save_on_each_node": ((False,), "nodes share the folder of a run, or none but the first writes"),
-    "save_only_model": ((False,), "without the state of the optimizer an interrupted run could not go on to the same weights"),
+    "save_only_model": (
+        (False,),
+        "without the state of the optimizer an interrupted run could not resume to the same weights",
+    ),
     "use_cache": ((False,), "training reads no cache"),
     "use_liger_kernel": ((False,), "Liger has no kernels for this family: config.fused_loss does what matters most of it"),
 }
@@ -262,7 +265,7 @@ CHECKPOINTING_KEYS = ("preserve_rng_state", "use_reentrant")
 
 
 def check_training_keys(values: dict[str, Any]) -> None:
-    """Raises `InputError` for a key of `TrainingArguments` that a run would not honour, and says why."""
+    """Raise `InputError` for a key of `TrainingArguments` that a run would not honour, and say why."""
     for key in values:
         if key not in REFUSED and key not in SETTLED and key not in HONOURED:
             raise InputError(
@@ -293,7 +296,7 @@ def check_training_keys(values: dict[str, Any]) -> None:
 
 
 def check_schedule_keywords(schedule: str, keywords: dict[str, Any]) -> None:
-    """Raises `InputError` for a keyword that transformers' scheduler of that name has not, or a value that it could not use."""
+    """Raise `InputError` for a keyword that transformers' scheduler of that name has not, or a value that it could not use."""
     function: Any = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(schedule)]
     parameters = inspect.signature(function).parameters
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())

@@ -14,7 +14,7 @@ FILE_NAME = re.compile(r".+\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zip|xz|zst
 
 
 def check_name(name: str, field: str) -> None:
-    """Raises `InputError` for a name that is no path here and cannot be, or is not meant to be, one on the Hub.
+    """Raise `InputError` for a name that is no path here and cannot be, or is not meant to be, one on the Hub.
 
     `openai-community/gpt2` is looked for on the Hub unless there is a folder `openai-community` here, in which it is missed.
 

@@ -16,7 +16,7 @@ PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
 
 def check_place(folder: Path, field: str) -> None:
-    """Raises `InputError` when nothing should, or can, be written into a folder of that name, be it there already or not.
+    """Raise `InputError` when nothing should, or can, be written into a folder of that name, be it there already or not.
 
     Args:
         field: What the folder is called in the message, such as `output_dir`.
@@ -74,7 +74,7 @@ def _holds(folder: Path, other: Path) -> bool:
 
 
 def home_folder() -> Path | None:
-    """The home folder, links resolved; `None` for a user who has none."""
+    """Return the home folder, links resolved; `None` for a user who has none."""
     try:
         return Path.home().resolve()
     except (RuntimeError, OSError):
@@ -82,7 +82,7 @@ def home_folder() -> Path | None:
 
 
 def check_new_file(path: Path, folder: Path) -> None:
-    """Raises `InputError` when a new file below a folder, which is made if need be, would replace something or lie somewhere else.
+    """Raise `InputError` when a new file below a folder, which is made if need be, would replace something or lie somewhere else.
 
     Args:
         folder: As it was named: it may be a link, but nothing below it.
@@ -110,7 +110,7 @@ def check_new_file(path: Path, folder: Path) -> None:
 
 
 def check_picture(path: Path, field: str) -> None:
-    """Raises `InputError` when a picture cannot be written there, or would take the place of anything but a picture."""
+    """Raise `InputError` when a picture cannot be written there, or would take the place of anything but a picture."""
     told = f"{field}={_short(path)}"
     try:
         if path.is_symlink():
@@ -163,7 +163,7 @@ DISK_MESSAGES = re.compile(rf"\(os error ({'|'.join(map(str, DISK_ERRORS))})\)|^
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turns a disk that is full, of bytes or of inodes, into one line that names the folder that was written to.
+    """Turn a disk that is full, of bytes or of inodes, into one line that names the folder that was written to.
 
     The error itself may name another file: the one that was copied, in an installed package.
 
@@ -186,7 +186,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def free_bytes(folder: Path) -> str:
-    """How much room there is where a folder is or would be, for a message."""
+    """Return how much room there is where a folder is or would be, for a message."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
     found = os.statvfs(there)
     return f"{found.f_bavail * found.f_frsize:,} bytes and {found.f_favail:,} inodes are free there"

@@ -41,7 +41,7 @@ NANOGPT_FILE = "ckpt.pt"
 
 
 def find_folder(path_or_repo: str | Path, **hub_kwargs: Any) -> Path:
-    """The folder of a checkpoint: a local one, or the snapshot of a Hub repository.
+    """Return the folder of a checkpoint: a local one, or the snapshot of a Hub repository.
 
     Args:
         path_or_repo (`str` or `Path`): A folder, or a repository such as `openai-community/gpt2`.
@@ -67,7 +67,7 @@ def find_folder(path_or_repo: str | Path, **hub_kwargs: Any) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises `ValueError` when the file is missing or is no JSON object."""
+    """Raise `ValueError` when the file is missing or is no JSON object."""
     if not path.is_file():
         raise ValueError(f"{path} is missing: a checkpoint folder holds {path.name} beside its weights.")
     try:
@@ -80,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a checkpoint folder, on the CPU: safetensors where there are any, else `pytorch_model.bin`.
+    """Return every tensor of a checkpoint folder, on the CPU: safetensors where there are any, else `pytorch_model.bin`.
 
     Raises:
         ValueError: there is no weight file, a shard is missing, or a file is damaged or holds anything but tensors.
@@ -112,7 +112,7 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary in a file of `torch.save`, read without running any code that it may hold."""
+    """Return the dictionary in a file of `torch.save`, read without running any code that it may hold."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -167,7 +167,7 @@ def new_folder(out_dir: str | Path) -> Iterator[Path]:
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """Removes those of the folders, each given before the one that it lies in, that hold nothing."""
+    """Remove those of the folders, each given before the one that it lies in, that hold nothing."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
@@ -179,7 +179,7 @@ def _short_name(out_dir: Path) -> str:
 
 
 def remove_unfinished(out_dir: Path) -> None:
-    """Removes the folders that killed commands have left beside `out_dir`: they hold the file that says so, and nobody's lock."""
+    """Remove the folders that killed commands have left beside `out_dir`: they hold the file that says so, and nobody's lock."""
     pattern = re.compile(rf"\.{re.escape(_short_name(out_dir))}\.[0-9a-f]{{8}}")
     for path in out_dir.parent.iterdir():
         mark = path / UNFINISHED_FILE
@@ -195,7 +195,7 @@ def remove_unfinished(out_dir: Path) -> None:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Lets a SIGTERM leave the block as an exception, so that what was begun is taken back."""
+    """Let a SIGTERM leave the block as an exception, so that what was begun is taken back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -211,7 +211,7 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def copy_tokenizer_files(source: Path, target: Path) -> list[str]:
-    """Copies the tokenizer files that lie in `source`, and returns their names.
+    """Copy the tokenizer files that lie in `source`, and return their names.
 
     Without a `tokenizer_class` in its files a folder's tokenizer is chosen by the `model_type` beside it. The target has
     another one, so the class is written down.

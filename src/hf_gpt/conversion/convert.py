@@ -41,7 +41,7 @@ EXPORT_LAYOUTS = (*LAYOUTS, "gguf")
 
 
 def import_checkpoint(path_or_repo: str | Path, **hub_kwargs: Any) -> GPTForCausalLM:
-    """Reads a checkpoint of another architecture as a model of this family with the same logits.
+    """Read a checkpoint of another architecture as a model of this family with the same logits.
 
     Reads `openai-gpt`, `gpt2`, `llama`, `qwen3` and `gpt_neo`, with or without a head, in safetensors or in
     `pytorch_model.bin`, in one file or in shards; and nanoGPT's `ckpt.pt`. Weights keep their dtype; where a file mixes
@@ -56,7 +56,7 @@ def import_checkpoint(path_or_repo: str | Path, **hub_kwargs: Any) -> GPTForCaus
 
     Raises:
         ValueError: there is no such checkpoint, it is damaged, incomplete or contradicts its config.json, or it asks for
-            something that this family does not have. The message names the file or field, its value and a mend.
+            something that this family does not have. The message names the file or field, its value and a hint.
     """
     if Path(path_or_repo).is_file():
         return import_nanogpt(Path(path_or_repo))
@@ -98,14 +98,14 @@ def read_foreign_config(folder: Path) -> tuple[Layout, PreTrainedConfig]:
 
 
 def name_in_full(layout: Layout, tensors: Tensors) -> Tensors:
-    """Gives the names of a checkpoint of the base model the prefix that they have below a head."""
+    """Give the names of a checkpoint of the base model the prefix that they have below a head."""
     if any(name.startswith(layout.prefix) for name in tensors):
         return tensors
     return {name if name.startswith("lm_head.") else layout.prefix + name: tensor for name, tensor in tensors.items()}
 
 
 def import_nanogpt(path: Path) -> GPTForCausalLM:
-    """Reads the dictionary that nanoGPT's `train.py` saves: `model_args`, and `model` with GPT-2's names on `nn.Linear`."""
+    """Read the dictionary that nanoGPT's `train.py` saves: `model_args`, and `model` with GPT-2's names on `nn.Linear`."""
     checkpoint = read_pickle(path)
     for name in ("model_args", "model"):
         if not isinstance(checkpoint.get(name), dict):
@@ -133,7 +133,7 @@ def import_nanogpt(path: Path) -> GPTForCausalLM:
 
 
 def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> GPTForCausalLM:
-    """The model of `config` with foreign `tensors`, all of which must find a place."""
+    """Return the model of `config` with foreign `tensors`, all of which must find a place."""
     if config.num_hidden_layers > len(tensors):
         raise ValueError(
             f"num_hidden_layers={config.num_hidden_layers}, but the checkpoint has {len(tensors)} tensors: its config is another's."
@@ -156,13 +156,13 @@ def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> G
         )
     spoilt = [name for name, tensor in ours.items() if not torch.isfinite(tensor).all()]
     if spoilt:
-        raise ValueError(f"the weight {spoilt[0]} is not finite: the checkpoint is spoilt.")
+        raise ValueError(f"the weight {spoilt[0]} is not finite: the checkpoint is damaged.")
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in ours.values()})
     return GPTForCausalLM.from_pretrained(None, config=config, state_dict=ours, dtype=dtype, trust_remote_code=False)
 
 
 def convert_folder(path_or_repo: str | Path, out_dir: str | Path, **hub_kwargs: Any) -> GPTForCausalLM:
-    """Imports a checkpoint and saves it, with its own modeling code and the tokenizer files that lie beside the source.
+    """Import a checkpoint and save it, with its own modeling code and the tokenizer files that lie beside the source.
 
     Args:
         path_or_repo, hub_kwargs: As for `import_checkpoint`.
@@ -191,7 +191,7 @@ def export_checkpoint(
     layout: str | None = None,
     tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
 ) -> str:
-    """Writes a model as a checkpoint of an architecture that others know, with the same logits.
+    """Write a model as a checkpoint of an architecture that others know, with the same logits.
 
     What only training reads and the layout lacks is left out: some rates of dropout, `residual_init`, `fused_loss`.
 
@@ -252,7 +252,7 @@ def import_gguf_writer() -> Callable:
 
 
 def to_foreign(model: GPTForCausalLM, layout: str | None = None) -> PreTrainedModel:
-    """The `transformers` model that computes what `model` does, on shared memory where no tensor had to change.
+    """Return the `transformers` model that computes what `model` does, on shared memory where no tensor had to change.
 
     Raises:
         ValueError: as `export_checkpoint`.

@@ -55,7 +55,7 @@ ACTIVATIONS = {"gpt2": "gelu_new", "llama": "silu", "qwen3": "silu"}
 
 
 def write_gguf(model: GPTForCausalLM, path: Path, tokenizer: PreTrainedTokenizerBase | str | Path | None = None) -> None:
-    """Writes `model` as a GGUF file of the architecture `gpt2`, `llama` or `qwen3`, in the model's dtype.
+    """Write `model` as a GGUF file of the architecture `gpt2`, `llama` or `qwen3`, in the model's dtype.
 
     Args:
         model (`GPTForCausalLM`)
@@ -80,7 +80,7 @@ def write_gguf(model: GPTForCausalLM, path: Path, tokenizer: PreTrainedTokenizer
 
 
 def choose_architecture(config: GPTConfig) -> str:
-    """The first of `gpt2`, `llama` and `qwen3` that is the model.
+    """Return the first of `gpt2`, `llama` and `qwen3` that is the model.
 
     Raises:
         ValueError: none is, or GGUF narrows the one that is.
@@ -148,7 +148,7 @@ def add_tensors(writer: gguf.GGUFWriter, model: GPTForCausalLM, architecture: st
 
 
 def interleave_pairs(weight: torch.Tensor, number_of_heads: int) -> torch.Tensor:
-    """Reorders the rows of each head of `weight` `(heads * d, hidden_size)`: llama.cpp's `llama` rotates the pair
+    """Reorder the rows of each head of `weight` `(heads * d, hidden_size)`: llama.cpp's `llama` rotates the pair
     (x_2i, x_2i+1), where we rotate (x_i, x_i+d/2)."""
     return weight.reshape(number_of_heads, 2, -1, weight.shape[-1]).transpose(1, 2).reshape(weight.shape)
 

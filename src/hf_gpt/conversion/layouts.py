@@ -74,7 +74,7 @@ class Layout:
 
 
 class CannotExpressError(ValueError):
-    """A layout has no word for the value of a config field; `reason` is the message without the mend."""
+    """A layout has no word for the value of a config field; `reason` is the message without the hint."""
 
     def __init__(self, layout: str, name: str, value: Any, there: str):
         self.reason = f"The {layout} layout cannot express {name}={reprlib.repr(value)}: there {there}."
@@ -85,7 +85,7 @@ class CannotExpressError(ValueError):
 
 
 def same(*names: str) -> dict[str, str]:
-    """Fields of one name on both sides."""
+    """Return fields of one name on both sides."""
     return {name: name for name in names}
 
 
@@ -119,7 +119,7 @@ QUERY_KEY_VALUE = tuple(f"{LAYER}.self_attn.{name}_proj" for name in "qkv")
 
 
 def gpt_blocks(transposed: bool) -> tuple[Module, ...]:
-    """The blocks of GPT-1, GPT-2 (`Conv1D`) and nanoGPT (`Linear`)."""
+    """Return the blocks of GPT-1, GPT-2 (`Conv1D`) and nanoGPT (`Linear`)."""
     theirs = "transformer.h.{}"
     return (
         Module(f"{theirs}.ln_1", (f"{LAYER}.input_layernorm",)),
@@ -236,7 +236,7 @@ def neo_projections(config: GPTConfig, names: str) -> list[str]:
 
 
 def read_gpt_neo_tensors(config: GPTConfig, tensors: Tensors) -> None:
-    """Scales the queries by sqrt(d), since GPT-Neo's scores are not divided by it.
+    """Scale the queries by sqrt(d), since GPT-Neo's scores are not divided by it.
 
     The scaling is exact where sqrt(head_dim) is a power of two, as in the sizes of 125M (64); elsewhere each weight is
     rounded once.

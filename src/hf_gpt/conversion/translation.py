@@ -11,7 +11,7 @@ from .layouts import CannotExpressError, Layout, Module, Tensors
 
 
 def config_to_ours(layout: Layout, config: PreTrainedConfig) -> GPTConfig:
-    """The `GPTConfig` of a foreign config.
+    """Return the `GPTConfig` of a foreign config.
 
     Raises:
         ValueError: the foreign config asks for something that this family does not have.
@@ -30,7 +30,7 @@ def config_to_ours(layout: Layout, config: PreTrainedConfig) -> GPTConfig:
 
 
 def config_to_theirs(layout: Layout, config: GPTConfig) -> dict[str, Any]:
-    """The fields of the foreign config.
+    """Return the fields of the foreign config.
 
     Fields that only training reads and that the layout lacks are left out: dropout, `residual_init`, `fused_loss`.
 
@@ -50,7 +50,7 @@ def config_to_theirs(layout: Layout, config: GPTConfig) -> dict[str, Any]:
 
 
 def tensors_to_ours(modules: tuple[Module, ...], number_of_layers: int, tensors: Tensors, expected: Tensors) -> Tensors:
-    """Renames, splits and transposes foreign tensors.
+    """Rename, splits and transpose foreign tensors.
 
     Args:
         modules (`tuple[Module, ...]`): The table.
@@ -95,7 +95,7 @@ def tensors_to_ours(modules: tuple[Module, ...], number_of_layers: int, tensors:
 
 
 def tensors_to_theirs(modules: tuple[Module, ...], number_of_layers: int, ours: Tensors) -> Tensors:
-    """The way back of `tensors_to_ours`; what the table does not name is left out."""
+    """Return the way back of `tensors_to_ours`; what the table does not name is left out."""
     tensors: Tensors = {}
     for module in (part for row in modules for part in row.for_layers(number_of_layers)):
         for kind in ("weight", "bias"):
@@ -108,7 +108,7 @@ def tensors_to_theirs(modules: tuple[Module, ...], number_of_layers: int, ours: 
 
 
 def zero_biases(ours: Tensors) -> Tensors:
-    """A bias of zero for each matrix of a block and each norm that has none, which computes the same to the last bit."""
+    """Return a bias of zero for each matrix of a block and each norm that has none, which computes the same to the last bit."""
     modules = {name.removesuffix(".weight"): tensor for name, tensor in ours.items() if name.endswith(".weight")}
     return {
         f"{name}.bias": torch.zeros_like(tensor[:, 0] if tensor.ndim > 1 else tensor)

@@ -11,7 +11,7 @@ CONLL_COLUMNS = {"conll": (0, -1), "conllu": (1, 3)}
 
 
 def read_conll(files: list[Path], layout: str) -> Iterator[dict[str, list[str]]]:
-    """Sentences with `tokens` and `tags`; an empty line ends one.
+    """Return sentences with `tokens` and `tags`; an empty line ends one.
 
     Args:
         layout: `conll` (columns by spaces, `-DOCSTART-` lines left out) or `conllu` (columns by tabs; comments, contracted words

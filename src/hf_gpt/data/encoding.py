@@ -17,7 +17,7 @@ CUTS = tuple(re.compile(cut) for cut in (r"(?<=[^\W_])(?=\s)", r"(?<=\S)(?=\s)",
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text, in parts of `PIECE` characters or a little more, the last one up to twice as long."""
+    """Return the text, in parts of `PIECE` characters or a little more, the last one up to twice as long."""
     start = 0
     while len(text) - start > 2 * PIECE:
         found = (cut.search(text, start + PIECE, start + 2 * PIECE - 1) for cut in CUTS)
@@ -28,7 +28,7 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[np.ndarray]:
-    """The ids of each text, nothing added. The name of a special token that somebody has written is text like any other."""
+    """Return the ids of each text, nothing added. The name of a special token that somebody has written is text like any other."""
     parts = [list(pieces(text)) for text in texts]
     flat = [part for of_text in parts for part in of_text]
     ids = iter(plain(tokenizer, flat)["input_ids"]) if flat else iter(())
@@ -36,12 +36,12 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[np.nd
 
 
 def plain(tokenizer: PreTrainedTokenizerBase, texts: Any, **arguments: Any) -> Any:
-    """What a tokenizer makes of texts, or of one, when nothing in them is a special token and none is added."""
+    """Return what a tokenizer makes of texts, or of one, when nothing in them is a special token and none is added."""
     return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False, **arguments)
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The token that a tokenizer puts before every prompt by itself (`<s>` of Llama), so that a document begins with it, too."""
+    """Return the token that a tokenizer puts before every prompt by itself (`<s>` of Llama), so that a document begins with it, too."""
     begin = tokenizer.bos_token_id
     if not isinstance(begin, int):
         return []
@@ -49,7 +49,7 @@ def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def gives_back(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> bool:
-    """Whether the ids of texts stand for all of them: a loss by the byte is of the text only then.
+    """Return whether the ids of texts stand for all of them: a loss by the byte is of the text only then.
 
     White space that a tokenizer puts before a text or between words is not counted.
     """

@@ -21,7 +21,7 @@ MIXTURE_SEED = 0
 
 
 def load_rows(source: TextSource, columns: tuple[str, ...] | None = None, is_part: bool = False) -> Dataset | IterableDataset:
-    """The rows of a source, before any split of ours.
+    """Return the rows of a source, before any split of ours.
 
     Args:
         columns: Columns that have to be there; by default `text_column`.
@@ -71,7 +71,7 @@ def _load_mixture(source: TextSource) -> Dataset | IterableDataset:
 
 
 def _load_files(source: TextSource, columns: tuple[str, ...] | None, is_part: bool) -> Dataset | IterableDataset:
-    """The rows of files of a format; see `load_rows`."""
+    """Return the rows of files of a format; see `load_rows`."""
     files = local_files(source)
     if source.path != "parquet":
         for file in files:
@@ -90,7 +90,7 @@ FIRST_ROWS = 200
 
 
 def find_text_column(source: TextSource) -> str:
-    """The column of a table that holds its texts: `text`, else the one with the longest.
+    """Return the column of a table that holds its texts: `text`, else the one with the longest.
 
     Raises:
         InputError: no column of text; or see `load_rows`.
@@ -111,7 +111,7 @@ def find_text_column(source: TextSource) -> str:
 
 
 def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Dataset | IterableDataset:
-    """The documents of plain text files, see `read_documents`."""
+    """Return the documents of plain text files, see `read_documents`."""
     if source.where or source.text_column != "text":
         raise InputError("dataset: a plain text file has the column text alone: leave text_column and where out.")
     columns = {"text": "large_string", "is_first": "bool", "is_last": "bool", "mark": "int8"}
@@ -144,7 +144,7 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
 
 
 def text_rows(rows: Any, text_column: str) -> Any:
-    """The column of the texts alone, as `text`; numbers are texts, too.
+    """Return the column of the texts alone, as `text`; numbers are texts, too.
 
     Raises:
         InputError: the column holds something else.

@@ -28,7 +28,7 @@ SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": 
 
 
 def adopt_layout(rows: Dataset, wanted: str) -> Dataset:
-    """The rows with a column that they have under another name or in several: dialogues of ShareGPT, instructions of Alpaca."""
+    """Return the rows with a column that they have under another name or in several: dialogues of ShareGPT, instructions of Alpaca."""
     if wanted in rows.column_names or wanted != "messages":
         return rows
     if "conversations" in rows.column_names:
@@ -39,14 +39,14 @@ def adopt_layout(rows: Dataset, wanted: str) -> Dataset:
 
 
 def _from_instruction(row: dict[str, Any]) -> dict[str, Any]:
-    """Instruction and input, with an empty line between, are the user's message."""
+    """Make a dialogue: instruction and input, with an empty line between, are the user's message."""
     asked = [row[name] for name in ("instruction", "input") if row.get(name)]
     turns = [("user", "\n\n".join(map(str, asked)) or None), ("assistant", row["output"])]
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
 def read_columns(rows: Dataset) -> Dataset:
-    """The rows with each column of a task in the type that the task reads.
+    """Return the rows with each column of a task in the type that the task reads.
 
     Raises:
         InputError: a column or a cell that cannot be read as that.
@@ -109,7 +109,7 @@ def _from_json(value: Any) -> list[str | None]:
 
 
 def _messages(value: Any) -> list[dict[str, Any]]:
-    """Messages as such, as ShareGPT's turns, or either as a JSON string."""
+    """Return messages as such, as ShareGPT's turns, or either as a JSON string."""
     turns = json.loads(value) if isinstance(value, str) else value
     read = []
     for turn in turns:
@@ -120,7 +120,7 @@ def _messages(value: Any) -> list[dict[str, Any]]:
 
 
 def _answers(value: Any) -> dict[str, list[Any]]:
-    """Answers as `{text: [...], answer_start: [...]}`, from SQuAD's own list of answers, or from none."""
+    """Return answers as `{text: [...], answer_start: [...]}`, from SQuAD's own list of answers, or from none."""
     if value is None:
         value = []
     if isinstance(value, str):
@@ -134,7 +134,7 @@ def _answers(value: Any) -> dict[str, list[Any]]:
 
 
 def is_empty(column: str, value: Any) -> bool:
-    """Whether a value is nothing to learn from: nothing, white space, a list without anything or with a hole in it."""
+    """Return whether a value is nothing to learn from: nothing, white space, a list without anything or with a hole in it."""
     if column == "messages" or (column in TURNS and isinstance(value, list)):
         return not value or any(turn["content"] is None for turn in value)
     if column in WORDS:

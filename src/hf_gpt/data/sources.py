@@ -142,7 +142,7 @@ def _mixture(given: dict[str, Any]) -> TextSource:
 
 
 def local_files(source: TextSource) -> list[Path]:
-    """The files that `files` names, patterns resolved, in sorted order.
+    """Return the files that `files` names, patterns resolved, in sorted order.
 
     Raises:
         InputError: a file that does not exist, a pattern that matches nothing.
@@ -166,14 +166,14 @@ def local_files(source: TextSource) -> list[Path]:
 
 
 def file_states(source: TextSource) -> dict[Path, FileState]:
-    """The state of each local file that a source reads, the parts of a mixture included."""
+    """Return the state of each local file that a source reads, the parts of a mixture included."""
     if source.mixture:
         return {path: state for part, _ in source.mixture for path, state in file_states(part).items()}
     return {path: file_state(path) for path in (local_files(source) if source.path in FILE_FORMATS else [])}
 
 
 def check_unchanged(states: dict[Path, FileState]) -> None:
-    """Raises `InputError` for a file that is not as it was, and `FileNotFoundError` for one that is gone."""
+    """Raise `InputError` for a file that is not as it was, and `FileNotFoundError` for one that is gone."""
     for path, state in states.items():
         if file_state(path) != state:
             raise InputError(
@@ -183,7 +183,7 @@ def check_unchanged(states: dict[Path, FileState]) -> None:
 
 
 def fingerprint(source: TextSource, rows) -> dict[str, Any]:
-    """What identifies the data in a record: no folder names, which would tell whose machine it was."""
+    """Return what identifies the data in a record: no folder names, which would tell whose machine it was."""
     described: dict[str, Any] = {"path": source.path}
     if source.mixture:
         described["mixture"] = [{**fingerprint(part, None), "weight": weight} for part, weight in source.mixture]

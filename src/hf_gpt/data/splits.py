@@ -20,12 +20,12 @@ SPLITS = ("train", "validation", "test")
 
 
 def text_hash(text: str) -> int:
-    """The first 63 bits of the SHA-256 of a text: what duplicates share, and what its split is drawn from."""
+    """Return the first 63 bits of the SHA-256 of a text: what duplicates share, and what its split is drawn from."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def split_of(hashed: int, validation: float, test: float) -> str:
-    """The split of a text: a fixed function of the text, so that no run ever moves one from one split to another."""
+    """Return the split of a text: a fixed function of the text, so that no run ever moves one from one split to another."""
     place = hashed / 2**63
     if place < validation:
         return "validation"
@@ -165,7 +165,7 @@ def split_rows(rows: Dataset, text_column: str, validation: float, test: float, 
 
 
 def without_empty(texts: Dataset) -> Dataset:
-    """Texts as a run reads them, those that repeat included."""
+    """Return texts as a run reads them, those that repeat included."""
     return texts if "is_first" in texts.column_names else texts.filter(_is_text, input_columns="text")
 
 
@@ -182,7 +182,7 @@ def _hash_of_rows(texts: Dataset, start: int, end: int) -> int:
 
 
 def rows_at_a_time(texts: Dataset) -> int:
-    """How many rows are in memory at a time: a row of a document is up to 2 * `encoding.PIECE` characters."""
+    """Return how many rows are in memory at a time: a row of a document is up to 2 * `encoding.PIECE` characters."""
     return 64 if "is_first" in texts.column_names else 1000
 
 
@@ -212,7 +212,7 @@ def _cut_split(name: str, arguments: dict[str, Any]) -> Dataset:
 def _cut(
     texts: Dataset, ranges: tuple[tuple[int, int], ...], lengths: tuple[int, ...], reach: float, shares: tuple[float, float]
 ) -> Iterator[dict[str, Any]]:
-    """The part of each document between two shares of its length."""
+    """Return the part of each document between two shares of its length."""
     for start, end in ranges:
         offsets = np.concatenate([[0], np.cumsum(lengths[start:end])])
         first, last = (_border(texts, start, offsets, share, reach) for share in shares)
@@ -234,7 +234,7 @@ BORDER_REACH = 2000
 
 
 def _border(texts: Dataset, start: int, offsets: np.ndarray, share: float, reach: float) -> int:
-    """The place where a document is cut, near a share of its length and not farther from it than another share."""
+    """Return the place where a document is cut, near a share of its length and not farther from it than another share."""
     total = int(offsets[-1])
     place = round(total * share)
     if not 0 < place < total:

@@ -74,7 +74,7 @@ class PackedStream(IterableDataset):
             yield {"input_ids": block, STATE: {**after, "worker": worker, "workers": workers}}
 
     def _blocks(self, reader: tuple[int, int], worker: int, state: dict) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """Each block with the state that the next one is made from."""
+        """Return each block with the state that the next one is made from."""
         place, epoch, window, skipped = state["texts"], state["epoch"], state["window"], state["taken"]
         rest = np.asarray(state["rest"], dtype=np.int32)
         is_empty, begin = place is None, opening(self.tokenizer)
@@ -103,7 +103,7 @@ class PackedStream(IterableDataset):
 
 
 def collate_stream(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of blocks, the labels the ids themselves, and the state after the last of them."""
+    """Return a batch of blocks, the labels the ids themselves, and the state after the last of them."""
     input_ids = torch.from_numpy(np.stack([row["input_ids"] for row in rows])).long()
     return {"input_ids": input_ids, "labels": input_ids, STATE: rows[-1][STATE]}
 
@@ -134,12 +134,12 @@ def _state_file(folder: Path, stream: PackedStream) -> Path:
 
 
 def save_state(stream: PackedStream, folder: Path) -> None:
-    """Writes what this process needs to go on after the last batch that was given out."""
+    """Write what this process needs to go on after the last batch that was given out."""
     torch.save({"states": stream.states, "first_worker": stream.first_worker}, _state_file(folder, stream))
 
 
 def load_state(stream: PackedStream, folder: Path, workers: int) -> None:
-    """Puts a stream where it was when `save_state` was called.
+    """Put a stream where it was when `save_state` was called.
 
     Raises:
         InputError: the state was written by another number of readers, or not at all.

@@ -56,7 +56,7 @@ def file_state(path: Path) -> FileState:
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that tells the format, in lower case; of `corpus.jsonl.gz` it is `.jsonl`, of a zip that of what is in it."""
+    """Return the suffix that tells the format, in lower case; of `corpus.jsonl.gz` it is `.jsonl`, of a zip that of what is in it."""
     suffix = path.suffix.lower()
     if suffix not in COMPRESSED:
         return suffix
@@ -72,12 +72,12 @@ def suffix_of(path: Path) -> str:
 
 
 def format_of(path: Path) -> str:
-    """The `path` of a `dataset:` that reads a file: `text` for all that is no table."""
+    """Return the `path` of a `dataset:` that reads a file: `text` for all that is no table."""
     return FORMATS.get(suffix_of(path), "text")
 
 
 def source_of(path: Path) -> dict[str, Any]:
-    """The `dataset:` that reads a file or a folder.
+    """Return the `dataset:` that reads a file or a folder.
 
     Raises:
         InputError: a folder without a file that can be read.
@@ -91,7 +91,7 @@ def source_of(path: Path) -> dict[str, Any]:
 
 
 def name_of(path: Path) -> str:
-    """The name of a file without the suffixes of its format, or of a folder."""
+    """Return the name of a file without the suffixes of its format, or of a folder."""
     if path.is_dir():
         return path.resolve().name
     name = path.name
@@ -104,7 +104,7 @@ def name_of(path: Path) -> str:
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of an archive that hold somebody's text."""
+    """Return the files of an archive that hold somebody's text."""
     return [member for member in archive.infolist() if not (member.is_dir() or member.filename.startswith("__MACOSX/"))]
 
 
@@ -142,7 +142,7 @@ OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
 
 
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, unpacked if it is packed; of a zip each file that is in it.
+    """Return the file, unpacked if it is packed; of a zip each file that is in it.
 
     Raises:
         InputError: it cannot be read.
@@ -156,7 +156,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_utf8(path: Path) -> None:
-    """Raises `InputError` with the offset of the first byte that is not UTF-8, or if the file is empty."""
+    """Raise `InputError` with the offset of the first byte that is not UTF-8, or if the file is empty."""
     total = 0
     for file in opened(path):
         for text, size in _decoded(file, path):
@@ -178,7 +178,7 @@ UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
-    """The text of a file, chunk by chunk, and the bytes that were read for each."""
+    """Return the text of a file, chunk by chunk, and the bytes that were read for each."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset = 0
     is_last = False
@@ -206,7 +206,7 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
 
 
 def read_documents(files: list[str], states: list[FileState], limit: int | None, whole: bool) -> Iterator[dict[str, Any]]:
-    """Each file as one document, with all its bytes but a byte order mark.
+    """Return each file as one document, with all its bytes but a byte order mark.
 
     Args:
         files, states: Paths, and what tells one content from another: for who keeps what was read before.
@@ -266,7 +266,7 @@ RUN_FILES = ("run.json", "record.json")
 
 
 def read_folder(folder: Path, kind: str | None = None) -> Folder:
-    """The text files below a folder.
+    """Return the text files below a folder.
 
     Args:
         kind: The format to read; by default that of all files, or `text`.
@@ -304,7 +304,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 @cache
 def is_text(path: Path, state: FileState) -> bool:
-    """Whether a file is UTF-8 without a zero byte near its beginning, and not empty."""
+    """Return whether a file is UTF-8 without a zero byte near its beginning, and not empty."""
     del state
     try:
         file = path.open("rb")

@@ -20,7 +20,7 @@ SMALLEST_VOCABULARY = 256 + 2
 
 
 def train_tokenizer(texts: Iterator[list[str]], vocab_size: int, model_max_length: int) -> PreTrainedTokenizerFast:
-    """A tokenizer whose vocabulary is learned from batches of texts; every byte sequence can be encoded.
+    """Return a tokenizer whose vocabulary is learned from batches of texts; every byte sequence can be encoded.
 
     Args:
         texts: Batches of texts.
@@ -59,14 +59,14 @@ def train_tokenizer(texts: Iterator[list[str]], vocab_size: int, model_max_lengt
 
 
 def with_mask(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer with a mask token, one entry more if it had none: what it makes of a text stays the same."""
+    """Return the tokenizer with a mask token, one entry more if it had none: what it makes of a text stays the same."""
     if tokenizer.mask_token is None:
         tokenizer.add_special_tokens({"mask_token": MASK})
     return tokenizer
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder or of a repository on the Hub.
+    """Return the tokenizer of a folder or of a repository on the Hub.
 
     Raises:
         InputError: there is none.
@@ -85,7 +85,7 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
-    """Raises `InputError` when a tokenizer can produce ids that a model of `vocab_size` entries does not have."""
+    """Raise `InputError` when a tokenizer can produce ids that a model of `vocab_size` entries does not have."""
     if len(tokenizer) > vocab_size:
         raise InputError(
             f"the tokenizer has {len(tokenizer)} entries, but the model's vocab_size={vocab_size}: set vocab_size under config: to "

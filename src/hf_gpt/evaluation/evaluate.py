@@ -25,7 +25,7 @@ from .perplexity import LanguageModelScore, evaluate_language_model
 def evaluate_folder(
     name: str, dataset: str, block_size: int, text_column: str, batch_size: int
 ) -> tuple[LanguageModelScore, list[str]]:
-    """Scores a model on a file or folder of text, a Hub dataset, or the test split of a package.
+    """Score a model on a file or folder of text, a Hub dataset, or the test split of a package.
 
     Returns:
         The score, and what has to be known of it, a line each.
@@ -64,7 +64,7 @@ def evaluate_folder(
 
 
 def held_out_shares(name: str) -> tuple[float, float]:
-    """The shares that the run of a model held out, as its recipe says; those of a recipe that says nothing if it has none."""
+    """Return the shares that the run of a model held out, as its recipe says; those of a recipe that says nothing if it has none."""
     # A model on the Hub has its recipe there, too.
     file = cached_file(
         name, RECIPE_FILE, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False

@@ -37,7 +37,7 @@ def answering_example(row: dict[str, Any], answer: str) -> str:
 
 
 def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: int = 0) -> FewShotScore:
-    """Scores a causal model on the test split of a recipe of classification or question answering.
+    """Score a causal model on the test split of a recipe of classification or question answering.
 
     Args:
         recipe_name: A recipe with `task: text-classification` or `question-answering`: its data and its splits are used.
@@ -84,7 +84,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, parts: list[str], room: int) 
 def classify(
     model: Any, tokenizer: PreTrainedTokenizerBase, task: Any, train: Dataset, test: Dataset, examples: list[list[int]]
 ) -> tuple[dict[str, float], int]:
-    """The label whose tokens have the highest mean log-probability after the prompt (Brown et al. 2020, section 2.4)."""
+    """Return the label whose tokens have the highest mean log-probability after the prompt (Brown et al. 2020, section 2.4)."""
     train_labels, targets = task.labels(train), task.targets("test", test)
     labels = [plain(tokenizer, f" {name}")["input_ids"] for name in task.names]
     room = model.config.max_position_embeddings - max(map(len, labels))
@@ -98,7 +98,7 @@ def classify(
 
 
 def continuation_score(model: Any, prompt: list[int], continuation: list[int]) -> float:
-    """Mean log P(token | what is before it) over a continuation, in nats."""
+    """Return mean log P(token | what is before it) over a continuation, in nats."""
     ids = torch.tensor([[*prompt, *continuation]], device=model.device)
     logits = model(ids, use_cache=False, logits_to_keep=len(continuation) + 1).logits[0, :-1].float()
     targets = torch.tensor(continuation, device=model.device)
@@ -109,7 +109,7 @@ def continuation_score(model: Any, prompt: list[int], continuation: list[int]) -
 def answer(
     model: Any, tokenizer: PreTrainedTokenizerBase, task: Any, train: Dataset, test: Dataset, examples: list[list[int]]
 ) -> tuple[dict[str, float], int]:
-    """The likeliest continuation after "Answer:", up to the end of its line."""
+    """Return the likeliest continuation after "Answer:", up to the end of its line."""
     longest = 24
     room = model.config.max_position_embeddings - longest
     found, shortened = [], 0

@@ -53,7 +53,7 @@ def _kneser_ney(counts: np.ndarray, parents: np.ndarray, totals: np.ndarray, k: 
 
 
 def kneser_ney_discounts(counts: np.ndarray) -> np.ndarray:
-    """The discounts of modified Kneser-Ney for n-grams counted 0, 1, 2, and 3 times or more.
+    """Return the discounts of modified Kneser-Ney for n-grams counted 0, 1, 2, and 3 times or more.
 
     With n_r the number of n-grams counted r times and Y = n_1 / (n_1 + 2 n_2): D_r = r - (r + 1) Y n_{r+1} / n_r (Chen and
     Goodman 1999, section 3; equation 26 of their report TR-10-98). D_1 is Y itself, the single discount of Kneser and Ney
@@ -103,7 +103,7 @@ class _Level:
     backoffs: np.ndarray
 
     def ranks(self, keys: np.ndarray) -> np.ndarray:
-        """The rank of each key, -1 where it was never seen; a key made from the context rank -1 is negative, so unseen."""
+        """Return the rank of each key, -1 where it was never seen; a key made from the context rank -1 is negative, so unseen."""
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[places] == keys, places, -1)
 
@@ -142,7 +142,7 @@ class NgramModel:
     def fit(
         cls, tokens: np.ndarray, order: int, vocab_size: int, smoothing: str = "kneser_ney", k: float = 1.0
     ) -> "NgramModel":
-        """Counts the n-grams of a corpus and estimates their probabilities.
+        """Count the n-grams of a corpus and estimate their probabilities.
 
         The token that ends a document is a token as any other, and n-grams run across it.
 
@@ -183,7 +183,7 @@ class NgramModel:
         return cls(tables, vocab_size, smoothing, k)
 
     def log_probabilities(self, tokens: np.ndarray) -> np.ndarray:
-        """The log-probability of every token given its up to `order - 1` predecessors in the same array.
+        """Return the log-probability of every token given its up to `order - 1` predecessors in the same array.
 
         The first tokens have the shorter contexts that the array gives them; Kneser-Ney then uses its lower-order
         distributions. Entries from 1 on are token for token what a causal model gives for its labels; it has none for the
@@ -210,11 +210,11 @@ class NgramModel:
             return np.log(probabilities)
 
     def loss(self, tokens: np.ndarray) -> float:
-        """The mean negative log-probability in nats per token, over all `tokens` (tokens,); see `log_probabilities`."""
+        """Return the mean negative log-probability in nats per token, over all `tokens` (tokens,); see `log_probabilities`."""
         return float(-self.log_probabilities(tokens).mean())
 
     def next_token_probabilities(self, context: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The distribution of the token that follows.
+        """Return the distribution of the token that follows.
 
         Args:
             context (`Sequence[int]`): (tokens,), any number, also none; the last `order - 1` are used.
@@ -243,7 +243,7 @@ class NgramModel:
         return np.full_like(probabilities, 1 / self.vocab_size) if uniform else probabilities
 
     def sample(self, length: int, seed: int, prompt: Sequence[int] | np.ndarray = ()) -> np.ndarray:
-        """Draws tokens one after another from the model's own distribution; one seed gives one text.
+        """Draw tokens one after another from the model's own distribution; one seed gives one text.
 
         Args:
             length (`int`): How many tokens to draw.

@@ -34,7 +34,7 @@ class LanguageModelScore:
 
 
 def score(total_loss: float, tokens: int, bytes_per_token: float) -> LanguageModelScore:
-    """A score from the sum of the losses.
+    """Return a score from the sum of the losses.
 
     Args:
         total_loss (`float`): Sum over the predicted tokens, in nats.
@@ -52,13 +52,13 @@ def score(total_loss: float, tokens: int, bytes_per_token: float) -> LanguageMod
 def evaluate_language_model(
     model: PreTrainedModel, blocks: Dataset, bytes_per_token: float, batch_size: int = 16, bf16: bool = False
 ) -> LanguageModelScore:
-    """Scores every token of each block but its first, given the tokens of the block before it.
+    """Score every token of each block but its first, given the tokens of the block before it.
 
     Args:
         model (`PreTrainedModel`): A causal language model; its mode is left as it was.
         blocks (`Dataset`): `input_ids` of equal length.
         bytes_per_token (`float`): See `score`.
-        bf16 (`bool`): Whether matrix products run in bfloat16; the losses are float32 all the same.
+        bf16 (`bool`): Whether matrix multiplications run in bfloat16; the losses are float32 all the same.
 
     Raises:
         InputError: a block is longer than the model's position table.
@@ -99,7 +99,7 @@ def evaluate_masked_language_model(
     positions_per_block: int = 4,
     seed: int = 0,
 ) -> LanguageModelScore:
-    """Scores tokens of each block given all others: the pseudo-likelihood (Besag 1975; of masked models, Salazar et al. 2020).
+    """Score tokens of each block given all others: the pseudo-likelihood (Besag 1975; of masked models, Salazar et al. 2020).
 
     Of the same tokens that `evaluate_language_model` scores, some are drawn, each is masked alone, and the mean of
     -log P(token | all other tokens of its block) goes through the same `score`. So the units are the same, and what they measure is
@@ -113,7 +113,7 @@ def evaluate_masked_language_model(
         blocks (`Dataset`): `input_ids` of equal length.
         bytes_per_token (`float`): See `score`.
         mask_token_id (`int`): What is in place of the token that is scored.
-        bf16 (`bool`): Whether matrix products run in bfloat16; the losses are float32 all the same.
+        bf16 (`bool`): Whether matrix multiplications run in bfloat16; the losses are float32 all the same.
         positions_per_block (`int`): Tokens of each block that are scored, each with a forward pass of its own. They are a sample: over
             n tokens whose losses spread by s, the standard error of the loss is s / sqrt(n).
         seed (`int`): Of the draw.

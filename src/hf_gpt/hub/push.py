@@ -69,13 +69,13 @@ class Contents:
     left_out: list[str]
 
     def size(self, name: str) -> int:
-        """Bytes of that file."""
+        """Return bytes of that file."""
         source = self.files[name]
         return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 def quotes_held_out(folder: Path) -> str | None:
-    """A line about text of the data that goes along with a run's card and record; `None` where no such text does."""
+    """Return a line about text of the data that goes along with a run's card and record; `None` where no such text does."""
     path = folder / RECORD_FILE
     record = read_record(folder) if path.is_file() else {}
     if not record.get("samples") or "sample_prompts" in record["recipe"]:
@@ -99,10 +99,10 @@ class Pushed:
 def push(
     folder: Path, repo: str | None = None, private: bool = False, revision: str | None = None, force: bool = False
 ) -> Pushed:
-    """Uploads a run, an export or an adapter as one commit.
+    """Upload a run, an export or an adapter as one commit.
 
     The commit holds only what changed and is made once every byte is there, so that a repository is the old one or the new one.
-    After an interruption, the same call goes on with what is missing.
+    After an interruption, the same call resumes with what is missing.
 
     Args:
         folder: A folder with weights; with a `record.json`, its card is rendered from it.
@@ -131,7 +131,7 @@ def push(
 
 
 def check_page(folder: Path, repo: str | None, private: bool, force: bool) -> None:
-    """Raises `InputError` when `push_space` would be refused after the model has been pushed; nothing is sent."""
+    """Raise `InputError` when `push_space` would be refused after the model has been pushed; nothing is sent."""
     name = repository_name(folder, repo)
     api = open_hub()
     with told(api, name):
@@ -139,7 +139,7 @@ def check_page(folder: Path, repo: str | None, private: bool, force: bool) -> No
 
 
 def look_at_space(api: HfApi, repo_id: str, private: bool, force: bool) -> bool:
-    """Whether there is a Space of that name.
+    """Return whether there is a Space of that name.
 
     Raises:
         InputError: it is not one to write into as asked.
@@ -159,7 +159,7 @@ def look_at_space(api: HfApi, repo_id: str, private: bool, force: bool) -> bool:
 
 
 def push_space(repo_id: str, private: bool = False, force: bool = False) -> Pushed:
-    """Writes a page to try a model that was pushed: a Space of the model's name, in one commit. Repeated, it sends what changed.
+    """Write a page to try a model that was pushed: a Space of the model's name, in one commit. Repeated, it sends what changed.
 
     Raises:
         InputError: see `push`; or a Space of that name was made by something else.
@@ -185,7 +185,7 @@ def push_space(repo_id: str, private: bool = False, force: bool = False) -> Push
 
 
 def check_space(folder: Path, revision: str | None) -> None:
-    """Raises `InputError` when a page could not load what is pushed."""
+    """Raise `InputError` when a page could not load what is pushed."""
     if revision is not None:
         raise InputError(f"--space shows the main branch, not --revision {revision}: leave one of them out.")
     if not (folder / "config.json").is_file():
@@ -222,7 +222,7 @@ def full_name(api: HfApi, name: str) -> str:
 
 
 def repository_name(folder: Path, repo: str | None) -> str:
-    """The name to push to, as given or the folder's.
+    """Return the name to push to, as given or the folder's.
 
     Raises:
         InputError: it is no name that the Hub would take.
@@ -236,7 +236,7 @@ def repository_name(folder: Path, repo: str | None) -> str:
 
 
 def collect(folder: Path, repo_id: str) -> Contents:
-    """The files of a push, checked; nothing is sent.
+    """Return the files of a push, checked; nothing is sent.
 
     Raises:
         InputError: see `push`.
@@ -263,7 +263,7 @@ def collect(folder: Path, repo_id: str) -> Contents:
 
 
 def check_regular(folder: Path, names: list[str]) -> None:
-    """Raises `InputError` before anything is read when a name of a push is a link, whose content is somebody else's, or no file."""
+    """Raise `InputError` before anything is read when a name of a push is a link, whose content is somebody else's, or no file."""
     for name in names:
         if not (matches(name, PUSHED) or name == RECIPE_FILE):
             continue
@@ -303,7 +303,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
-    """Raises `InputError` when the folder would not load, or when its run has not ended."""
+    """Raise `InputError` when the folder would not load, or when its run has not ended."""
     if not any(matches(name, WEIGHTS) for name in files):
         raise InputError(f"{folder} holds no weights in *.safetensors or *.gguf: give the folder of a finished run.")
     if (folder / RECIPE_FILE).is_file() and RECORD_FILE not in files:
@@ -333,20 +333,20 @@ def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
 
 
 def check_base(base: Any, repo_id: str) -> None:
-    """Raises `InputError` when an adapter's base model is a folder, which nobody else has, or would be replaced by it."""
-    mend = "push the base first, then put its owner/name into base_model_name_or_path of adapter_config.json."
+    """Raise `InputError` when an adapter's base model is a folder, which nobody else has, or would be replaced by it."""
+    hint = "push the base first, then put its owner/name into base_model_name_or_path of adapter_config.json."
     if not isinstance(base, str) or not base or os.path.lexists(base):
-        raise InputError(f"adapter_config.json: base_model_name_or_path={base!r} is not on the Hub: {mend}")
+        raise InputError(f"adapter_config.json: base_model_name_or_path={base!r} is not on the Hub: {hint}")
     if base == repo_id:
         raise InputError(f"{repo_id} is the base model of this adapter, which would take its place: give another --repo.")
     try:
         validate_repo_id(base)
     except HFValidationError as error:
-        raise InputError(f"adapter_config.json: base_model_name_or_path={base!r} is not on the Hub: {mend}") from error
+        raise InputError(f"adapter_config.json: base_model_name_or_path={base!r} is not on the Hub: {hint}") from error
 
 
 def check_measured(folder: Path, record: dict[str, Any]) -> None:
-    """Raises `InputError` when the weights are not the measured ones, or the card is not what the record renders to."""
+    """Raise `InputError` when the weights are not the measured ones, or the card is not what the record renders to."""
     if record.get("model_sha256") != folder_hash(folder):
         raise InputError(
             f"the weights in {folder} are not those that {RECORD_FILE} was measured on (model_sha256): train again, or remove "
@@ -356,25 +356,25 @@ def check_measured(folder: Path, record: dict[str, Any]) -> None:
     path = folder / CARD_FILE
     if path.is_file() and read_text(path) != rendered:
         raise InputError(
-            f"{path} is not what {RECORD_FILE} renders to: a card shows only what was measured. `hf-gpt card {folder}` mends it."
+            f"{path} is not what {RECORD_FILE} renders to: a card shows only what was measured. `hf-gpt card {folder}` fixes it."
         )
 
 
 def card_of(folder: Path, repo_id: str) -> bytes:
-    """The card for that repository: of the record, or without a record the folder's own or one without figures."""
+    """Return the card for that repository: of the record, or without a record the folder's own or one without figures."""
     if (folder / RECORD_FILE).is_file():
         return render_card(read_record(folder), repo_id).encode()
     return unmeasured_card(folder, repo_id)
 
 
 def public_recipe(record: dict[str, Any]) -> bytes:
-    """The recipe of a record, with which `hf-gpt train recipe.yaml` repeats the run; the folder's own may name private files."""
+    """Return the recipe of a record, with which `hf-gpt train recipe.yaml` repeats the run; the folder's own may name private files."""
     values = {**record["recipe"], "output_dir": f"runs/{record['name']}"}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
 
 
 def unmeasured_card(folder: Path, repo_id: str) -> bytes:
-    """The folder's own card, or one without any figure, with the metadata that makes the repository known as ours."""
+    """Return the folder's own card, or one without any figure, with the metadata that makes the repository known as ours."""
     path = folder / CARD_FILE
     adapter = folder / "adapter_config.json"
     base = read_json(adapter)["base_model_name_or_path"] if adapter.is_file() else None
@@ -385,7 +385,7 @@ def unmeasured_card(folder: Path, repo_id: str) -> bytes:
             data.tags = sorted({*(data.tags or []), OWN_TAG})
     except yaml.YAMLError as error:
         raise InputError(
-            f"{path} has metadata that cannot be read ({' '.join(str(error).split())}): mend or remove it."
+            f"{path} has metadata that cannot be read ({' '.join(str(error).split())}): fix or remove it."
         ) from error
     if base is not None:
         data.base_model, data.library_name = base, "peft"
@@ -399,7 +399,7 @@ def unmeasured_card(folder: Path, repo_id: str) -> bytes:
 def send(
     api: HfApi, folder: Path, files: dict[str, Path | bytes], name: str, private: bool, revision: str | None, force: bool
 ) -> Pushed:
-    """One attempt: look at the repository, make it if need be, commit what differs. Safe to repeat at any point."""
+    """Make one attempt: look at the repository, make it if need be, commit what differs. Safe to repeat at any point."""
     repo_id = full_name(api, name)
     try:
         found = api.model_info(repo_id)
@@ -430,7 +430,7 @@ def send(
 
 
 def check_target(found: ModelInfo, repo_id: str, private: bool, force: bool) -> None:
-    """Raises `InputError` when an existing repository is not one to write into as asked."""
+    """Raise `InputError` when an existing repository is not one to write into as asked."""
     if private and not found.private:
         raise InputError(
             f"{repo_id} exists and is public, which --private does not change: change it on the Hub, or name another."
@@ -442,7 +442,7 @@ def check_target(found: ModelInfo, repo_id: str, private: bool, force: bool) -> 
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same request may well go through a little later."""
+    """Return whether the same request may well go through a little later."""
     cause = error.__cause__ if isinstance(error, RuntimeError) else error
     if isinstance(cause, HfHubHTTPError):
         return cause.response.status_code in TRANSIENT
@@ -452,8 +452,8 @@ def is_transient(error: Exception) -> bool:
 
 @contextmanager
 def told(api: HfApi, name: str) -> Iterator[None]:
-    """Turns what the Hub or the way to it answers into one `InputError`."""
-    again = "Give the same command again: it goes on with what is missing."
+    """Turn what the Hub or the way to it answers into one `InputError`."""
+    again = "Rerun the same command: it resumes with what is missing."
     try:
         yield
     except OfflineModeIsEnabled as error:

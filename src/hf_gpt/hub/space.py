@@ -23,7 +23,7 @@ serve(["{repo_id}"], host="0.0.0.0", port=7860)
 
 
 def space_files(repo_id: str) -> dict[str, bytes]:
-    """Path to content of every file.
+    """Return path to content of every file.
 
     Args:
         repo_id: The model, `owner/name`; of a private one the Space needs a secret `HF_TOKEN` that may read it.

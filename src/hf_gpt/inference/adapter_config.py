@@ -7,7 +7,7 @@ from ..errors import InputError
 
 
 def adapter_base(folder: str) -> str | None:
-    """What an adapter's config says that it was trained on; `None` where there is no adapter.
+    """Return what an adapter's config says that it was trained on; `None` where there is no adapter.
 
     Raises:
         InputError: the config cannot be read.

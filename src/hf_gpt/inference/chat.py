@@ -35,7 +35,7 @@ class Conversation:
         return self.tokenizer.chat_template is not None
 
     def ids(self) -> list[int]:
-        """The tokens that the next answer follows.
+        """Return the tokens that the next answer follows.
 
         Raises:
             InputError: the chat template refuses them.
@@ -67,7 +67,7 @@ class Conversation:
 
 
 def messages(is_terminal: bool) -> Iterator[str]:
-    """What a person types, or the lines that are piped in; blank ones are left out."""
+    """Return what a person types, or the lines that are piped in; blank ones are left out."""
     if not is_terminal:
         yield from (line.strip() for line in sys.stdin if line.strip())
         return
@@ -107,7 +107,7 @@ def interrupt_raises() -> Iterator[None]:
 
 
 def write_answer(model: Any, conversation: Conversation, max_new_tokens: int, options: dict[str, Any]) -> str:
-    """The model's answer, printed as it is written; Ctrl-C stops it where it is."""
+    """Return the model's answer, printed as it is written; Ctrl-C stops it where it is."""
     tokenizer, stop = conversation.tokenizer, Told()
     inputs = id_inputs(model, conversation.ids(), max_new_tokens)
     known = model.generation_config.eos_token_id

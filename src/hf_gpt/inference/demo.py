@@ -82,7 +82,7 @@ class Column:
 
 @contextmanager
 def messages() -> Iterator[None]:
-    """Shows what a visitor can mend as a message on the page."""
+    """Show what a visitor can fix as a message on the page."""
     try:
         yield
     except InputError as error:
@@ -90,7 +90,7 @@ def messages() -> Iterator[None]:
 
 
 def check_length(text: Any) -> str:
-    """The text, or `InputError` when it is longer than the page takes or none; a field that was emptied is an empty one."""
+    """Return the text, or `InputError` when it is longer than the page takes or none; a field that was emptied is an empty one."""
     if text is None:
         return ""
     if not isinstance(text, str):
@@ -103,7 +103,7 @@ def check_length(text: Any) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether the text has no half of a pair of surrogates, which JSON can hold and no encoding."""
+    """Return whether the text has no half of a pair of surrogates, which JSON can hold and no encoding."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
@@ -111,7 +111,7 @@ def is_unicode(text: str) -> bool:
 
 
 def check_number(name: str, value: Any, low: float, high: float) -> Any:
-    """The number, or `InputError`: a page may be asked for what its sliders do not offer, and a field may be emptied."""
+    """Return the number, or `InputError`: a page may be asked for what its sliders do not offer, and a field may be emptied."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}: give a number from {low:g} to {high:,.15g}.")
     return value
@@ -120,7 +120,7 @@ def check_number(name: str, value: Any, low: float, high: float) -> Any:
 def write(
     model: Model, prompt: str, new_tokens: float, temperature: float, top_p: float, top_k: float, seed: float
 ) -> Iterator[str]:
-    """The prompt and its continuation, word by word."""
+    """Return the prompt and its continuation, word by word."""
     with messages():
         count = int(check_number("New tokens", new_tokens, 1, NEW_TOKENS))
         check_number("Temperature", temperature, 0, 2)
@@ -133,13 +133,13 @@ def write(
 
 
 def band(loss: float | None) -> str | None:
-    """The name of the band that a token's probability falls into."""
+    """Return the name of the band that a token's probability falls into."""
     # A loss that is no number is above no bound.
     return None if loss is None else next((name for bound, name, _ in BANDS if math.exp(-loss) >= bound), BANDS[-1][1])
 
 
 def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
-    """A text looked at up to its end: itself, the chosen token, and what its column shows."""
+    """Return a text looked at up to its end: itself, the chosen token, and what its column shows."""
     with messages():
         text = check_length(text)
         check_map(model, layer, head)
@@ -156,7 +156,7 @@ def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
 
 
 def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple[Any, ...]:
-    """What was expected in place of the chosen token, and where it looks."""
+    """Return what was expected in place of the chosen token, and where it looks."""
     drawn = draw(model, text, chosen, layer, head)
     if not model.is_language_model:
         return chosen, gr.skip(), gr.skip(), drawn
@@ -171,7 +171,7 @@ def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple
 
 
 def draw(model: Model, text: str, chosen: int, layer: int, head: int) -> Figure | None:
-    """The attention maps of a text up to the chosen token; none before there is a text."""
+    """Return the attention maps of a text up to the chosen token; none before there is a text."""
     if not text:
         return None
     with messages():
@@ -182,7 +182,7 @@ def draw(model: Model, text: str, chosen: int, layer: int, head: int) -> Figure 
 
 
 def check_map(model: Model, layer: Any, head: Any) -> None:
-    """Raises `InputError` for a layer or a head that the model has not."""
+    """Raise `InputError` for a layer or a head that the model has not."""
     config = model.network.config
     for name, value, count in (("Layer", layer, config.num_hidden_layers), ("Head", head, config.num_attention_heads)):
         if check_number(name, value, 1, count) != int(value):
@@ -196,7 +196,7 @@ def picture(pieces: list[str], weights: Any, layer: int, head: int) -> Figure:
 
 
 def shares(guesses: list[tuple[str, float]]) -> dict[str, float]:
-    """Guesses by what is read; tokens that read the same count together."""
+    """Return guesses by what is read; tokens that read the same count together."""
     added: dict[str, float] = {}
     for token, probability in guesses:
         added[token] = added.get(token, 0) + probability
@@ -204,7 +204,7 @@ def shares(guesses: list[tuple[str, float]]) -> dict[str, float]:
 
 
 def classify(model: Model, text: str, second: str) -> dict[str, float] | str:
-    """The classes of a text, or the number of a model of regression."""
+    """Return the classes of a text, or the number of a model of regression."""
     with messages():
         found = inspection.classify(model.network, model.tokenizer, check_length(text), check_length(second))
     return found if isinstance(found, dict) else f"{found:.3f}"
@@ -214,7 +214,7 @@ def classify(model: Model, text: str, second: str) -> dict[str, float] | str:
 
 
 def build_page(names: list[str]) -> gr.Blocks:
-    """The page of one model or of two.
+    """Return the page of one model or of two.
 
     Raises:
         InputError: a model cannot be loaded.
@@ -240,7 +240,7 @@ def build_page(names: list[str]) -> gr.Blocks:
 
 
 def on(triggers: list[Any], function: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> Any:
-    """An event that waits until the one before it is done, whatever that was: a model does one thing at a time."""
+    """Return an event that waits until the one before it is done, whatever that was: a model does one thing at a time."""
     return gr.on(triggers, function, inputs, outputs, concurrency_id="model", concurrency_limit=1, **options)
 
 
@@ -339,7 +339,7 @@ def looking_column(model: Model, index: int) -> Column:
 
 
 def serve(names: list[str], host: str, port: int, wait: bool = True) -> str:
-    """Serves the page of one model or of two, and gives its address.
+    """Serve the page of one model or of two, and give its address.
 
     Args:
         host: The address to listen at; with that of loopback only this machine can see the page.

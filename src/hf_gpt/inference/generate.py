@@ -8,7 +8,7 @@ from .loading import load_model
 
 
 def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> None:
-    """Prints a prompt and what a model goes on with, as it comes.
+    """Print a prompt and what a model continues it with, as it comes.
 
     Raises:
         InputError: the model cannot be loaded, a setting is none that it may be, or prompt and continuation are more than the model's

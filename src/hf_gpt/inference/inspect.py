@@ -1,4 +1,4 @@
-"""What a finished model makes of a text, in plain values: how it goes on, what was expected at each token, where it looks."""
+"""What a finished model makes of a text, in plain values: how it continues, what was expected at each token, where it looks."""
 
 import math
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Reading:
 
 
 def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A language model or a classifier, as its config says, with its tokenizer.
+    """Return a language model or a classifier, as its config says, with its tokenizer.
 
     Raises:
         InputError: there is none by that name, or it has another head.
@@ -82,7 +82,7 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
 
 
 def is_language_model(model: Any) -> bool:
-    """Whether `generate` goes on from a text, and not whether a text gets a class."""
+    """Return whether `generate` continues a text, and not whether a text gets a class."""
     return model.can_generate()
 
 
@@ -90,7 +90,7 @@ def is_language_model(model: Any) -> bool:
 
 
 def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[torch.Tensor, list[str]]:
-    """Token ids of shape `(1, length)`, and the text cut where the tokens end.
+    """Return token ids of shape `(1, length)`, and the text cut where the tokens end.
 
     A letter of several tokens stands with the first of them; the others are empty.
 
@@ -111,7 +111,7 @@ def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[t
 
 
 def check_room(model: Any, length: int, max_new_tokens: int) -> None:
-    """Raises `InputError` when so many tokens, with those to come, are more than the model's positions."""
+    """Raise `InputError` when so many tokens, with those to come, are more than the model's positions."""
     # Not every architecture has a limit.
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is None or length + max_new_tokens <= limit:
@@ -125,14 +125,14 @@ def check_room(model: Any, length: int, max_new_tokens: int) -> None:
 
 
 def check_ids(model: Any, ids: list[int]) -> None:
-    """Raises `InputError` when a text has a token that the model does not know."""
+    """Raise `InputError` when a text has a token that the model does not know."""
     entries = model.get_input_embeddings().num_embeddings
     if max(ids) >= entries:
         raise InputError(f"the text holds token id {max(ids)}, but the model has {entries}: its tokenizer is another model's.")
 
 
 def shown(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    """A token as it can be read on its own: spaces and line ends are seen, and a part of a letter has its name."""
+    """Return a token as it can be read on its own: spaces and line ends are seen, and a part of a letter has its name."""
     text = str(tokenizer.decode([token_id]))
     if not text or "\N{REPLACEMENT CHARACTER}" in text:
         text = str(tokenizer.convert_ids_to_tokens(token_id))
@@ -140,7 +140,7 @@ def shown(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with signs in place of what cannot be seen."""
+    """Return the text with signs in place of what cannot be seen."""
     return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "·"
 
 
@@ -149,7 +149,7 @@ def visible(text: str) -> str:
 
 @torch.inference_mode()
 def read_text(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, count: int = 8) -> Reading:
-    """What a language model expected at each token of a text, and what it expects after it.
+    """Return what a language model expected at each token of a text, and what it expects after it.
 
     Args:
         count (`int`): Guesses at each place.
@@ -181,7 +181,7 @@ def eager_attention(model: Any) -> Iterator[None]:
 
 @torch.inference_mode()
 def attention_maps(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[str], torch.Tensor]:
-    """Where each token of a text looks: the pieces, and weights of shape `(layers, heads, length, length)`.
+    """Return where each token of a text looks: the pieces, and weights of shape `(layers, heads, length, length)`.
 
     Row i of a map has the weights with which token i mixes the tokens; they sum to 1.
 
@@ -198,7 +198,7 @@ def attention_maps(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) ->
 
 @torch.inference_mode()
 def classify(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, second: str = "") -> dict[str, float] | float:
-    """The probability of each class of a text, or of a pair of texts; of a model of regression its number.
+    """Return the probability of each class of a text, or of a pair of texts; of a model of regression its number.
 
     A tokenizer without marks of its own gets the end-of-text token around each text, as in training (`tasks`).
 
@@ -223,7 +223,7 @@ def classify(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, second: 
     return {model.config.id2label[index]: value for index, value in enumerate(probabilities.tolist())}
 
 
-# ------------------------------------------------------------------------------------------------------- how it goes on
+# ------------------------------------------------------------------------------------------------------- how it continues
 
 
 # What each setting of `generate` may be. A seed is what NumPy's generator takes; below the smallest temperature logits overflow.
@@ -238,7 +238,7 @@ WHOLE = ("max_new_tokens", "top_k", "seed")
 
 
 def check_settings(**settings: Any) -> None:
-    """Raises `InputError` for a setting of `generate` that is no number, or none that it may be; a `temperature` of 0 is one."""
+    """Raise `InputError` for a setting of `generate` that is no number, or none that it may be; a `temperature` of 0 is one."""
     for name, value in settings.items():
         low, high = SETTINGS[name]
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -260,7 +260,7 @@ class Told(StoppingCriteria):
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Token ids of a prompt; an empty one begins a new text.
+    """Return token ids of a prompt; an empty one begins a new text.
 
     Raises:
         InputError: the tokenizer makes nothing of it.
@@ -268,12 +268,12 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     ids = tokenizer(prompt, verbose=False)["input_ids"] if prompt else [start]
     if not ids or ids[0] is None:
-        raise InputError(f"prompt={shown_value(prompt)} has no token that the model could go on from: write something.")
+        raise InputError(f"prompt={shown_value(prompt)} has no token that the model could continue: write something.")
     return list(ids)
 
 
 def id_inputs(model: Any, ids: list[int], max_new_tokens: int) -> dict[str, torch.Tensor]:
-    """Ids and mask for `generate`.
+    """Return ids and mask for `generate`.
 
     Raises:
         InputError: they and the continuation are more than the model's positions, or the model has no such token.
@@ -285,12 +285,12 @@ def id_inputs(model: Any, ids: list[int], max_new_tokens: int) -> dict[str, torc
 
 
 def prompt_inputs(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int) -> dict[str, torch.Tensor]:
-    """Ids and mask of a prompt for `generate`; see `prompt_ids` and `id_inputs`."""
+    """Return ids and mask of a prompt for `generate`; see `prompt_ids` and `id_inputs`."""
     return id_inputs(model, prompt_ids(tokenizer, prompt), max_new_tokens)
 
 
 def sampling(temperature: float, top_p: float, top_k: int = 50) -> dict[str, Any]:
-    """Arguments of `generate`: 0 as `temperature` takes the likeliest token each time, 0 as `top_k` leaves all in."""
+    """Return arguments of `generate`: 0 as `temperature` takes the likeliest token each time, 0 as `top_k` leaves all in."""
     if temperature == 0:
         return {"do_sample": False}
     # A slider gives whole numbers, which transformers does not take.
@@ -307,7 +307,7 @@ def stream_text(
     top_k: int,
     seed: int,
 ) -> Iterator[str]:
-    """The continuation of a prompt as far as it is written, again and again until it is whole.
+    """Return the continuation of a prompt as far as it is written, again and again until it is whole.
 
     Who closes the iterator ends the generation with the token that it is at.
 

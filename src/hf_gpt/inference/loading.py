@@ -19,7 +19,7 @@ from .adapter_config import adapter_base
 
 
 def load_config(name: str, field: str = "model", trust_remote_code: bool = False) -> Any:
-    """The config of a model in a folder or on the Hub.
+    """Return the config of a model in a folder or on the Hub.
 
     Args:
         field: What the name was given as, for messages.
@@ -33,7 +33,7 @@ def load_config(name: str, field: str = "model", trust_remote_code: bool = False
     if not path.is_file() and (base := adapter_base(name)) is not None:
         raise InputError(
             f"{field}={name!r} is an adapter of {base!r}: merge it with peft (`merge_and_unload()`) and save the whole; a recipe "
-            "goes on from it by its key adapter."
+            "trains it further by its key adapter."
         )
     where = "cannot be loaded" if Path(name).exists() else "is no folder here, and cannot be loaded from the Hub"
     with refused(f"{field}={name!r} {where}"):
@@ -46,7 +46,7 @@ def load_config(name: str, field: str = "model", trust_remote_code: bool = False
 
 
 def override_fields(config: Any, values: dict[str, Any]) -> None:
-    """Changes fields of a trained model's config.
+    """Change fields of a trained model's config.
 
     Raises:
         InputError: an unknown field, a value that it cannot have, or fields that contradict each other.
@@ -68,7 +68,7 @@ def override_fields(config: Any, values: dict[str, Any]) -> None:
 
 
 def build_new(auto_class: Any, config: Any, name: str, **arguments: Any) -> Any:
-    """A model with random weights.
+    """Return a model with random weights.
 
     Args:
         name: What the model is called in a message.
@@ -85,7 +85,7 @@ def build_new(auto_class: Any, config: Any, name: str, **arguments: Any) -> Any:
 def load_pretrained(
     auto_class: Any, name: str, field: str = "model", config: Any = None, head_is_new: bool = False, **arguments: Any
 ) -> Any:
-    """A trained model, every weight of which was read and is finite.
+    """Return a trained model, every weight of which was read and is finite.
 
     Args:
         field: What the name was given as, for messages.
@@ -107,7 +107,7 @@ def load_pretrained(
 
 
 def check_weights(model: Any, found: dict[str, Any], what: str, head_is_new: bool) -> None:
-    """Raises `InputError` when a weight was not in the files, had another shape there, or is not finite.
+    """Raise `InputError` when a weight was not in the files, had another shape there, or is not finite.
 
     Args:
         found: What `from_pretrained` tells with `output_loading_info`.
@@ -128,11 +128,11 @@ def check_weights(model: Any, found: dict[str, Any], what: str, head_is_new: boo
         )
     for key, parameter in model.named_parameters():
         if parameter.is_floating_point() and not parameter.is_meta and not torch.isfinite(parameter).all():
-            raise InputError(f"{what}: the weight {key} is not finite: take another checkpoint, this one is spoilt.")
+            raise InputError(f"{what}: the weight {key} is not finite: take another checkpoint, this one is damaged.")
 
 
 def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A causal language model of any architecture with its tokenizer.
+    """Return a causal language model of any architecture with its tokenizer.
 
     Args:
         as_saved: Whether its weights keep their type even where this machine emulates it: to be written, not run.
@@ -145,7 +145,7 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
     model = load_pretrained(AutoModelForCausalLM, name, config=config)
     if getattr(model.config, "is_causal", True) is False:
         raise InputError(
-            f"model={name!r} is a masked language model, which neither goes on from a text nor has a probability of one: use "
+            f"model={name!r} is a masked language model, which neither continues a text nor has a probability of one: use "
             "transformers.pipeline('fill-mask', ...), or fine-tune it."
         )
     return (model if as_saved else hardware.in_native_type(model)).eval(), tokenizer

@@ -85,7 +85,7 @@ class GPTConfig(PreTrainedConfig):
             another version logs one warning.
 
     Raises:
-        ValueError: when fields contradict each other; the message names the fields, their values and a mend.
+        ValueError: when fields contradict each other; the message names the fields, their values and a hint.
     """
 
     model_type = "hf_gpt"
@@ -190,7 +190,7 @@ class GPTConfig(PreTrainedConfig):
         self.validate_architecture()
 
     def validate_architecture(self):
-        """Raises `ValueError` when fields contradict each other, before any weight is made."""
+        """Raise `ValueError` when fields contradict each other, before any weight is made."""
         for name in (
             "vocab_size",
             "hidden_size",

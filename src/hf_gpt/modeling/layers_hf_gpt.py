@@ -52,7 +52,7 @@ NORMS = {"layernorm": GPTLayerNorm, "rmsnorm": GPTRMSNorm}
 
 
 def check_ids(ids: torch.LongTensor, size: int, name: str, field: str) -> None:
-    """Raises `ValueError` for ids outside a table of `size` rows, where torch would say only "index out of range".
+    """Raise `ValueError` for ids outside a table of `size` rows, where torch would say only "index out of range".
 
     Only on the CPU and outside of a trace: on an accelerator the look would make every step wait for the device.
     """
@@ -122,7 +122,7 @@ POSITIONS = {"learned": GPTLearnedPositionEmbedding, "rope": GPTRotaryEmbedding}
 
 
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotates each pair (x_i, x_{i + d/2}) of `states` `(batch, heads, length, d)` by its angle (Su et al. 2021)."""
+    """Rotate each pair (x_i, x_{i + d/2}) of `states` `(batch, heads, length, d)` by its angle (Su et al. 2021)."""
     first, second = states.chunk(2, dim=-1)
     return (states * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
 
@@ -288,7 +288,7 @@ BLOCKS = {"pre": GPTPreNormBlock, "post": GPTPostNormBlock}
 
 
 def residual_projection(input_size: int, config: GPTConfig) -> nn.Linear:
-    """A linear layer that writes to the residual stream; `_init_weights` knows it by its mark."""
+    """Return a linear layer that writes to the residual stream; `_init_weights` knows it by its mark."""
     projection = nn.Linear(input_size, config.hidden_size, bias=config.use_bias)
     # transformers visits leaves, not containers, of models outside its own tree: the mark has to sit on the leaf.
     projection.is_residual_projection = True

@@ -1,4 +1,4 @@
-"""The language-model loss without the matrix of logits.
+"""Fused linear cross-entropy, chunked: the loss of a language model without materialising its logits.
 
 The logits of a step are by far its largest tensor: tokens * vocabulary. They are needed only to be reduced to one
 number a token, so they are made a slice of tokens at a time, and with each slice its gradient, which is known as soon
@@ -18,7 +18,7 @@ LEAST_TOKENS = 128
 
 
 def slice_tokens(vocab_size: int, tokens: int, element_size: int, device_type: str) -> int:
-    """Tokens of one slice of the loss, all slices being of about the same size.
+    """Return tokens of one slice of the loss, all slices being of about the same size.
 
     Args:
         vocab_size (`int`): Rows of the output matrix.
@@ -91,7 +91,7 @@ def causal_lm_loss(hidden_states, weight, labels, num_items_in_batch=None, ignor
         shift_labels (`torch.LongTensor`, *optional*): Labels that are shifted already, in place of `labels`.
 
     Returns:
-        `torch.Tensor`: A scalar in nats a token, equal to `ForCausalLMLoss` of the logits.
+        `torch.Tensor`: A scalar in nats per token, equal to `ForCausalLMLoss` of the logits.
     """
     if shift_labels is None:
         shift_labels = nn.functional.pad(labels, (0, 1), value=ignore_index)[..., 1:]

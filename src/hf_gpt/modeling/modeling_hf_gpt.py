@@ -38,7 +38,7 @@ logger = logging.get_logger(__name__)
 
 
 def accept_past_key_values(forward: Callable) -> Callable:
-    """Lets `forward(cache=...)` be called as `forward(past_key_values=...)` too, by its name before transformers 5.24."""
+    """Let `forward(cache=...)` be called as `forward(past_key_values=...)` too, by its name before transformers 5.24."""
 
     @wraps(forward)
     def renamed(self, *args, past_key_values: Cache | None = None, **kwargs):
@@ -153,7 +153,7 @@ class GPTModel(GPTPreTrainedModel):
         return BaseModelOutputWithPast(hidden_states, cache if use_cache else None)
 
     def make_masks(self, inputs_embeds, attention_mask, position_ids, cache) -> dict[str, torch.Tensor | None]:
-        """The mask of each type of layer, or `None` where the attention function needs none."""
+        """Return the mask of each type of layer, or `None` where the attention function needs none."""
         # The paged cache of `generate_batch`, which is no `Cache`, comes with masks and positions of its own.
         cache = cache if isinstance(cache, Cache) else None
         apart, documents = None, number_documents(position_ids, attention_mask, cache)
@@ -178,7 +178,7 @@ MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_slidi
 
 
 def number_documents(position_ids, attention_mask, cache) -> torch.LongTensor | None:
-    """The number of each token's document, `(batch or 1, length)`, or `None` where every row is one document.
+    """Return the number of each token's document, `(batch or 1, length)`, or `None` where every row is one document.
 
     One begins where positions do not increase, in a row without padding, and never after tokens in a cache. While a graph
     is traced, nothing can be decided by their values.
@@ -198,7 +198,7 @@ def number_documents(position_ids, attention_mask, cache) -> torch.LongTensor | 
 
 
 def count_positions(inputs_embeds, attention_mask, cache) -> torch.LongTensor:
-    """Positions of shape `(batch or 1, length)`, counted from the first token that a 2-D mask keeps."""
+    """Return positions of shape `(batch or 1, length)`, counted from the first token that a 2-D mask keeps."""
     length, device = inputs_embeds.shape[1], inputs_embeds.device
     if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
         positions = (attention_mask.to(device=device, dtype=torch.long).cumsum(-1) - 1).clamp(min=0)
@@ -244,11 +244,11 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         Args:
             labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): Token ids, usually `input_ids`
                 themselves: position i is compared with label i + 1. -100 is left out.
-            logits_to_keep (`int` or `torch.Tensor`): Only the last so many positions, or those named; 0 means all.
+            logits_to_keep (`int` or `torch.Tensor`): Only the last `logits_to_keep` positions, or those named; 0 means all.
 
         Returns:
             `CausalLMOutputWithPast`: `logits` of shape `(batch, length, vocab_size)`, and with `labels` the mean
-            `loss` in nats a token. While training with `labels` and `config.fused_loss`, `logits` is `None`: they are
+            `loss` in nats per token. While training with `labels` and `config.fused_loss`, `logits` is `None`: they are
             never made as a whole.
         """
         outputs = self.model(
@@ -276,7 +276,7 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
 
 
 def lend_name(wrapper: nn.Module, name: str, wrapped: nn.Module) -> None:
-    """Gives what `torch.compile` wraps around a `GPTForCausalLM`, or around its adapter, that model's name."""
+    """Give what `torch.compile` wraps around a `GPTForCausalLM`, or around its adapter, that model's name."""
     if name == "_orig_mod":
         for module in wrapped.modules():
             if isinstance(module, GPTForCausalLM):
@@ -284,7 +284,7 @@ def lend_name(wrapper: nn.Module, name: str, wrapped: nn.Module) -> None:
                 return
 
 
-# `Trainer` shifts the labels of label smoothing for a model whose name stands in this table; for any other it teaches the identity.
+# `Trainer` shifts the labels of label smoothing for a model whose name is in this table; for any other it teaches the identity.
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(GPTConfig.model_type, GPTForCausalLM.__name__)
 nn.modules.module.register_module_module_registration_hook(lend_name)
 
@@ -332,7 +332,7 @@ class GPTForMaskedLM(GPTPreTrainedModel):
 
 
 def token_mask(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.Tensor:
-    """True for each token that is not padding, `(batch, length)`; all are where nothing tells."""
+    """Return True for each token that is not padding, `(batch, length)`; all are where nothing tells."""
     length = hidden_states.shape[1]
     if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
         return (attention_mask[:, -length:] != 0).to(hidden_states.device)
@@ -342,13 +342,13 @@ def token_mask(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.
 
 
 def last_token(hidden_states, is_token) -> torch.Tensor:
-    """The vector of each row's last token, `(batch, hidden_size)`; padding may be on either side."""
+    """Return the vector of each row's last token, `(batch, hidden_size)`; padding may be on either side."""
     last = (torch.arange(is_token.shape[1], device=is_token.device) * is_token).argmax(-1)
     return hidden_states[torch.arange(len(last), device=last.device), last]
 
 
 def mean_of_tokens(hidden_states, is_token) -> torch.Tensor:
-    """The mean over each row's tokens, `(batch, hidden_size)`."""
+    """Return the mean over each row's tokens, `(batch, hidden_size)`."""
     weights = is_token.unsqueeze(-1).to(hidden_states.dtype)
     return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
@@ -420,7 +420,7 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
         )
 
     def language_model_loss(self, hidden_states, input_ids, attention_mask) -> torch.Tensor:
-        """The loss of predicting each token of the input that is not padding, in nats a token."""
+        """Return the loss of predicting each token of the input that is not padding, in nats per token."""
         is_tied = self.config.tie_word_embeddings
         weight = self.model.embed_tokens.weight if is_tied else self.lm_head.weight
         labels = input_ids if attention_mask is None else input_ids.masked_fill(attention_mask == 0, -100)
@@ -428,7 +428,7 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
 
 
 class GPTForTokenClassification(GPTPreTrainedModel):
-    """One label a token, from that token's vector."""
+    """One label per token, from that token's vector."""
 
     accepts_loss_kwargs = False
 
@@ -466,7 +466,7 @@ class GPTForTokenClassification(GPTPreTrainedModel):
 
 
 class GPTForQuestionAnswering(GPTPreTrainedModel):
-    """Where in the text an answer begins and ends: two numbers a token."""
+    """Where in the text an answer begins and ends: two numbers per token."""
 
     accepts_loss_kwargs = False
 

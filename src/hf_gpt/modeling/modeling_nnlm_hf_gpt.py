@@ -48,10 +48,10 @@ class NNLMForCausalLM(PreTrainedModel, GenerationMixin):
             input_ids (`torch.LongTensor` of shape `(batch, length)`): Token ids.
             attention_mask (`torch.Tensor` of shape `(batch, length)`, *optional*): 0 for padding, which has features of zero.
             labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): Usually `input_ids`; -100 is left out.
-            logits_to_keep (`int`): Only the last so many positions; 0 means all.
+            logits_to_keep (`int`): Only the last `logits_to_keep` positions; 0 means all.
 
         Returns:
-            `CausalLMOutput`: `logits` of shape `(batch, length, vocab_size)`, and with `labels` the mean `loss` in nats a token.
+            `CausalLMOutput`: `logits` of shape `(batch, length, vocab_size)`, and with `labels` the mean `loss` in nats per token.
         """
         features = self.embed_tokens(input_ids)
         if attention_mask is not None:
@@ -68,7 +68,7 @@ class NNLMForCausalLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(loss=loss, logits=logits)
 
     def prepare_inputs_for_generation(self, input_ids, attention_mask=None, **kwargs) -> dict:
-        """The last words alone: nothing before them is looked at, so there is nothing to cache."""
+        """Return the last words alone: nothing before them is looked at, so there is nothing to cache."""
         size = self.config.context_size
         return {
             "input_ids": input_ids[:, -size:],
@@ -77,7 +77,7 @@ class NNLMForCausalLM(PreTrainedModel, GenerationMixin):
         }
 
 
-# `Trainer` shifts the labels of label smoothing for a model whose name stands in this table.
+# `Trainer` shifts the labels of label smoothing for a model whose name is in this table.
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(NNLMConfig.model_type, NNLMForCausalLM.__name__)
 
 __all__ = ["NNLMForCausalLM"]

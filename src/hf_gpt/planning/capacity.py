@@ -34,7 +34,7 @@ SIZES = (
 
 
 def check_sizes(values: dict[str, Any], where: str) -> None:
-    """Raises `InputError` for a number that no config of any architecture can be made of.
+    """Raise `InputError` for a number that no config of any architecture can be made of.
 
     Args:
         values: Of a recipe's `config:` or of a `config.json`.
@@ -46,7 +46,7 @@ def check_sizes(values: dict[str, Any], where: str) -> None:
 
 
 def host_memory() -> int:
-    """Bytes of memory that this process may have: of the machine, or of the container or the limit that it runs in."""
+    """Return bytes of memory that this process may have: of the machine, or of the container or the limit that it runs in."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
         if path.is_file() and (text := path.read_text().strip()).isdigit():
@@ -56,14 +56,14 @@ def host_memory() -> int:
 
 
 def device_memory(use_cpu: bool) -> int:
-    """Bytes of one device that trains."""
+    """Return bytes of one device that trains."""
     if use_cpu or not torch.cuda.is_available():
         return host_memory()
     return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
 
 
 def parameter_total(config: Any, auto_class: Any, trust_remote_code: bool = False) -> int:
-    """The parameters of a model, of which no weight is made."""
+    """Return the parameters of a model, of which no weight is made."""
     if isinstance(config, GPTConfig):
         return sum(parameter_counts(config).values())
     try:
@@ -89,7 +89,7 @@ def check_memory(
     devices: int = 1,
     trust_remote_code: bool = False,
 ) -> None:
-    """Raises `InputError` when a model is larger than the memory that it would be held or trained in, and says what would fit.
+    """Raise `InputError` when a model is larger than the memory that it would be held or trained in, and say what would fit.
 
     Args:
         name: What the model is called in the message.
@@ -110,7 +110,7 @@ def check_memory(
 
 
 def hint(config: Any, parameters: int) -> str:
-    """The field that makes a model too large, with its value and the largest that would fit; it is furthest from GPT-2's."""
+    """Return the field that makes a model too large, with its value and the largest that would fit; it is furthest from GPT-2's."""
     if not isinstance(config, GPTConfig):
         return "Choose a smaller one."
     usual = GPTConfig()

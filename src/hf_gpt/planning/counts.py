@@ -9,7 +9,7 @@ from ..modeling.configuration_hf_gpt import GPTConfig
 
 
 def parameter_counts(config: GPTConfig) -> dict[str, int]:
-    """The parameters of `GPTForCausalLM` by part, to the last one; a tied output matrix is counted with the embeddings."""
+    """Return the parameters of `GPTForCausalLM` by part, to the last one; a tied output matrix is counted with the embeddings."""
     width, layers, bias = config.hidden_size, config.num_hidden_layers, int(config.use_bias)
     query, key = projection_sizes(config)
     inputs = mlp_inputs(config)
@@ -28,7 +28,7 @@ def parameter_counts(config: GPTConfig) -> dict[str, int]:
 
 
 def block_matrices(config: GPTConfig) -> int:
-    """The entries of all matrices inside the blocks: what Muon trains, and what every token is multiplied with."""
+    """Return the entries of all matrices inside the blocks: what Muon trains, and what every token is multiplied with."""
     query, key = projection_sizes(config)
     attention = config.hidden_size * (2 * query + 2 * key)
     feed_forward = (mlp_inputs(config) + 1) * config.hidden_size * config.intermediate_size
@@ -40,7 +40,7 @@ def projection_sizes(config: GPTConfig) -> tuple[int, int]:
 
 
 def mlp_inputs(config: GPTConfig) -> int:
-    """Matrices of a feed-forward layer that read the residual stream: a gated one has two."""
+    """Return matrices of a feed-forward layer that read the residual stream: a gated one has two."""
     return {"mlp": 1, "glu": 2}[config.mlp_type]
 
 
@@ -94,7 +94,7 @@ def window_of(config: GPTConfig, layer_type: str, length: int) -> int:
 
 
 def pairs_seen(length: int, window: int) -> int:
-    """Pairs of a position and one that it sees: min(i, window) for i = 1 .. length."""
+    """Return pairs of a position and one that it sees: min(i, window) for i = 1 .. length."""
     return window * (window + 1) // 2 + (length - window) * window
 
 
@@ -104,7 +104,7 @@ OPTIMAL_TOKENS = (8.0e9, 20.2e9, 205.1e9, 1.5e12, 3.7e12, 5.9e12, 11.0e12, 21.2e
 
 
 def compute_optimal_tokens(parameters: float) -> tuple[float, str]:
-    """Tokens that make the best of their compute at that size, and whether the size is inside the published table.
+    """Return tokens that make the best of their compute at that size, and whether the size is inside the published table.
 
     Between the rows of the table the logarithms are interpolated; outside, tokens stay proportional to parameters.
     """

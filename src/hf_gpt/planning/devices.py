@@ -45,7 +45,7 @@ DEVICE_NAMES = (*DEVICES, "cpu")
 
 
 def find_device(name: str) -> Device:
-    """The device of that name; `cpu` is measured, which takes about a second.
+    """Return the device of that name; `cpu` is measured, which takes about a second.
 
     Raises:
         InputError: an unknown name.
@@ -59,7 +59,7 @@ def find_device(name: str) -> Device:
 
 
 def named_device(name: str) -> Device | None:
-    """The device that CUDA calls so, such as `NVIDIA H100 80GB HBM3`; `None` for one whose data sheet is not here.
+    """Return the device that CUDA calls so, such as `NVIDIA H100 80GB HBM3`; `None` for one whose data sheet is not here.
 
     Cards for a PCIe slot have the name and not the speed, but for the A100.
     """

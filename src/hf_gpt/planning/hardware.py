@@ -13,14 +13,14 @@ NATIVE_SHARE = 0.5
 
 
 def device_type(use_cpu: bool = False) -> str:
-    """The type of the device that a run of this machine computes on, such as `cpu` or `cuda`."""
+    """Return the type of the device that a run of this machine computes on, such as `cpu` or `cuda`."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return "cpu" if use_cpu or accelerator is None else accelerator.type
 
 
 @cache
 def multiplies_natively(dtype: torch.dtype = torch.bfloat16, device: str = "cpu") -> bool:
-    """Whether a matrix product in `dtype` is worth it on a device, that is, not emulated.
+    """Return whether a matrix product in `dtype` is worth it on a device, that is, not emulated.
 
     On a CPU a small product is timed, about 15 ms where it is emulated: flags such as those of `torch.cpu` tell what the processor has
     and not what its libraries make of it.
@@ -34,13 +34,13 @@ def multiplies_natively(dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
 
 
 def in_native_type(model: Any) -> Any:
-    """The model as it is, or in float32 where its device emulates the type of its weights."""
+    """Return the model as it is, or in float32 where its device emulates the type of its weights."""
     is_half = model.dtype in (torch.bfloat16, torch.float16)
     return model.float() if is_half and not multiplies_natively(model.dtype, model.device.type) else model
 
 
 def product_seconds(dtype: torch.dtype, size: int = 256, repeats: int = 4) -> float:
-    """Seconds of the fastest of some products of two square matrices on the CPU."""
+    """Return seconds of the fastest of some products of two square matrices on the CPU."""
     left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
     seconds = []
     for _ in range(repeats):

@@ -38,7 +38,7 @@ class Workload:
 
 
 def block_activations(config: GPTConfig, load: Workload, layer_type: str, parts: int = 1) -> float:
-    """Bytes that one block keeps for the backward pass, for one token.
+    """Return bytes that one block keeps for the backward pass, for one token.
 
     Counted tensor by tensor, as autograd keeps them without a compiler, which keeps fewer.
 
@@ -85,7 +85,7 @@ def _attention_activations(config, load: Workload, layer_type: str, query: float
 
 
 def _activation_function(config: GPTConfig, load: Workload) -> float:
-    """Bytes for each entry of the inner layer, the input of the last matrix included."""
+    """Return bytes for each entry of the inner layer, the input of the last matrix included."""
     size = load.compute_bytes
     # The function is one kernel, which keeps its input.
     gate = 2 * size if config.mlp_type == "glu" else 0
@@ -93,7 +93,7 @@ def _activation_function(config: GPTConfig, load: Workload) -> float:
 
 
 def activation_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float:
-    """Bytes that the blocks and what is around them keep at the end of a forward pass, for one token."""
+    """Return bytes that the blocks and what is around them keep at the end of a forward pass, for one token."""
     width = config.hidden_size
     around = (2 * width + 1 if config.norm_type == "rmsnorm" else width + 2) * 4 * (config.norm_position == "pre")
     around += width * (4 if load.on_cpu else 1) * (config.embd_dropout > 0)
@@ -103,12 +103,12 @@ def activation_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float
 
 
 def recomputed_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float:
-    """Bytes of the one block that checkpointing has whole at a time, for one token."""
+    """Return bytes of the one block that checkpointing has whole at a time, for one token."""
     return max(block_activations(config, load, kind, parts) for kind in config.layer_types) if load.checkpointing else 0.0
 
 
 def loss_bytes(config: GPTConfig, load: Workload) -> dict[str, float]:
-    """What the loss in slices holds (`modeling/loss_hf_gpt.py`), and what whole logits would.
+    """Return what the loss in slices holds (`modeling/loss_hf_gpt.py`), and what whole logits would.
 
     `logits`: a slice of them in float32, shifted, and as powers. `loss gradients`: of the hidden states and of the output matrix,
     made in the forward pass, with the product that is added to the second.
@@ -123,11 +123,11 @@ def loss_bytes(config: GPTConfig, load: Workload) -> dict[str, float]:
 
 
 def whole_logits_bytes(config: GPTConfig, load: Workload) -> float:
-    """The logits of a loss that makes them whole: as computed, in float32, and their gradient."""
+    """Return the logits of a loss that makes them whole: as computed, in float32, and their gradient."""
     return float(load.tokens * config.vocab_size * (load.compute_bytes + 4 + 4))
 
 
 def optimizer_bytes(config: GPTConfig, optimizer: str) -> float:
-    """Bytes of the optimizer's state: moments in float32 (Loshchilov and Hutter 2019; Jordan et al. 2024)."""
+    """Return bytes of the optimizer's state: moments in float32 (Loshchilov and Hutter 2019; Jordan et al. 2024)."""
     total, matrices = sum(parameter_counts(config).values()), block_matrices(config)
     return 8.0 * total - (4.0 * matrices if optimizer == "muon" else 0.0)

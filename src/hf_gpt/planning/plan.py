@@ -51,7 +51,7 @@ def plan(
     time_run: Callable[[float], RunTime] = RunTime,
     price: float | None = None,
 ) -> dict[str, Any]:
-    """All figures of a run, as values that JSON can hold.
+    """Return all figures of a run, as values that JSON can hold.
 
     Args:
         tokens: Tokens to train on; by default those of `time_run`, or the compute-optimal number.

@@ -39,20 +39,20 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def check_strategy(name: str) -> None:
-    """Raises `InputError` for a name that is none of `STRATEGIES`."""
+    """Raise `InputError` for a name that is none of `STRATEGIES`."""
     if name not in STRATEGIES:
         hint = did_you_mean(name, STRATEGIES)
         raise InputError(f"strategy={name!r} is unknown.{hint} The strategies are {', '.join(STRATEGIES)}.")
 
 
 def split_size(config: GPTConfig, devices: int) -> int:
-    """The most devices that can share the matrices of one model: as many as divide the key heads and the feed-forward layer."""
+    """Return the most devices that can share the matrices of one model: as many as divide the key heads and the feed-forward layer."""
     shared = math.gcd(config.num_key_value_heads, config.intermediate_size)
     return max(size for size in range(1, devices + 1) if shared % size == 0)
 
 
 def memory_by_part(config: GPTConfig, load: Workload, name: str, devices: int, devices_per_node: int) -> dict[str, float]:
-    """Bytes of one device by part, at the moment of a step when all are there: in the backward pass of a later micro-batch."""
+    """Return bytes of one device by part, at the moment of a step when all are there: in the backward pass of a later micro-batch."""
     strategy, counts = STRATEGIES[name], parameter_counts(config)
     node = min(devices, devices_per_node)
     total, blocks = float(sum(counts.values())), block_matrices(config)
@@ -87,7 +87,7 @@ def memory_by_part(config: GPTConfig, load: Workload, name: str, devices: int, d
 
 
 def largest_batch(config: GPTConfig, load: Workload, name: str, devices: int, devices_per_node: int, memory: float) -> int:
-    """The most rows of a device at a time that leave it within `USABLE_SHARE` of its memory; 0 if not even one does."""
+    """Return the most rows of a device at a time that leave it within `USABLE_SHARE` of its memory; 0 if not even one does."""
 
     def fits(rows: int) -> bool:
         parts = memory_by_part(config, replace(load, rows=rows), name, devices, devices_per_node)
@@ -105,7 +105,7 @@ def largest_batch(config: GPTConfig, load: Workload, name: str, devices: int, de
 
 
 def communication_bytes(config: GPTConfig, load: Workload, name: str, devices: int, devices_per_node: int) -> float:
-    """Bytes that a device sends in a step, in rings: what arrives is as much again.
+    """Return bytes that a device sends in a step, in rings: what arrives is as much again.
 
     Sharded: weights are gathered for each pass and gradients scattered (Rajbhandari et al. 2020, section 7.2.2: 3 N). Replicated:
     gradients are scattered and gathered (2 N, section 7.1). Split: two sums of the stream for each block and pass (Shoeybi et al.

@@ -18,7 +18,7 @@ class ModelArguments:
         preset: A name of `hf_gpt.list_presets()`, for a model with random weights.
         model_type: A type that `AutoConfig` knows, for a model with random weights that is none of the presets: `hf_gpt_nnlm`, or
             one of transformers' own such as `gpt2`.
-        model_name_or_path: A trained model to go on from, in place of `preset`.
+        model_name_or_path: A trained model to train further, in place of `preset`.
         config: Fields of `GPTConfig` that differ from the preset's.
         attn_implementation: `sdpa`, `eager`, `flex_attention` or `flash_attention_2`; by default what is fastest on the machine.
     """
@@ -71,7 +71,7 @@ class RunArguments:
             `<|mask|>` where it fills in. By default the beginnings of held-out texts; `[]` for none.
         sample_tokens: Tokens of each sample of the finished model.
         max_minutes: How long training may take; the run times its own steps and fixes their number. With `max_steps` or
-            `num_train_epochs` too, what ends sooner counts; with neither, a text is read ten times at most.
+            `num_train_epochs` too, what ends first counts; with neither, a text is read ten times at most.
         on_nan: What a loss that is not a number does: `stop` the run, or `skip` the step and count it.
         overwrite: Whether an output folder with another or a finished run may be replaced.
     """
@@ -98,9 +98,9 @@ class TaskArguments(TaskSettings):
         max_train_rows: Rows that are trained on, drawn with the seed; all by default.
         lora: Fields of `peft.LoraConfig`, such as `r`, `lora_alpha`, `use_dora`, `use_rslora`, `target_modules`.
         qlora: The same, on a base that is held in 4 bits; needs bitsandbytes and a device that it runs on.
-        adapter: A folder with an adapter to go on from, in place of a new one.
-        random_weights: Start from new weights in place of the trained ones: what pretraining is worth.
-        task_baselines: Whether what a user would pick instead is scored too.
+        adapter: A folder with an adapter to train further, in place of a new one.
+        random_weights: Start from scratch in place of the trained ones: what pretraining is worth.
+        task_baselines: Whether baselines is scored too.
     """
 
     task: str = "language-modeling"

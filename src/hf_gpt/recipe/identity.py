@@ -35,7 +35,7 @@ REPORTING_PREFIXES = ("logging_", "log_", "hub_", "trackio_")
 
 
 def recipe_identity(values: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run the one that it is, as JSON holds it: the values of its recipe without those of `REPORTING`.
+    """Return what makes a run the one that it is, as JSON holds it: the values of its recipe without those of `REPORTING`.
 
     Which files the data are is told by their hashes, and not by the folder that they lie in today.
     """
@@ -65,7 +65,7 @@ def _without_folders(dataset: Any) -> Any:
 
 
 def output_path(value: str) -> Path:
-    """The run's folder as the recipe names it, its `~` made the home folder; the one place that reads `output_dir`.
+    """Return the run's folder as the recipe names it, its `~` made the home folder; the one place that reads `output_dir`.
 
     Raises:
         InputError: there is no such home folder.
@@ -77,7 +77,7 @@ def output_path(value: str) -> Path:
 
 
 def public_values(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's values for a record: file names without the folders that would tell whose machine it was."""
+    """Return the recipe's values for a record: file names without the folders that would tell whose machine it was."""
     public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir")}
     public["dataset"] = _without_folders(public["dataset"])
     for key in ("model_name_or_path", "tokenizer", "adapter"):

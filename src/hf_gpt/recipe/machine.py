@@ -26,7 +26,7 @@ class RunSize:
     Args:
         minutes: Its time budget.
         flops: Of all steps of one process.
-        config: Of the model, where it is one of ours with new weights.
+        config: Of the model, where it is one of ours with random initialisation.
         tokens: Of one forward pass.
         is_task: Whether it fine-tunes on rows of varying length, for each of which a compiler begins anew.
     """
@@ -97,7 +97,7 @@ def settle_machine(given: dict[str, Any], attention: str | None, size: RunSize, 
     if asked and not has_compiler(device):
         for key in COMPILE_KEYS:
             values.pop(key, None)
-        notices.append("torch_compile: no C++ compiler was found, going on without; with g++ installed the run is faster.")
+        notices.append("torch_compile: no C++ compiler was found, continuing without; with g++ installed the run is faster.")
     elif not asked and "torch_compile" not in values:
         wanted = kept["torch_compile"] if "torch_compile" in kept else _compiling_pays(values, device, size)
         if wanted and has_compiler(device):
@@ -105,7 +105,7 @@ def settle_machine(given: dict[str, Any], attention: str | None, size: RunSize, 
     is_compiled = bool(values.get("torch_compile"))
 
     if attention is None:
-        # In bfloat16 on a CPU, compiled matrix products are faster than the fused kernel.
+        # In bfloat16 on a CPU, compiled matrix multiplications are faster than the fused kernel.
         chosen = "eager" if device == "cpu" and is_compiled and values.get("bf16") else None
         attention = kept.get("attn_implementation", chosen)
     settled = {
@@ -129,10 +129,10 @@ def _drop_what_is_not_done(values: dict[str, Any], device: str, notices: list[st
     for key, reason in ACCELERATOR_ONLY.items():
         if device == "cpu" and values.get(key):
             del values[key]
-            notices.append(f"{key}: {reason}, going on without.")
+            notices.append(f"{key}: {reason}, continuing without.")
     if values.get("tf32") and not (device == "cuda" and torch.cuda.get_device_capability()[0] >= 8):
         del values["tf32"]
-        notices.append("tf32: this device has no TensorFloat-32, going on without.")
+        notices.append("tf32: this device has no TensorFloat-32, continuing without.")
 
 
 def _drop_emulated(values: dict[str, Any], device: str, kept: dict[str, Any], notices: list[str]) -> None:
@@ -142,19 +142,19 @@ def _drop_emulated(values: dict[str, Any], device: str, kept: dict[str, Any], no
             continue
         name, what = TYPE_NAMES[dtype], "processor" if device == "cpu" else "device"
         if not hardware.multiplies_natively(dtype, device):
-            notices.append(f"{key}: this {what} has no {name} instructions, going on in float32.")
+            notices.append(f"{key}: this {what} has no {name} instructions, continuing in float32.")
         elif device == "cpu" and dtype == torch.float16:
             # Without a scaler of the loss, which is for accelerators, its gradients vanish.
-            notices.append(f"{key}: training in float16 needs a GPU, going on in float32; bf16: true is for processors too.")
+            notices.append(f"{key}: training in float16 needs a GPU, continuing in float32; bf16: true is for processors too.")
         elif key == "bf16" and kept.get("bf16") is False:
-            notices.append("bf16: this run began in float32, and goes on so.")
+            notices.append("bf16: this run began in float32, and stays so.")
         else:
             continue
         values[key] = False
 
 
 def has_compiler(device: str) -> bool:
-    """Whether `torch.compile` finds what it compiles with."""
+    """Return whether `torch.compile` finds what it compiles with."""
     if device == "cuda":
         is_there = find_spec("triton") is not None
         return is_there and any(shutil.which(name) for name in (os.environ.get("CC", "gcc"), "cc", "clang"))
@@ -162,7 +162,7 @@ def has_compiler(device: str) -> bool:
 
 
 def _compiling_pays(values: dict[str, Any], device: str, size: RunSize) -> bool:
-    """Whether a run saves more time by compiling than that takes."""
+    """Return whether a run saves more time by compiling than that takes."""
     # On a CPU without bfloat16, a compiled pass was slower than one that is not (4.05 s, and 3.1 s with sdpa).
     if device not in COMPILE_GAIN or (device == "cpu" and not values.get("bf16")):
         return False
@@ -185,7 +185,7 @@ def cpu_flops() -> float:
 
 
 def compile_seconds(layers: int | None, device: str) -> float:
-    """About how long compiling takes before the first step."""
+    """Return about how long compiling takes before the first step."""
     constant, each = COMPILE_SECONDS.get(device, COMPILE_SECONDS["cpu"])
     return constant + each * (layers or USUAL_LAYERS)
 

@@ -19,7 +19,7 @@ NOT_KEPT = ("dataset", "output_dir", "sample_prompts")
 
 
 def is_own_text(name: str) -> bool:
-    """Whether `train` is given a text and not a recipe: a file or a folder that is there and is not YAML."""
+    """Return whether `train` is given a text and not a recipe: a file or a folder that is there and is not YAML."""
     path = Path(name).expanduser()
     if path.is_dir():
         return name not in list_recipes()
@@ -27,7 +27,7 @@ def is_own_text(name: str) -> bool:
 
 
 def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
-    """The recipe for a file or a folder. What was assumed is the first of its notices.
+    """Return the recipe for a file or a folder. What was assumed is the first of its notices.
 
     Args:
         overrides: See `load_recipe`; they win over what is assumed.
@@ -71,7 +71,7 @@ ENOUGH = 1 << 20
 
 
 def _bytes(source: TextSource) -> int:
-    """UTF-8 bytes of the texts, as far as `ENOUGH`."""
+    """Return UTF-8 bytes of the texts, as far as `ENOUGH`."""
     size = 0
     for batch in text_rows(load_rows(source), source.text_column).iter(batch_size=16):
         size += sum(len((text or "").encode("utf-8", "surrogatepass")) for text in batch["text"])
@@ -96,7 +96,7 @@ BYTES_PER_TOKEN = 3
 
 
 def scaled_down(size: int, share: float, base: dict[str, Any]) -> dict[str, int]:
-    """Vocabulary and length of blocks for a text that is too small for the recipe's; empty where it is not.
+    """Return vocabulary and length of blocks for a text that is too small for the recipe's; empty where it is not.
 
     Args:
         size: Bytes of the text.

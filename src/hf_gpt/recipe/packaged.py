@@ -20,14 +20,14 @@ HARDWARE_FOLDER = "accelerate"
 
 
 def list_recipes() -> list[str]:
-    """Names of the packaged recipes, such as `pretrain/quickstart`."""
+    """Return names of the packaged recipes, such as `pretrain/quickstart`."""
     folder = resource_folder("recipes")
     paths = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")]
     return sorted(path.as_posix() for path in paths if path.parts[0] != HARDWARE_FOLDER)
 
 
 def copy_recipes(target: Path) -> list[Path]:
-    """Copies the packaged recipes below `target` and returns the files.
+    """Copy the packaged recipes below `target` and return the files.
 
     Raises:
         InputError: one of them is there already, or something else is in the way.
@@ -48,7 +48,7 @@ def copy_recipes(target: Path) -> list[Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """The file of that path, else the packaged recipe of that name.
+    """Return the file of that path, else the packaged recipe of that name.
 
     Raises:
         InputError: neither exists.

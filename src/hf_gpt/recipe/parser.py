@@ -34,7 +34,7 @@ MODEL_KEYS = {"preset", "model_type", "model_name_or_path"}
 
 
 def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
-    """Reads a recipe and the `key=value` overrides that follow it on the command line.
+    """Read a recipe and the `key=value` overrides that follow it on the command line.
 
     Args:
         name: A path or the name of a packaged recipe.
@@ -49,7 +49,7 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """The values of a recipe as they are written; see `load_recipe`."""
+    """Return the values of a recipe as they are written; see `load_recipe`."""
     path = find_recipe(name)
     try:
         text = path.read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def _check_suffix(path: Path) -> None:
 
 
 def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> None:
-    """Writes each `key=value` into the values of a recipe; see `load_recipe`."""
+    """Write each `key=value` into the values of a recipe; see `load_recipe`."""
     for override in overrides:
         _apply_override(values, override)
     keys = {override.partition("=")[0] for override in overrides}
@@ -103,7 +103,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
-    """Checks the values of a recipe and sorts them into their parts; see `load_recipe`."""
+    """Check the values of a recipe and sort them into their parts; see `load_recipe`."""
     hints = {name: typing.get_type_hints(part) for name, part in PARTS.items()}
     home = {item.name: name for name, part in PARTS.items() for item in fields(part) if item.init}
     sorted_values: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
@@ -119,8 +119,8 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     model = ModelArguments(**sorted_values["model"])
     if sum(value is not None for value in (model.preset, model.model_type, model.model_name_or_path)) != 1:
         raise InputError(
-            "a recipe has either preset or model_name_or_path: the first for new weights, the second to go on; or model_type, for new "
-            "weights of another architecture."
+            "a recipe has either preset or model_name_or_path: the first for random initialisation, the second to train further; or "
+            "model_type, for random initialisation of another architecture."
         )
     # Before a config is made of them, which `run_size` does.
     check_sizes(model.config, "config")
@@ -157,7 +157,7 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
     if task.lora is not None and task.qlora is not None:
         raise InputError("a recipe has either lora or qlora: the second is the first on a base of 4 bits.")
     if task.adapter is not None and (task.lora is not None or task.qlora is not None):
-        raise InputError("adapter goes on with an adapter as it is: leave lora and qlora out.")
+        raise InputError("adapter trains an adapter further as it is: leave lora and qlora out.")
     if task.task != "language-modeling" and model.model_name_or_path is None:
         raise InputError(
             f"task={task.task!r} starts from a trained model: give model_name_or_path in place of preset, and random_weights=true to "
@@ -179,7 +179,7 @@ def _training_arguments(values: dict[str, Any]) -> TrainingArguments:
 
 
 def settle_safety(values: dict[str, Any]) -> dict[str, Any]:
-    """The training arguments with those that a run which must not be lost has in any case."""
+    """Return the training arguments with those that a run which must not be lost has in any case."""
     values = {"logging_nan_inf_filter": False, **values}
     if values.get("save_total_limit") == 1:
         # The one before stands in for the newest, should that be found damaged.
@@ -190,7 +190,7 @@ def settle_safety(values: dict[str, Any]) -> dict[str, Any]:
 def run_size(
     model: ModelArguments, data: DataArguments, run: RunArguments, training: dict[str, Any], is_task: bool
 ) -> RunSize:
-    """How much a run computes, as far as its values tell."""
+    """Return how much a run computes, as far as its values tell."""
     rows = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
     config = flops = None
     if model.preset is not None:
@@ -208,7 +208,7 @@ def run_size(
 
 
 def kept_by(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """What the run that a recipe resumes, or extends, has settled; empty where it begins one."""
+    """Return what the run that a recipe resumes, or extends, has settled; empty where it begins one."""
     try:
         manifest = read_manifest(folder)
         if manifest is not None:
@@ -226,7 +226,7 @@ def kept_by(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as YAML, as it was read with its overrides: what a run folder keeps to be resumed and reproduced."""
+    """Return the recipe as YAML, as it was read with its overrides: what a run folder keeps to be resumed and reproduced."""
     return yaml.safe_dump(recipe.values, sort_keys=False, allow_unicode=True)
 
 

@@ -19,7 +19,7 @@ WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau", "greedy")
 
 
 def steps_per_epoch(rows: int, batch_size: int, batches: int, accumulation: int) -> int:
-    """The steps in which every row is seen once, as `Trainer` counts them.
+    """Return the steps in which every row is seen once, as `Trainer` counts them.
 
     Args:
         rows: Of the train split.
@@ -31,7 +31,7 @@ def steps_per_epoch(rows: int, batch_size: int, batches: int, accumulation: int)
 
 
 def epoch_line(steps: int, once: int) -> str | None:
-    """How often every row is seen, as a sentence; `None` where no row is seen twice.
+    """Return how often every row is seen, as a sentence; `None` where no row is seen twice.
 
     Args:
         once: Steps of an epoch.
@@ -48,7 +48,7 @@ def epoch_line(steps: int, once: int) -> str | None:
 
 
 def resolve_schedule(arguments: Any, steps: int) -> dict[str, Any]:
-    """The fields of training arguments that may be shares, as whole steps of a run of that length.
+    """Return the fields of training arguments that may be shares, as whole steps of a run of that length.
 
     Args:
         arguments: `TrainingArguments`, or anything that has their fields.
@@ -71,7 +71,7 @@ def resolve_schedule(arguments: Any, steps: int) -> dict[str, Any]:
 
 
 def phase_lengths(phases: Mapping[str, float], steps: int) -> dict[str, int]:
-    """The steps of each phase of a schedule, in their order; shares are rounded so that all of them fit.
+    """Return the steps of each phase of a schedule, in their order; shares are rounded so that all of them fit.
 
     Raises:
         InputError: they are longer than the run.
@@ -95,12 +95,12 @@ def phase_lengths(phases: Mapping[str, float], steps: int) -> dict[str, int]:
 
 
 def occasions(interval: int | None, done: int, steps: int) -> int:
-    """How often something is still done that is done each so many steps of a run and at its end; `None` for never."""
+    """Return how often something is still done that is done each so many steps of a run and at its end; `None` for never."""
     return 0 if interval is None else steps // interval - done // interval + bool(steps % interval)
 
 
 def check_shares(arguments: Any) -> None:
-    """Raises `InputError` when the schedule of a run whose length nobody knows yet is written in steps."""
+    """Raise `InputError` when the schedule of a run whose length nobody knows yet is written in steps."""
     keywords = arguments.lr_scheduler_kwargs or {}
     phases = {"warmup_steps": arguments.warmup_steps, **{name: keywords.get(name) for name in PHASES}}
     for name, value in phases.items():

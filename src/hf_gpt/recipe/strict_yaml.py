@@ -50,7 +50,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str, what: str) -> Any:
-    """The values of a YAML text.
+    """Return the values of a YAML text.
 
     Args:
         what: What the text is, for a message.
@@ -89,7 +89,7 @@ def _plain(value: Any, what: str) -> Any:
 
 
 def _text(value: str, what: str) -> str:
-    """The text with letters that JSON wrote as a pair of surrogates put together."""
+    """Return the text with letters that JSON wrote as a pair of surrogates put together."""
     if "\0" in value:
         raise InputError(f"{what} holds {shown(value)}, with a NUL character in it: leave it out.")
     try:

@@ -18,7 +18,7 @@ def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = No
     table = Table(
         title=f"{escape(record['name'])}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen"
     )
-    for heading in ("on the test split", "loss (nats a token)", "perplexity", "bits per byte"):
+    for heading in ("on the test split", "loss (nats per token)", "perplexity", "bits per byte"):
         table.add_column(heading, justify="left" if heading.startswith("on") else "right")
     for name, result in [
         *((baseline["name"], baseline) for baseline in record["baselines"]),
@@ -55,7 +55,7 @@ def print_masked_record(record: dict[str, Any], folder: Path, file: IO[str] | No
     test = record["test"]
     lines = [
         f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen",
-        f"given all other tokens: loss {test['loss']:.3f} nats a token, bits per byte {test['bits_per_byte']:.3f} (compare it with "
+        f"given all other tokens: loss {test['loss']:.3f} nats per token, bits per byte {test['bits_per_byte']:.3f} (compare it with "
         "masked models only)",
         *(["What it fills in:"] if record["samples"] else []),
         *(f"{sample['prompt']} -> {sample['text']}" for sample in record["samples"]),
@@ -67,7 +67,7 @@ def print_masked_record(record: dict[str, Any], folder: Path, file: IO[str] | No
 
 
 def print_task_record(record: dict[str, Any], folder: Path, file: IO[str] | None = None) -> None:
-    """The figures of a task beside what a user would pick instead, and what was trained."""
+    """The figures of a task beside baselines, and what was trained."""
     console = Console(file=file, width=100, emoji=False)
     figures = list(record["test"])
     table = Table(
@@ -130,7 +130,7 @@ def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> 
     parts = ", ".join(f"{part} {count:,}" for part, count in counts.items() if part != "total" and count)
     lines = [
         f"{name}: {counts['total']:,} parameters ({parts})",
-        f"FLOPs a token, at {given['length']:,} tokens a row: {flops['total']:.4g} = 6 N {flops['matrices']:.4g} + 12 L H Q T "
+        f"FLOPs per token, at {given['length']:,} tokens a row: {flops['total']:.4g} = 6 N {flops['matrices']:.4g} + 12 L H Q T "
         f"{flops['attention']:.4g} (PaLM, appendix B; N without tables that are only looked up) [{flops['source']}]",
         f"  a kernel that skips masked pairs saves {flops['masked']:.3g}; checkpointing does {flops['recomputed']:.3g} twice",
         f"tokens: {tokens['planned']:.4g}; compute-optimal {tokens['optimal']:.4g} (Hoffmann et al. 2022, table 3) "

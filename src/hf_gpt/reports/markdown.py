@@ -19,12 +19,12 @@ HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def inline(value: Any) -> Any:
-    """A text for one line of a page, a cell of a table among them; what is no text is returned as it is."""
+    """Return a text for one line of a page, a cell of a table among them; what is no text is returned as it is."""
     return Safe(_escaped(LINE_ENDS.sub(" ", value))) if isinstance(value, str) and not isinstance(value, Safe) else value
 
 
 def quoted(text: str) -> Safe:
-    """A text for a quotation, over several lines."""
+    """Return a text for a quotation, over several lines."""
     lines = [_escaped(line) for line in text.splitlines() or [""]]
     if text.endswith("\n"):
         lines.append("")
@@ -32,7 +32,7 @@ def quoted(text: str) -> Safe:
 
 
 def code(value: Any) -> Safe:
-    """A value as code within a line or a cell, between as many backticks as it needs."""
+    """Return a value as code within a line or a cell, between as many backticks as it needs."""
     text = " ".join(str(value).split()).replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     space = " " if text.startswith("`") or text.endswith("`") or not text else ""
@@ -40,7 +40,7 @@ def code(value: Any) -> Safe:
 
 
 def python(text: str) -> Safe:
-    """A text as a literal of Python, for a block of code."""
+    """Return a text as a literal of Python, for a block of code."""
     return Safe(json.dumps(text, ensure_ascii=False).replace("`", "\\u0060"))
 
 

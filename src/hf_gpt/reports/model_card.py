@@ -25,11 +25,11 @@ OWN_TAG = "hf-gpt"
 
 
 def language_model_results(record: dict[str, Any]) -> list[EvalResult]:
-    """The results of a run of kind `train` or `train-masked`."""
+    """Return the results of a run of kind `train` or `train-masked`."""
     return [
         _result(record, pipeline_of(record), "Language modelling", metric, label, record["test"][metric])
         for metric, label in (
-            ("loss", "Test loss (nats a token)"),
+            ("loss", "Test loss (nats per token)"),
             ("perplexity", "Test perplexity"),
             ("bits_per_byte", "Test bits per byte"),
         )
@@ -37,7 +37,7 @@ def language_model_results(record: dict[str, Any]) -> list[EvalResult]:
 
 
 def task_results(record: dict[str, Any]) -> list[EvalResult]:
-    """The results of a run of kind `finetune`."""
+    """Return the results of a run of kind `finetune`."""
     return [
         _result(record, pipeline_of(record), record["task"], metric, f"Test {metric}", value)
         for metric, value in record["test"].items()
@@ -68,7 +68,7 @@ KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[EvalResult]]]] = {
 
 
 def known_tasks() -> dict[str, Any]:
-    """The tasks by name. They need `datasets`, which a plain installation lacks, and the card of a language model does not."""
+    """Return the tasks by name. They need `datasets`, which a plain installation lacks, and the card of a language model does not."""
     from ..tasks import TASKS
 
     return TASKS
@@ -79,7 +79,7 @@ def pipeline_of(record: dict[str, Any]) -> str:
 
 
 def card_data(record: dict[str, Any]) -> ModelCardData:
-    """The metadata block of the card: licence, language, base, and the measured results as the Hub's model index."""
+    """Return the metadata block of the card: licence, language, base, and the measured results as the Hub's model index."""
     is_adapter = record.get("adapter") is not None
     # Only a dataset of the Hub has a revision in the record, and only a model of the Hub an owner in its name.
     is_on_the_hub = "revision" in record["data"]
@@ -101,7 +101,7 @@ def card_data(record: dict[str, Any]) -> ModelCardData:
 
 
 def plain_card(repo_id: str, base: str | None) -> ModelCard:
-    """A card for weights that nothing was measured on: it claims nothing.
+    """Return a card for weights that nothing was measured on: it claims nothing.
 
     Args:
         repo_id: Where the card goes.
@@ -116,7 +116,7 @@ def plain_card(repo_id: str, base: str | None) -> ModelCard:
 
 @cache
 def card_environment() -> Environment:
-    """Where the template is read from; compiled once a process."""
+    """Return where the template is read from; compiled once a process."""
     environment = Environment(
         loader=FileSystemLoader(resource_folder("model_cards")),
         undefined=StrictUndefined,
@@ -132,7 +132,7 @@ def card_environment() -> Environment:
 
 
 def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
-    """The text of the card.
+    """Return the text of the card.
 
     Args:
         record: A record of a kind of `KINDS`.
@@ -159,7 +159,7 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
 
 
 def write_card(folder: Path) -> Path:
-    """Renders `README.md` of a run folder from its `record.json`.
+    """Render `README.md` of a run folder from its `record.json`.
 
     Raises:
         InputError: there is no record.
@@ -173,7 +173,7 @@ def write_card(folder: Path) -> Path:
 
 
 def export_record(run_folder: Path) -> dict[str, Any] | None:
-    """The record of a run that is to be exported, which makes a card; `None` where there is none.
+    """Return the record of a run that is to be exported, which makes a card; `None` where there is none.
 
     Raises:
         InputError: it is damaged.
@@ -186,7 +186,7 @@ def export_record(run_folder: Path) -> dict[str, Any] | None:
 
 
 def write_export_record(record: dict[str, Any], run_folder: Path, out_dir: Path, layout: str) -> None:
-    """Gives an exported run its record, picture and card: the figures are those of the run, whose logits it has.
+    """Give an exported run its record, picture and card: the figures are those of the run, whose logits it has.
 
     Args:
         record: Of the run, as `export_record` read it.

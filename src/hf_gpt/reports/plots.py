@@ -18,7 +18,7 @@ PLAIN: dict[str, Any] = {"parse_math": False}
 
 
 def plot_run(record: dict[str, Any], path: Path) -> None:
-    """Loss on training and validation text, learning rate and tokens a second against the tokens seen, as a PNG.
+    """Loss on training and validation text, learning rate and tokens/s against the tokens seen, as a PNG.
 
     Args:
         record: A record of kind `train`.
@@ -188,7 +188,7 @@ WINDOW = 28
 
 
 def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, chosen: int) -> Figure:
-    """Every map small, the chosen one framed; beside it that map large, up to the chosen token, whose row is marked.
+    """Return every map small, the chosen one framed; beside it that map large, up to the chosen token, whose row is marked.
 
     Args:
         pieces: The tokens as they are to be read.
@@ -239,7 +239,7 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
 
 
 def drawable(letter: str) -> str:
-    """The letter, or a box where the font that comes with matplotlib has none."""
+    """Return the letter, or a box where the font that comes with matplotlib has none."""
     return letter if get_font(findfont("DejaVu Sans")).get_char_index(ord(letter)) else "□"
 
 
@@ -295,7 +295,7 @@ def plot_scaling(record: dict[str, Any], path: Path) -> None:
         axis.annotate(label, (point["flops"], point["loss"]), textcoords="offset points", xytext=(6, 4), fontsize=8)
     axis.set_xscale("log")
     axis.set_xlabel("training FLOPs")
-    axis.set_ylabel("loss on the test split (nats a token)")
+    axis.set_ylabel("loss on the test split (nats per token)")
     axis.grid(alpha=0.3)
     axis.legend()
     _save(figure, path)

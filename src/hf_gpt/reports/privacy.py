@@ -20,7 +20,7 @@ HOME_FOLDER = re.compile(r"(?<![\w.])(?:/home/[^/\s\"'`]+|/Users/[^/\s\"'`]+|/ro
 
 
 def check_public(content: Any, name: str, generated: tuple[str, ...] = ()) -> None:
-    """Raises `InputError` when `content` holds a secret or a home folder; the message never shows a secret.
+    """Raise `InputError` when `content` holds a secret or a home folder; the message never shows a secret.
 
     Args:
         content: Text, or what JSON can hold.
@@ -47,7 +47,7 @@ def check_public(content: Any, name: str, generated: tuple[str, ...] = ()) -> No
 
 
 def without_secrets(text: str) -> str:
-    """The text with every access token replaced, for messages that come from elsewhere."""
+    """Return the text with every access token replaced, for messages that come from elsewhere."""
     token = get_token()
     if token:
         text = text.replace(token, "***")
@@ -55,7 +55,7 @@ def without_secrets(text: str) -> str:
 
 
 def _texts(content: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Each string of a JSON value, keys included, with the way to it."""
+    """Return each string of a JSON value, keys included, with the way to it."""
     if isinstance(content, str):
         yield place, content
     elif isinstance(content, dict):

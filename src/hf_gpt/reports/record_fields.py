@@ -117,7 +117,7 @@ _ABSENT = object()
 
 
 def check_fields(record: dict[str, Any], where: str) -> None:
-    """Raises `InputError` when a field that is read of a record is missing, or of another type than a run writes.
+    """Raise `InputError` when a field that is read of a record is missing, or of another type than a run writes.
 
     Args:
         where: The file, for the message.
@@ -137,7 +137,7 @@ def check_fields(record: dict[str, Any], where: str) -> None:
 
 
 def _values(value: Any, steps: list[str], place: str) -> Iterator[tuple[str, Any]]:
-    """Each value at a path, with where it is; `_ABSENT` where its parent lacks it. What has no parent is the parent's fault."""
+    """Return each value at a path, with where it is; `_ABSENT` where its parent lacks it. What has no parent is the parent's fault."""
     if not steps:
         yield place, value
         return

@@ -30,7 +30,7 @@ PACKAGES_RECORDED = ("hf-gpt", "torch", "transformers", "accelerate", "datasets"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a result, those that are installed."""
+    """Return versions of Python and of the packages that can change a result, those that are installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES_RECORDED:
         try:
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def device_description() -> dict[str, Any]:
-    """The processor, its threads, the instructions that torch uses of it, and the accelerator if there is one."""
+    """Return the processor, its threads, the instructions that torch uses of it, and the accelerator if there is one."""
     described: dict[str, Any] = {
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
@@ -60,7 +60,7 @@ def device_description() -> dict[str, Any]:
 
 
 def peak_memory() -> dict[str, int]:
-    """Largest resident size of this process so far, and of the accelerator's allocations, in bytes."""
+    """Return largest resident size of this process so far, and of the accelerator's allocations, in bytes."""
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
@@ -74,7 +74,7 @@ WRITTEN_BY_RUNS = (":(top,exclude)benchmarks/records", ":(top,exclude)docs")
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that `folder` lies in and whether it has uncommitted changes; `None` outside of one.
+    """Return commit of the checkout that `folder` lies in and whether it has uncommitted changes; `None` outside of one.
 
     Records and the pages made of them do not count: a series of runs writes both between its first run and its last.
     """
@@ -101,7 +101,7 @@ def code_state() -> dict[str, Any] | None:
 
 
 def folder_hash(folder: Path, pattern: str = "*.safetensors") -> str:
-    """One SHA-256 over the names and hashes of the files that match, in order of their names."""
+    """Return one SHA-256 over the names and hashes of the files that match, in order of their names."""
     digest = hashlib.sha256()
     for file in sorted(folder.glob(pattern)):
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())
@@ -113,7 +113,7 @@ RISEN = 0.1
 
 
 def overfitting_line(record: dict[str, Any]) -> str | None:
-    """A sentence about a run that learned its text by heart, by its validation loss; `None` where that did not rise again."""
+    """Return a sentence about a run that learned its text by heart, by its validation loss; `None` where that did not rise again."""
     losses = [(row["eval_loss"], row.get("step", 0)) for row in record["history"] if "eval_loss" in row]
     if not losses or losses[-1][0] < min(losses)[0] + RISEN:
         return None
@@ -125,7 +125,7 @@ def overfitting_line(record: dict[str, Any]) -> str | None:
 
 
 def make_record(kind: str, **content: Any) -> dict[str, Any]:
-    """A record of this process: `content` beside versions, device, memory, time and the state of the code.
+    """Return a record of this process: `content` beside versions, device, memory, time and the state of the code.
 
     Args:
         kind (`str`): What was run, for example `"train"`.
@@ -148,12 +148,12 @@ def make_record(kind: str, **content: Any) -> dict[str, Any]:
 
 
 def check_record(record: dict[str, Any]) -> None:
-    """Raises `InputError` when a record holds a secret or a home folder. What the model wrote may talk of folders."""
+    """Raise `InputError` when a record holds a secret or a home folder. What the model wrote may talk of folders."""
     check_public(record, RECORD_FILE, generated=("samples",))
 
 
 def emissions(folder: Path) -> dict[str, Any]:
-    """Energy and CO2 of a run, as `{"emissions": {"energy_kwh", "co2_kg"}}`, if codecarbon measured them; else empty.
+    """Return energy and CO2 of a run, as `{"emissions": {"energy_kwh", "co2_kg"}}`, if codecarbon measured them; else empty.
 
     A run that was interrupted has a row for each part.
     """
@@ -170,7 +170,7 @@ def emissions(folder: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes under another name first: a reader sees the old file or the new one, never half of either."""
+    """Write under another name first: a reader sees the old file or the new one, never half of either."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -180,7 +180,7 @@ def _no_number(name: str) -> float:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a run.
+    """Return the record of a run.
 
     Raises:
         InputError: there is none, or it is not a record in JSON.

@@ -63,7 +63,7 @@ def end_bars() -> None:
 
 
 def is_worth_telling(record: logging.LogRecord) -> bool:
-    """Whether what a library logs says something to whoever trains a model."""
+    """Return whether what a library logs says something to whoever trains a model."""
     message = record.getMessage()
     if record.name in REPORTS and "LOAD REPORT" in message:
         rows = REPORTED.findall(re.sub(r"\x1b\[\d+m", "", message))

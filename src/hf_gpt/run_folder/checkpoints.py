@@ -23,7 +23,7 @@ STAGING_FOLDER = "_writing"
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below a folder but the list itself, by its path in the folder.
+    """Return the SHA-256 of every file below a folder but the list itself, by its path in the folder.
 
     Raises:
         InputError: a link among them, which may lead out of the folder.
@@ -46,7 +46,7 @@ def _to_disk(path: Path) -> None:
 
 
 def finalize(written: Path, place: Path) -> None:
-    """Lists the hashes of a checkpoint that was written somewhere and gives it its name: from then on it counts.
+    """List the hashes of a checkpoint that was written somewhere and give it its name: from then on it counts.
 
     Args:
         written: Its folder, on the same disk.
@@ -63,7 +63,7 @@ def finalize(written: Path, place: Path) -> None:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint: the end of a sentence about it; `None` for a whole one."""
+    """Return what is wrong with a checkpoint: the end of a sentence about it; `None` for a whole one."""
     try:
         expected = json.loads((checkpoint / HASHES_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -92,7 +92,7 @@ def last_valid(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def newest(folder: Path) -> str:
-    """For a message: the checkpoint that the same command would go on from."""
+    """For a message: the checkpoint that the same command would resume from."""
     name = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     return f"the last good checkpoint is {name}" if name else "there is no checkpoint yet"
 
@@ -102,7 +102,7 @@ def newest(folder: Path) -> str:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Holds a folder for one process. The lock dies with the process, and no child keeps it; it leaves no file behind.
+    """Hold a folder for one process. The lock dies with the process, and no child keeps it; it leaves no file behind.
 
     Raises:
         InputError: another process holds it.
@@ -126,7 +126,7 @@ _HELD: dict[int, Path] = {}
 
 
 def check_in_place(folder: Path) -> None:
-    """Raises `InputError` when a folder that this process holds was moved or replaced: what is written now would lie beside the run."""
+    """Raise `InputError` when a folder that this process holds was moved or replaced: what is written now would lie beside the run."""
     for descriptor, held in _HELD.items():
         if os.path.abspath(held) != os.path.abspath(folder):
             continue
@@ -151,14 +151,14 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def check_links(folder: Path) -> None:
-    """Raises `InputError` for a link inside a run folder: a run makes none, and writing through one may reach anywhere."""
+    """Raise `InputError` for a link inside a run folder: a run makes none, and writing through one may reach anywhere."""
     for path in folder.rglob("*"):
         if path.is_symlink():
             raise InputError(f"{path} is a link: a run folder holds files only. Take it out, or choose another output_dir.")
 
 
 def move_files(written: Path, folder: Path) -> None:
-    """Moves the files of one folder into another, each one whole or not at all, and removes the first."""
+    """Move the files of one folder into another, each one whole or not at all, and remove the first."""
     for path in sorted(written.rglob("*")):
         target = folder / path.relative_to(written)
         if path.is_dir():
@@ -170,6 +170,6 @@ def move_files(written: Path, folder: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a file under another name first."""
+    """Write a file under another name first."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

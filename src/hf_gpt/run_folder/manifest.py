@@ -44,7 +44,7 @@ Stage = Literal["claimed", "recorded", "finished", "replaced"]
 
 @dataclass
 class Manifest:
-    """What stands in `run.json`.
+    """What is in `run.json`.
 
     Attributes:
         recipe: What makes a run the one that it is: the values of its recipe but those that only change what is reported.
@@ -61,7 +61,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a run folder; `None` where there is none.
+    """Return the manifest of a run folder; `None` where there is none.
 
     Raises:
         InputError: it cannot be read, so that nobody knows what belongs to the run.
@@ -87,7 +87,7 @@ def _unreadable(path: Path) -> InputError:
 
 
 def is_plain(name: Any) -> bool:
-    """Whether a name is that of a file or folder right below another."""
+    """Return whether a name is that of a file or folder right below another."""
     return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
@@ -96,7 +96,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def announce(folder: Path, files: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
-    """Says what a run is about to write, before the names are there: a kill in between leaves nothing that belongs to nobody.
+    """Say what a run is about to write, before the names are there: a kill in between leaves nothing that belongs to nobody.
 
     Raises:
         InputError: somebody else has put something there meanwhile, or moved the folder.
@@ -115,7 +115,7 @@ def announce(folder: Path, files: Iterable[str] = (), folders: Iterable[str] = (
 
 
 def note_written(folder: Path, stage: Stage | None = None, *, names: Iterable[str] | None = None) -> None:
-    """Keeps the hashes of files that are written to their end: after this, one that somebody changed is known.
+    """Keep the hashes of files that are written to their end: after this, one that somebody changed is known.
 
     Args:
         stage: How far the run has come.
@@ -135,7 +135,7 @@ def note_written(folder: Path, stage: Stage | None = None, *, names: Iterable[st
 
 
 def own_paths(folder: Path, manifest: Manifest) -> Iterator[Path]:
-    """What is there of a run and may be removed; the manifest itself is not among it."""
+    """Return what is there of a run and may be removed; the manifest itself is not among it."""
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST_FILE and _is_own(path, manifest):
             yield path
@@ -153,7 +153,7 @@ def _is_own(path: Path, manifest: Manifest) -> bool:
 
 
 def first_foreign(folder: Path, manifest: Manifest, unchecked: tuple[str, ...] = ()) -> str | None:
-    """What in a run folder is not the run's, as the beginning of a sentence; `None` when everything is.
+    """Return what in a run folder is not the run's, as the beginning of a sentence; `None` when everything is.
 
     Args:
         unchecked: Files of the run that may have been changed.
@@ -172,7 +172,7 @@ def first_foreign(folder: Path, manifest: Manifest, unchecked: tuple[str, ...] =
 
 
 def _foreign_inside(folder: Path) -> Path | None:
-    """The first file of a checkpoint that its list does not name, or of a folder of events that is none."""
+    """Return the first file of a checkpoint that its list does not name, or of a folder of events that is none."""
     listed = None
     if folder.name != EVENTS_FOLDER:
         try:

@@ -14,7 +14,7 @@ BUDGET_KEYS = ("provisional_steps", "fixed_after")
 
 
 def read_settled(folder: Path) -> dict[str, Any]:
-    """What the run in a folder has settled; empty where it has settled nothing.
+    """Return what the run in a folder has settled; empty where it has settled nothing.
 
     Raises:
         InputError: the file is damaged, so that nobody knows which run would be resumed.
@@ -34,7 +34,7 @@ def read_settled(folder: Path) -> dict[str, Any]:
 
 
 def _is_whole(values: dict[str, Any]) -> bool:
-    """Whether the number of steps, and how it came about, are what a run writes."""
+    """Return whether the number of steps, and how it came about, are what a run writes."""
     if "max_steps" not in values:
         return True
     budget = values.get("time_budget")
@@ -43,6 +43,6 @@ def _is_whole(values: dict[str, Any]) -> bool:
 
 
 def settle(folder: Path, **values: Any) -> None:
-    """Adds values to what the run in a folder has settled, all of them or none."""
+    """Add values to what the run in a folder has settled, all of them or none."""
     announce(folder, [SETTLED_FILE])
     write_atomically(folder / SETTLED_FILE, json.dumps({**read_settled(folder), **values}, indent=2) + "\n")

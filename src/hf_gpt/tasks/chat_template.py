@@ -17,7 +17,7 @@ CHAT_TEMPLATE = (
 
 
 def add_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Gives a tokenizer without a chat template ChatML's, and its two tokens; a turn's end is then its end of text."""
+    """Give a tokenizer without a chat template ChatML's, and its two tokens; a turn's end is then its end of text."""
     if tokenizer.chat_template is None:
         tokenizer.add_special_tokens({"additional_special_tokens": [TURN_START, TURN_END]})
         tokenizer.chat_template = CHAT_TEMPLATE

@@ -1,4 +1,4 @@
-"""Answers that stand in a text, in the format of SQuAD (Rajpurkar et al. 2016 and 2018)."""
+"""Answers that are in a text, in the format of SQuAD (Rajpurkar et al. 2016 and 2018)."""
 
 import re
 from typing import Any, ClassVar

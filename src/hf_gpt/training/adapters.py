@@ -17,7 +17,7 @@ from ..planning import hardware
 from ..recipe.arguments import Recipe
 
 
-# peft knows these four kinds of head; the others keep their own new weights by name.
+# peft knows these four kinds of head; the others keep their own randomly initialised weights by name.
 TASK_TYPES = {
     "AutoModelForCausalLM": "CAUSAL_LM",
     "AutoModelForSequenceClassification": "SEQ_CLS",
@@ -38,7 +38,7 @@ SET_BY_RUNS = (
 
 
 def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, is_tied: bool) -> LoraConfig:
-    """The adapter that a recipe asks for.
+    """Return the adapter that a recipe asks for.
 
     Args:
         auto_class: Name of the auto class of the model.
@@ -66,7 +66,7 @@ def lora_config(auto_class: str, values: dict[str, Any], has_new_tokens: bool, i
 
 
 def check_field_types(values: dict[str, Any]) -> None:
-    """Raises `InputError` for a value of another type than its field of `peft.LoraConfig`, which looks at none of them."""
+    """Raise `InputError` for a value of another type than its field of `peft.LoraConfig`, which looks at none of them."""
     hints = get_type_hints(LoraConfig)
     for key, value in values.items():
         hint = float if hints[key] is int and key == "lora_alpha" else hints[key]
@@ -80,7 +80,7 @@ def check_field_types(values: dict[str, Any]) -> None:
 
 
 def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
-    """A frozen model with a new adapter.
+    """Return a frozen model with a new adapter.
 
     Raises:
         InputError: `target_modules` that match nothing.
@@ -93,7 +93,7 @@ def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
 
 
 def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
-    """A trained adapter, to be trained further.
+    """Return a trained adapter, to be trained further.
 
     Raises:
         InputError: no adapter there, files of it that cannot be read, or one that was made for another base.
@@ -116,7 +116,7 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
 
 
 def four_bit_config() -> BitsAndBytesConfig:
-    """How the base of a `qlora` run is held: NormalFloat of 4 bits, its constants quantized too (Dettmers et al. 2023).
+    """Return how the base of a `qlora` run is held: NormalFloat of 4 bits, its constants quantized too (Dettmers et al. 2023).
 
     Raises:
         InputError: no bitsandbytes, or none that knows a device of this machine.
@@ -141,10 +141,10 @@ def four_bit_config() -> BitsAndBytesConfig:
 
 
 def quantization(recipe: Recipe) -> dict[str, Any]:
-    """What `from_pretrained` is told beside the rest, for a base in 4 bits.
+    """Return what `from_pretrained` is told beside the rest, for a base in 4 bits.
 
     Raises:
-        InputError: `qlora` where it cannot run, or with new weights, which there is nothing to be held of.
+        InputError: `qlora` where it cannot run, or with random initialisation, which there is nothing to be held of.
     """
     if recipe.task.qlora is None:
         return {}
@@ -154,7 +154,7 @@ def quantization(recipe: Recipe) -> dict[str, Any]:
 
 
 def with_adapter(recipe: Recipe, model: PreTrainedModel, auto_class: str, has_new_tokens: bool) -> PreTrainedModel | PeftModel:
-    """The model with the adapter that the recipe asks for or names; as it is when it asks for none."""
+    """Return the model with the adapter that the recipe asks for or names; as it is when it asks for none."""
     arguments = recipe.task
     if arguments.adapter is not None:
         return load_adapter(model, arguments.adapter, str(recipe.model.model_name_or_path))
@@ -165,7 +165,7 @@ def with_adapter(recipe: Recipe, model: PreTrainedModel, auto_class: str, has_ne
 
 
 def adapter_kind(recipe: Recipe) -> str | None:
-    """Which kind of adapter a run leaves; `None` for a whole model."""
+    """Return which kind of adapter a run leaves; `None` for a whole model."""
     if recipe.task.qlora is not None:
         return "qlora"
     return "lora" if recipe.task.lora is not None or recipe.task.adapter is not None else None

@@ -40,7 +40,7 @@ class Costs:
 def steps_within(
     seconds: float, done: int, limit: int, costs: Costs, intervals: Callable[[int], tuple[int | None, int | None]]
 ) -> int:
-    """The largest number of steps of a run that ends in time.
+    """Return the largest number of steps of a run that ends in time.
 
     Args:
         seconds: What is left of the budget.
@@ -76,7 +76,7 @@ def steps_in_budget(seconds: float, done: int, limit: int, per_epoch: int, costs
 
 
 def run_intervals(arguments: Any, schedule: Any, steps: int, per_epoch: int) -> tuple[int | None, int | None]:
-    """Steps between two evaluations and between two checkpoints of a run of so many steps; `None` where there are none."""
+    """Return steps between two evaluations and between two checkpoints of a run of so many steps; `None` where there are none."""
     resolved = resolve_schedule(schedule, steps)
     return (
         _interval(arguments.eval_strategy, resolved["eval_steps"], per_epoch),
@@ -85,21 +85,21 @@ def run_intervals(arguments: Any, schedule: Any, steps: int, per_epoch: int) -> 
 
 
 def is_enough(steps: int, seconds: float, budget: float) -> bool:
-    """Whether so many timed steps tell how fast the others will be."""
+    """Return whether so many timed steps tell how fast the others will be."""
     # Two steps of a machine that is too slow for more look alike; one may be no step of it.
     is_slow = steps >= 2 and seconds >= LONGEST_SHARE * budget
     return is_slow or (steps >= TIMED_STEPS and seconds >= TIMED_SHARE * budget)
 
 
 def fewest_steps(fitting: int, done: int, limit: int) -> int:
-    """The steps of a run in whose budget so many fit."""
+    """Return the steps of a run in whose budget so many fit."""
     return max(fitting, min(FEWEST_STEPS, limit), done + 1)
 
 
 def foreseen_steps(
     minutes: float, before: float, limit: int, per_epoch: int, costs: Costs, arguments: Any, schedule: Any
 ) -> int:
-    """The number that a run will fix for itself, where it is known what everything costs.
+    """Return the number that a run will fix for itself, where it is known what everything costs.
 
     Args:
         before: Seconds before the first step, as for compiling.
@@ -181,7 +181,7 @@ class TimeBudget(TrainerCallback):
         return told[0]
 
     def _kept(self) -> list[float]:
-        """The times of steps without those in which something was compiled, as for a batch of another shape."""
+        """Return the times of steps without those in which something was compiled, as for a batch of another shape."""
         typical = sorted(self.times)[(len(self.times) - 1) // 2] if self.times else 0.0
         return [seconds for seconds in self.times if seconds <= COMPILED_TIMES * typical]
 
@@ -190,7 +190,7 @@ class TimeBudget(TrainerCallback):
         return is_enough(len(kept), sum(kept), self.budget)
 
     def costs(self) -> Costs:
-        """What was timed; a compiler's time, which comes once in each of them, is left out."""
+        """Return what was timed; a compiler's time, which comes once in each of them, is left out."""
         kept = self._kept()
         asked = self.asked or 0.0
         evaluated = max(self.evaluated or asked, asked)
@@ -229,7 +229,7 @@ class TimeBudget(TrainerCallback):
         tqdm.write(self._line(steps, fitting, limit, costs))
 
     def _compiles_at_the_end_of_an_epoch(self) -> bool:
-        """Whether the last batch is smaller than the others, which the first epoch of a run compiles for."""
+        """Return whether the last batch is smaller than the others, which the first epoch of a run compiles for."""
         trainer = self.trainer
         dataset: Any = trainer.train_dataset
         if not trainer.args.torch_compile or trainer.args.dataloader_drop_last or not hasattr(dataset, "__len__"):
@@ -245,7 +245,7 @@ class TimeBudget(TrainerCallback):
             )
         epochs = f"{steps * self.trainer.args.num_train_epochs / limit:.2g} epochs"
         if steps == limit:
-            return f"{minutes}: training ends sooner, after the {steps:,} steps ({epochs}) that the recipe allows."
+            return f"{minutes}: training ends earlier, after the {steps:,} steps ({epochs}) that the recipe allows."
         return f"{minutes}: {steps:,} steps ({epochs}) fit, at {costs.step:.3g} s a step and {costs.evaluation:.2g} s an evaluation."
 
 

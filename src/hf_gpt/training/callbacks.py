@@ -159,13 +159,13 @@ def _clock(seconds: float) -> str:
 
 
 def earlier_seconds(trainer: GuardedTrainer) -> float:
-    """Seconds of training of a run in the processes before this one."""
+    """Return seconds of training of a run in the processes before this one."""
     recorders = (call for call in trainer.callback_handler.callbacks if isinstance(call, ProgressRecorder))
     return sum(recorder.earlier for recorder in recorders)
 
 
 def log_line(row: dict[str, Any], steps: int | None) -> str:
-    """One row of the log for the console.
+    """Return one row of the log for the console.
 
     Args:
         steps: Of the run, where they are known.
@@ -229,7 +229,7 @@ class SampleWriter(TrainerCallback):
 
 
 def sample_section(step: int, loss: float, samples: list[dict[str, Any]]) -> str:
-    """What a model wrote after a step, in Markdown: each line of a text is quoted, so that none is a heading."""
+    """Return what a model wrote after a step, in Markdown: each line of a text is quoted, so that none is a heading."""
     quoted = []
     for sample in samples:
         text, prompt = sample["text"], sample["prompt"]
@@ -239,7 +239,7 @@ def sample_section(step: int, loss: float, samples: list[dict[str, Any]]) -> str
 
 
 def with_section(path: Path, step: int, section: str) -> str:
-    """The text of the file with one section more; a resumed run writes those of its steps anew."""
+    """Return the text of the file with one section more; a resumed run writes those of its steps anew."""
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     kept = [part for part in re.split(r"^(?=## Step )", before, flags=re.MULTILINE)[1:] if _step_of(part) < step]
     return "".join(["# What the model wrote while it was trained\n\n", *kept, section, "\n"])

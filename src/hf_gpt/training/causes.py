@@ -14,7 +14,7 @@ from ..run_folder.checkpoints import newest
 
 @contextmanager
 def named_causes(folder: Path) -> Iterator[None]:
-    """Turns what can end a run from outside into an `InputError` that says what happened and what to do.
+    """Turn what can end a run from outside into an `InputError` that says what happened and what to do.
 
     Args:
         folder: Of the run.

@@ -42,7 +42,7 @@ class Launch:
         return self.processes // self.tensor_parallel
 
     def reader(self, process: int) -> tuple[int, int]:
-        """Which of the batches of a step a process reads, and how many there are."""
+        """Return which of the batches of a step a process reads, and how many there are."""
         return process // self.tensor_parallel, self.batches
 
     @property
@@ -52,7 +52,7 @@ class Launch:
 
 
 def read_launch(processes: int) -> Launch:
-    """What the launcher left in the environment, which is accelerate's own way of handing it over.
+    """Return what the launcher left in the environment, which is accelerate's own way of handing it over.
 
     Raises:
         InputError: a combination that no run of ours can be spread by.
@@ -83,7 +83,7 @@ def read_launch(processes: int) -> Launch:
 
 
 def share_processors(launch: Launch, state: PartialState) -> None:
-    """Lets processes without accelerators be sharded as those with them are, so that a launch can be tried before it is paid for.
+    """Let processes without accelerators be sharded as those with them are, so that a launch can be tried before it is paid for.
 
     accelerate (to 1.15) looks at FSDP and tensor parallelism only where it counts several accelerators; on processors it would train
     by DDP in place of FSDP without a word, and refuse tensor parallelism. torch and gloo can do both.
@@ -102,7 +102,7 @@ def share_processors(launch: Launch, state: PartialState) -> None:
 
 
 def check_model(launch: Launch, model: nn.Module) -> None:
-    """Raises `InputError` for dropout under FSDP's own checkpointing, which draws another mask when it makes activations again."""
+    """Raise `InputError` for dropout under FSDP's own checkpointing, which draws another mask when it makes activations again."""
     probabilities = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     probabilities.append(getattr(getattr(model, "config", None), "attention_dropout", 0.0))
     if launch.recomputes and max(probabilities) > 0:
@@ -114,7 +114,7 @@ def check_model(launch: Launch, model: nn.Module) -> None:
 
 
 def check_optimizer(launch: Launch, optimizer: str) -> None:
-    """Raises `InputError` for an optimizer that needs whole matrices where there are none."""
+    """Raise `InputError` for an optimizer that needs whole matrices where there are none."""
     if optimizer == "muon" and launch.strategy == "deepspeed":
         raise InputError(
             "optimizer=muon needs matrices, which DeepSpeed cuts into flat pieces: use adamw, or launch with ddp.yaml, fsdp2.yaml, "
@@ -123,7 +123,7 @@ def check_optimizer(launch: Launch, optimizer: str) -> None:
 
 
 def split_matrices(model: PreTrainedModel, launch: Launch, folder: Path, state: PartialState) -> PreTrainedModel:
-    """The model with its part of each matrix in each process.
+    """Return the model with its part of each matrix in each process.
 
     transformers splits what it loads, so the first process writes the weights for all to load.
 

@@ -137,7 +137,7 @@ class Finetuning:
 
 
 def build_task(recipe: Recipe) -> Task:
-    """The task of the recipe, with the tokenizer that it names or its model's."""
+    """Return the task of the recipe, with the tokenizer that it names or its model's."""
     arguments = recipe.task
     tokenizer = load_tokenizer(recipe.data.tokenizer or str(recipe.model.model_name_or_path))
     if tokenizer.pad_token_id is None:
@@ -146,7 +146,7 @@ def build_task(recipe: Recipe) -> Task:
 
 
 def count_lines(dropped: dict[str, int], task: Task) -> list[str]:
-    """What was cut or left out, a line each."""
+    """Return what was cut or left out, a line each."""
     lines = [f"{count:,} {reason} are left out." for reason, count in dropped.items()]
     for split, counts in task.counts.items():
         lines += [f"{split}: {count:,} {reason}." for reason, count in counts.items()]
@@ -157,7 +157,7 @@ def count_lines(dropped: dict[str, int], task: Task) -> list[str]:
 
 
 def model_config(recipe: Recipe, task: Task) -> Any:
-    """The trained model's config with what the task and the recipe change in it."""
+    """Return the trained model's config with what the task and the recipe change in it."""
     config = load_config(str(recipe.model.model_name_or_path), "model_name_or_path")
     # A token that the tokenizer has gained is beyond the table until this has grown with it.
     config.pad_token_id = task.tokenizer.pad_token_id if task.tokenizer.pad_token_id < config.vocab_size else None
@@ -172,7 +172,7 @@ def model_config(recipe: Recipe, task: Task) -> Any:
 
 
 def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
-    """The trained model with the head of the task, its vocabulary grown with the tokenizer's, with an adapter if asked for."""
+    """Return the trained model with the head of the task, its vocabulary grown with the tokenizer's, with an adapter if asked for."""
     arguments, name = recipe.task, str(recipe.model.model_name_or_path)
     config = model_config(recipe, task)
     auto_class = getattr(transformers, task.auto_class)
@@ -208,7 +208,7 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
 
 
 def in_order(rows: Dataset) -> IterableDataset:
-    """Rows whose predictions come in their order: `Trainer` groups those of a dataset with a length by their lengths, even to
+    """Return rows whose predictions come in their order: `Trainer` groups those of a dataset with a length by their lengths, even to
     evaluate, and a task finds the row of a prediction by its place."""
     return rows.to_iterable_dataset()
 
@@ -229,7 +229,7 @@ def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dat
 
 
 def import_trl(recipe: Recipe) -> Any:
-    """The library, or `InputError` with what to install: it needs a newer Python than the other tasks do."""
+    """Return the library, or `InputError` with what to install: it needs a newer Python than the other tasks do."""
     try:
         import trl
     except ImportError as error:
@@ -240,7 +240,7 @@ def import_trl(recipe: Recipe) -> Any:
 
 
 def guarded(trainer: type) -> Any:
-    """The class of a library's trainer with the guards of ours before it."""
+    """Return the class of a library's trainer with the guards of ours before it."""
     return type(f"Guarded{trainer.__name__}", (GuardedTrainer, trainer), {})
 
 
@@ -296,7 +296,7 @@ TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
 
 
 def handful(task: Task, encoded: dict[str, Dataset]) -> tuple[Task, dict[str, Dataset]]:
-    """A task of a few rows, and these as it has encoded them; whatever `task` has learned and counted stays as it is."""
+    """Return a task of a few rows, and these as it has encoded them; whatever `task` has learned and counted stays as it is."""
     few = copy.copy(task)
     for name, value in vars(task).items():
         if isinstance(value, dict):
@@ -315,7 +315,7 @@ def handful(task: Task, encoded: dict[str, Dataset]) -> tuple[Task, dict[str, Da
 
 
 def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, float]:
-    """The figures of the test split: the task's own, beside the loss."""
+    """Return the figures of the test split: the task's own, beside the loss."""
     if task.trainer == "trainer":
         trainer.compute_metrics = None
         output: Any = trainer.predict(in_order(test), metric_key_prefix="test")
@@ -335,7 +335,7 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, fl
 
 @torch.inference_mode()
 def answers(trainer: GuardedTrainer, task: Task, rows: Dataset, batch_size: int = 16) -> list[str]:
-    """The likeliest continuation of each prompt, token by token."""
+    """Return the likeliest continuation of each prompt, token by token."""
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     was_training, tokenizer = model.training, task.tokenizer
     model.eval()

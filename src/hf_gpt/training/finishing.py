@@ -19,7 +19,7 @@ from .output_dir import PICTURE_FILE, Found, wait_for_all
 
 
 def check_publishing(recipe: Recipe) -> None:
-    """Raises `InputError` before the work when the record that ends it, or a push that the recipe asks for, would be refused."""
+    """Raise `InputError` before the work when the record that ends it, or a push that the recipe asks for, would be refused."""
     check_public(public_values(recipe), "the recipe")
     arguments = recipe.training
     if not arguments.push_to_hub:
@@ -53,7 +53,7 @@ def finish(recipe: Recipe, record: dict[str, Any], plot: Callable[[dict[str, Any
 
 
 def finish_again(recipe: Recipe, found: Found, plot: Callable[[dict[str, Any], Path], None]) -> dict[str, Any]:
-    """What is missing after the record of a run that has been measured, made from that record."""
+    """Return what is missing after the record of a run that has been measured, made from that record."""
     folder = recipe.output_dir
     record = read_record(folder)
     check_fields(record, str(folder / RECORD_FILE))

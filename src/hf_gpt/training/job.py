@@ -46,19 +46,19 @@ class Job(Protocol):
         """Read, split and encode the data; returns what identifies and describes them in the record."""
 
     def train_rows(self) -> int | None:
-        """Rows of the train split; `None` where nobody knows."""
+        """Return rows of the train split; `None` where nobody knows."""
 
     def build_model(self) -> Any:
-        """The model to be trained, with its adapter if it has one."""
+        """Return the model to be trained, with its adapter if it has one."""
 
     def score_baselines(self, model: Any) -> None:
         """Before the first step: check what the end asks of the model, and score what needs no trained one."""
 
     def handful(self, recipe: Recipe) -> "Job | None":
-        """The same job on a few rows, for the rehearsal of its end; `None` where that cannot be done."""
+        """Return the same job on a few rows, for the rehearsal of its end; `None` where that cannot be done."""
 
     def build_trainer(self, model: Any) -> GuardedTrainer:
-        """The trainer, with the optimizer of the recipe."""
+        """Return the trainer, with the optimizer of the recipe."""
 
     def score_before(self, trainer: GuardedTrainer) -> None:
         """Score a trained model before it is trained further."""
@@ -67,7 +67,7 @@ class Job(Protocol):
         """Set what a saved model carries beside its weights."""
 
     def evaluate(self, model: Any, trainer: GuardedTrainer | None) -> dict[str, Any]:
-        """Fields of the record that this kind of run adds; `test` is among them, with its `loss`."""
+        """Return fields of the record that this kind of run adds; `test` is among them, with its `loss`."""
 
 
 def build_record(
@@ -78,7 +78,7 @@ def build_record(
     started: float,
     measured: dict[str, Any],
 ) -> dict[str, Any]:
-    """The record of a run.
+    """Return the record of a run.
 
     Args:
         folder: Where the trained model lies.
@@ -115,7 +115,7 @@ def build_record(
 
 
 def finite(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without numbers that JSON has not: the correlation of a constant is none."""
+    """Return a row without numbers that JSON has not: the correlation of a constant is none."""
     return {key: value for key, value in row.items() if not isinstance(value, float) or np.isfinite(value)}
 
 

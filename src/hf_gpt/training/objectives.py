@@ -46,14 +46,14 @@ class Objective:
 
 
 def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """A batch of packed blocks; the labels are the ids themselves, which the model shifts."""
+    """Return a batch of packed blocks; the labels are the ids themselves, which the model shifts."""
     batch = torch_default_data_collator(rows)
     input_ids = batch["input_ids"].long()
     return {"input_ids": input_ids, "labels": input_ids}
 
 
 def mask_and_collate(mask: DataCollatorForLanguageModeling, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """A batch of packed blocks with tokens left out; the labels are their ids, -100 elsewhere."""
+    """Return a batch of packed blocks with tokens left out; the labels are their ids, -100 elsewhere."""
     # The end of a text is a token to be predicted as any other: it is a part of what a text costs.
     no_special = [0] * len(rows[0]["input_ids"])
     batch = mask([{"input_ids": row["input_ids"], "special_tokens_mask": no_special} for row in rows])
@@ -73,7 +73,7 @@ def evaluate_masked(model, tokenizer, blocks, bytes_per_token, batch_size, bf16)
 
 
 def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, length: int) -> str:
-    """The prompt and its continuation, as far as the model has positions."""
+    """Return the prompt and its continuation, as far as the model has positions."""
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     length = max(min(length, model.config.max_position_embeddings - inputs["input_ids"].shape[1]), 1)
     output = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=length)
@@ -82,7 +82,7 @@ def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, length: i
 
 @torch.inference_mode()
 def fill_in(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, length: int) -> str:
-    """The prompt with the likeliest token at each mask."""
+    """Return the prompt with the likeliest token at each mask."""
     ids = tokenizer(prompt, return_tensors="pt").to(model.device)["input_ids"]
     likeliest = model(input_ids=ids).logits.argmax(-1)
     filled = torch.where(ids == tokenizer.mask_token_id, likeliest, ids)
@@ -110,7 +110,7 @@ OBJECTIVES = {
 
 
 def check_objective(name: str, ngram_orders: list[int], sample_prompts: list[str], mask: str | None) -> None:
-    """Raises `InputError` when a recipe asks for what its objective has not.
+    """Raise `InputError` when a recipe asks for what its objective has not.
 
     Args:
         name: A key of `OBJECTIVES`.
@@ -131,7 +131,7 @@ def check_objective(name: str, ngram_orders: list[int], sample_prompts: list[str
 
 
 def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """How `generate` goes on from a text when it is told nothing else."""
+    """How `generate` continues a text when it is told nothing else."""
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -145,7 +145,7 @@ def set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 def held_out_beginnings(blocks: Any, tokenizer: PreTrainedTokenizerBase, is_causal: bool) -> list[str]:
-    """Where held-out texts begin, as prompts; of a masked model, with a token left out.
+    """Return where held-out texts begin, as prompts; of a masked model, with a token left out.
 
     Args:
         blocks: Packed blocks of the validation split.
@@ -173,7 +173,7 @@ def held_out_beginnings(blocks: Any, tokenizer: PreTrainedTokenizerBase, is_caus
 
 
 def _whole_words(text: str, rest: str) -> str:
-    """The text up to its last whole word, where it is cut within one; as it is in a script that has no spaces between words."""
+    """Return the text up to its last whole word, where it is cut within one; as it is in a script that has no spaces between words."""
     is_cut = text[-1:].isalnum() and rest[:1].isalnum() and east_asian_width(text[-1]) not in "WF"
     words = text.rsplit(maxsplit=1)
     return words[0] if is_cut and len(words) == 2 else text
@@ -187,7 +187,7 @@ def samples_on_the_way(
     seed: int,
     model: PreTrainedModel,
 ) -> list[dict[str, Any]]:
-    """What `write_samples` says of a model that is still trained, and is left as it was."""
+    """Return what `write_samples` says of a model that is still trained, and is left as it was."""
     if not model.can_generate():
         return write_samples(objective, model, tokenizer, prompts, length, seed)
     before = model.generation_config
@@ -206,7 +206,7 @@ def write_samples(
     length: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """What the model makes of each prompt, with the seed that brings it back."""
+    """Return what the model makes of each prompt, with the seed that brings it back."""
     samples = []
     model.eval()
     for prompt in prompts:

@@ -26,7 +26,7 @@ STACK_BYTES = 2**28
 
 
 def find_blocks(model: nn.Module) -> list[str]:
-    """Names of the outermost lists of blocks, such as `model.layers` or `transformer.h`: lists of modules that hold modules."""
+    """Return names of the outermost lists of blocks, such as `model.layers` or `transformer.h`: lists of modules that hold modules."""
     found: list[str] = []
     for name, module in model.named_modules():
         if not isinstance(module, (nn.ModuleList, nn.Sequential)) or any(name.startswith(f"{outer}.") for outer in found):
@@ -69,7 +69,7 @@ def group_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 def ties_head(model: Any) -> bool:
-    """Whether the token table is the output matrix too."""
+    """Return whether the token table is the output matrix too."""
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     return output is not None and output.weight is model.get_input_embeddings().weight
 
@@ -95,7 +95,7 @@ def orthogonalize_(stack: torch.Tensor) -> None:
 
 
 def _rounds_of_gram(gram: torch.Tensor) -> torch.Tensor:
-    """What all rounds together multiply matrices X with from the left, from X X^T alone.
+    """Return what all rounds together multiply matrices X with from the left, from X X^T alone.
 
     With G = X X^T and Q = A I + B G + C G^2, a round makes Q X of X, and so Q G Q of G: all of them are functions of the first G, and
     commute. In bfloat16 they would round otherwise than `torch.optim.Muon` does.
@@ -271,7 +271,7 @@ def _stacks(parameters: list[Any]) -> Iterator[tuple[list[Any], torch.dtype]]:
 
 
 def _is_fused(parameters: Iterable[torch.Tensor]) -> bool | None:
-    """Whether AdamW runs as one kernel: on a GPU, where torch would run one for each operation on all tensors."""
+    """Return whether AdamW runs as one kernel: on a GPU, where torch would run one for each operation on all tensors."""
     return True if all(parameter.is_cuda for parameter in parameters) else None
 
 
@@ -286,7 +286,7 @@ def adamw(
     betas: tuple[float, float],
     eps: float,
 ) -> Optimizer:
-    """AdamW with the four groups of `Muon`."""
+    """Return AdamW with the four groups of `Muon`."""
     groups = group_parameters(model)
     rates = {MATRICES: lr, EMBEDDINGS: embedding_lr, HEAD: head_lr, REST: rest_lr}
     decays = {MATRICES: weight_decay}

@@ -82,7 +82,7 @@ class Found:
 
 
 def check_output_folder(folder: Path, recipe: Recipe) -> Found:
-    """What a run would do in a folder.
+    """Return what a run would do in a folder.
 
     Raises:
         InputError: it must not write there, something in it is not a run's, it holds another run, or it is in use.
@@ -148,7 +148,7 @@ def look_at(folder: Path, recipe: Recipe) -> Found:
 
 
 def longer(folder: Path, recipe: Recipe, manifest: Manifest, changed: list[str]) -> Found:
-    """What to do where a run is to be of another length than it was."""
+    """Return what to do where a run is to be of another length than it was."""
     if recipe.run.overwrite:
         return Found("replace", manifest)
     told = f"output_dir={str(folder)!r}"
@@ -156,12 +156,12 @@ def longer(folder: Path, recipe: Recipe, manifest: Manifest, changed: list[str])
         before, now = manifest.recipe.get(key), recipe.values.get(key)
         if not (isinstance(before, (int, float)) and isinstance(now, (int, float)) and now > before > 0):
             raise InputError(
-                f"{told} holds a run of another recipe ({key} was {before}): only a longer one goes on with it. Choose another folder, "
+                f"{told} holds a run of another recipe ({key} was {before}): only a longer one extends it. Choose another folder, "
                 "or replace it with overwrite=true."
             )
     if manifest.stage != "claimed" and get_last_checkpoint(str(folder)) is None:
         raise InputError(
-            f"{told} holds a finished run without a checkpoint that a longer one could go on from: choose another folder, or "
+            f"{told} holds a finished run without a checkpoint that a longer one could resume from: choose another folder, or "
             "replace it with overwrite=true."
         )
     lengths = " and ".join(f"{key} was {manifest.recipe[key]} and is {recipe.values[key]}" for key in changed)
@@ -169,17 +169,17 @@ def longer(folder: Path, recipe: Recipe, manifest: Manifest, changed: list[str])
     return Found(
         "resume",
         manifest,
-        f"{lengths}: the run goes on, and its schedule ({getattr(schedule, 'value', schedule)}) now spans the new length.",
+        f"{lengths}: the run resumes, and its schedule ({getattr(schedule, 'value', schedule)}) now spans the new length.",
     )
 
 
 def has_measured_weights(folder: Path) -> bool:
-    """Whether the folder holds the weights that its record was measured on."""
+    """Return whether the folder holds the weights that its record was measured on."""
     return (folder / RECORD_FILE).is_file() and read_record(folder).get("model_sha256") == folder_hash(folder)
 
 
 def recipe_kept(folder: Path) -> Any:
-    """The recipe that a folder keeps; `None` where it has none that can be read."""
+    """Return the recipe that a folder keeps; `None` where it has none that can be read."""
     path = folder / RECIPE_FILE
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -196,7 +196,7 @@ def read_dict(path: Path) -> dict[str, Any]:
 
 
 def earlier_manifest(folder: Path, recipe: Recipe) -> Manifest:
-    """The manifest that a run of an earlier version would have written.
+    """Return the manifest that a run of an earlier version would have written.
 
     Raises:
         InputError: the folder holds no run.
@@ -232,12 +232,12 @@ def earlier_manifest(folder: Path, recipe: Recipe) -> Manifest:
 
 @contextmanager
 def acquire_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) -> Iterator[None]:
-    """Makes the folder, or empties it for `overwrite: true`, and holds it until the end of the run.
+    """Make the folder, or empty it for `overwrite: true`, and hold it until the end of the run.
 
     What claims it is its manifest, which is there from one moment to the next; all else can be written again.
 
     Args:
-        data: What identifies the data. A run that goes on does so with the same.
+        data: What identifies the data. A run that resumes does so with the same.
 
     Raises:
         InputError: another process has been faster, or the data have changed since the run began.
@@ -295,12 +295,12 @@ def claim(folder: Path, recipe: Recipe, data: dict[str, Any], found: Found) -> N
 
 
 def replaces(folder: Path, recipe: Recipe) -> bool:
-    """Whether `overwrite: true` has something to replace; the same command, given again after an interruption, goes on."""
+    """Return whether `overwrite: true` has something to replace; the same command, given again after an interruption, goes on."""
     return recipe.run.overwrite and folder.is_dir() and look_at(folder, recipe).task == "replace"
 
 
 def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises `InputError` when a run that goes on would do so with other data than it began with."""
+    """Raise `InputError` when a run that resumes would do so with other data than it began with."""
     if before != now:
         changed = sorted(name for name, digest in _files(now) - _files(before))
         what = f"{changed[0]} is not the file that it was" if changed else f"it was {before}, and is {now}"
@@ -310,7 +310,7 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any]) -
 
 
 def edited_file(recipe: Recipe, before: dict[str, Any]) -> str | None:
-    """A file of the recipe's text that is not the one that a run was made of; `None` where all are.
+    """Return a file of the recipe's text that is not the one that a run was made of; `None` where all are.
 
     Args:
         before: What identifies the data of that run.
@@ -334,7 +334,7 @@ def _files(described: Any) -> set[tuple[str, str]]:
 
 
 def wait_for_all(recipe: Recipe) -> None:
-    """Holds each process here until all have come."""
+    """Hold each process here until all have come."""
     if recipe.training.distributed_state is not None:
         recipe.training.distributed_state.wait_for_everyone()
 

@@ -145,7 +145,7 @@ def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool
 
 
 def run_time(run: PlannedRun, device: Device, devices: int, is_timed: bool, speed: float) -> RunTime:
-    """How long a run takes, and how many steps it will make in the time that it has.
+    """Return how long a run takes, and how many steps it will make in the time that it has.
 
     Args:
         devices: Processes, each taken to be as fast as this one where that is measured.
@@ -171,7 +171,7 @@ def run_time(run: PlannedRun, device: Device, devices: int, is_timed: bool, spee
 
 
 def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timings: Timings | None, told: RunTime) -> RunTime:
-    """The steps of a recipe's run and the seconds of its parts, by the functions by which the run itself fixes them."""
+    """Return the steps of a recipe's run and the seconds of its parts, by the functions by which the run itself fixes them."""
     # The trainer's libraries are of no use to a preset, and slow to import.
     from .budget import Costs, foreseen_steps, run_intervals
     from .objectives import PROMPTS
@@ -236,7 +236,7 @@ def train_share(recipe: Recipe) -> float:
 
 
 def train_tokens(recipe: Recipe, most: float) -> float | None:
-    """About how many tokens the train split has; `None` where it has more than `most`, or lies elsewhere.
+    """Return about how many tokens the train split has; `None` where it has more than `most`, or lies elsewhere.
 
     They are counted as the run counts them, in the beginning of the text.
     """
@@ -268,7 +268,7 @@ def train_tokens(recipe: Recipe, most: float) -> float | None:
 
 
 def timed_rows(run: PlannedRun, device: Device) -> int:
-    """Rows of the passes that are timed; 0 where one row alone takes too long, or the model more memory than there is."""
+    """Return rows of the passes that are timed; 0 where one row alone takes too long, or the model more memory than there is."""
     per_row = training_flops(run.config, run.load.length).total * run.load.length / (CPU_SHARE * device.peak_flops)
     memory = sum(memory_by_part(run.config, replace(run.load, rows=1), "cpu", 1, 1).values())
     if per_row > LONGEST_ROW or memory > USABLE_SHARE * device.memory:
@@ -340,7 +340,7 @@ def seconds_of(call: Callable[[], Any]) -> float:
 
 
 def checkpoint_seconds(model: Any, optimizer: Any) -> float:
-    """Seconds to write and hash what a checkpoint holds."""
+    """Return seconds to write and hash what a checkpoint holds."""
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint"

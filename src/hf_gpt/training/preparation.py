@@ -15,7 +15,7 @@ from .optimizers import OPTIMIZERS
 
 
 def prepare_launch(recipe: Recipe) -> Launch:
-    """How the launcher spreads this run.
+    """Return how the launcher spreads this run.
 
     Raises:
         InputError: the recipe asks for what cannot be done so.
@@ -67,7 +67,7 @@ def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> int:
 
 
 def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
-    """The optimizer of the recipe, as `Trainer(optimizer_cls_and_kwargs=...)` takes a factory."""
+    """Return the optimizer of the recipe, as `Trainer(optimizer_cls_and_kwargs=...)` takes a factory."""
     arguments, options = recipe.training, recipe.run
     rate = arguments.learning_rate
     rates = {

@@ -176,7 +176,7 @@ def check_source(recipe: Recipe) -> None:
 
 
 def build_tokenizer(recipe: Recipe, train: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer that the recipe names, the model's, or one trained on the train split."""
+    """Return the tokenizer that the recipe names, the model's, or one trained on the train split."""
     arguments = recipe.data
     finish = (lambda made: made) if objective(recipe).is_causal else with_mask
     name = arguments.tokenizer or recipe.model.model_name_or_path
@@ -218,7 +218,7 @@ def build_blocks(recipe: Recipe, launch: Launch, splits: Splits, tokenizer: PreT
 
 
 def model_config(recipe: Recipe, vocab_size: int) -> Any:
-    """The config of new weights, or `InputError` with what is wrong in it."""
+    """Return the config of a randomly initialised model, or `InputError` with what is wrong in it."""
     overrides = {"vocab_size": vocab_size, **recipe.model.config}
     check_sizes(overrides, "config")
     try:
@@ -231,7 +231,7 @@ def model_config(recipe: Recipe, vocab_size: int) -> Any:
 
 
 def other_config(model_type: str, overrides: dict[str, Any]) -> Any:
-    """A config of a type that `AutoConfig` knows.
+    """Return a config of a type that `AutoConfig` knows.
 
     Raises:
         ValueError: an unknown type, an unknown field, or fields that contradict each other.
@@ -245,7 +245,7 @@ def other_config(model_type: str, overrides: dict[str, Any]) -> Any:
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
-    """A model with random weights from `preset`, or the one that `model_name_or_path` names.
+    """Return a model with random weights from `preset`, or the one that `model_name_or_path` names.
 
     Raises:
         InputError: the config contradicts itself, the tokenizer or `block_size`.
@@ -286,13 +286,13 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     if limit is not None and recipe.data.block_size > limit:
         raise InputError(
             f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
-            f"set config.max_position_embeddings={recipe.data.block_size} for new weights."
+            f"set config.max_position_embeddings={recipe.data.block_size} for random initialisation."
         )
     return with_adapter(recipe, model, objective(recipe).auto_class, has_new_tokens=False)
 
 
 def check_direction(recipe: Recipe, config: GPTConfig) -> None:
-    """Raises `InputError` when a model would see the answer, or half of what it may see."""
+    """Raise `InputError` when a model would see the answer, or half of what it may see."""
     needed = objective(recipe).is_causal
     if config.is_causal != needed:
         wrong = "each position would see the token that it predicts" if needed else "a mask would see only what is before it"
@@ -308,7 +308,7 @@ def check_direction(recipe: Recipe, config: GPTConfig) -> None:
 def build_trainer(
     recipe: Recipe, launch: Launch, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
 ) -> GuardedTrainer:
-    """The stock `Trainer`, guarded, with the optimizer of the recipe through its factory argument."""
+    """Return the stock `Trainer`, guarded, with the optimizer of the recipe through its factory argument."""
     arguments = recipe.training
     validation = language_data.blocks["validation"]
     if recipe.data.max_eval_blocks is not None:
@@ -333,7 +333,7 @@ def build_trainer(
 
 
 def progress(recipe: Recipe, model: Any, tokens_per_step: int) -> ProgressRecorder:
-    """What tells how fast the run is; and, on a device whose peak is known, how much of it that is."""
+    """Return what tells how fast the run is; and, on a device whose peak is known, how much of it that is."""
     device = named_device(torch.cuda.get_device_name()) if torch.cuda.is_available() and not recipe.training.use_cpu else None
     if device is None or not isinstance(model.config, GPTConfig) or not (recipe.training.bf16 or recipe.training.fp16):
         return ProgressRecorder(tokens_per_step)

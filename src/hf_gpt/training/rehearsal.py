@@ -81,18 +81,18 @@ def rehearsing() -> Iterator[Path]:
 
 
 def is_rehearsed(recipe: Recipe, launch: Launch) -> bool:
-    """Whether a model may be asked: where it is split, no process has it whole, and nobody has tried modules of 4 bits twice."""
+    """Return whether a model may be asked: where it is split, no process has it whole, and nobody has tried modules of 4 bits twice."""
     return launch.strategy in ("one process", "ddp") and recipe.task.qlora is None
 
 
 def stand_in(model: Any) -> Any:
-    """The model with modules and configs of its own, and the same weights: it takes no memory, and is not to be trained."""
+    """Return the model with modules and configs of its own, and the same weights: it takes no memory, and is not to be trained."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def quiet(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe of a trainer that writes nothing but into that folder, tells nobody, and starts no process."""
+    """Return the recipe of a trainer that writes nothing but into that folder, tells nobody, and starts no process."""
     changes = {
         "output_dir": str(folder),
         "report_to": [],
@@ -109,7 +109,7 @@ def quiet(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def figures(trainer: GuardedTrainer) -> set[str]:
-    """What an evaluation during training tells, without `eval_`."""
+    """Return what an evaluation during training tells, without `eval_`."""
     trainer.remove_callback(PrinterCallback)
     # Of a trainer's first evaluation only, which is this one.
     told = set(trainer.evaluate()) - {"eval_model_preparation_time"}
@@ -117,7 +117,7 @@ def figures(trainer: GuardedTrainer) -> set[str]:
 
 
 def check_tools(recipe: Recipe, model: Any, steps: int) -> None:
-    """Makes the reporters, the optimizer and the schedule of a run once.
+    """Make the reporters, the optimizer and the schedule of a run once.
 
     Args:
         steps: Of the run; as far as they are known, where it fixes them itself.
@@ -144,13 +144,13 @@ def check_tools(recipe: Recipe, model: Any, steps: int) -> None:
 
 
 def check_prompts(prompts: list[str], tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
-    """Raises `InputError` for a prompt of no token, or of more than the model has positions."""
+    """Raise `InputError` for a prompt of no token, or of more than the model has positions."""
     limit = getattr(model.config, "max_position_embeddings", None)
     for prompt in prompts:
         length = len(tokenizer(prompt)["input_ids"])
         told = repr(prompt if len(prompt) <= 60 else f"{prompt[:60]}…")
         if not length:
-            raise InputError(f"sample_prompts: {told} holds no token: give a text to go on from, or [] for no samples.")
+            raise InputError(f"sample_prompts: {told} holds no token: give a text to continue, or [] for no samples.")
         if limit is not None and length > limit:
             raise InputError(
                 f"sample_prompts: {told} has {length:,} tokens, and the model {limit:,} positions: make it shorter."
@@ -158,7 +158,7 @@ def check_prompts(prompts: list[str], tokenizer: PreTrainedTokenizerBase, model:
 
 
 def check_metric(recipe: Recipe, names: set[str]) -> None:
-    """Raises `InputError` when the best checkpoint, or a rate, is to be chosen by what is no figure of an evaluation.
+    """Raise `InputError` when the best checkpoint, or a rate, is to be chosen by what is no figure of an evaluation.
 
     Args:
         names: Of these figures, without `eval_`.
@@ -178,7 +178,7 @@ def rehearse_record(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
 ) -> None:
-    """Draws, writes, renders and prints a record, and saves what of a model is no weight.
+    """Draw, write, render and print a record, and save what of a model is no weight.
 
     Args:
         folder: To be thrown away.
@@ -201,7 +201,7 @@ def rehearse_record(
 
 
 def example_log(tokens: int, test: dict[str, float]) -> list[dict[str, Any]]:
-    """Rows as `Trainer` logs them, of a run that has not begun, with the figures of an evaluation."""
+    """Return rows as `Trainer` logs them, of a run that has not begun, with the figures of an evaluation."""
     common = {"epoch": 0.01, "step": 1, "tokens": tokens, "elapsed_seconds": 1.0}
     training = {"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "tokens_per_second": float(tokens), **common}
     return [training, {"eval_runtime": 1.0, **{f"eval_{name}": value for name, value in test.items()}, **common}]

@@ -32,7 +32,7 @@ from .trainer import GuardedTrainer
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
-    """Trains what a recipe says and writes a complete model or adapter repository into its `output_dir`.
+    """Train what a recipe says and write a complete model or adapter repository into its `output_dir`.
 
     A run that was interrupted resumes from its last whole checkpoint; a folder that holds anything else is not touched without
     `overwrite: true`.
@@ -88,7 +88,7 @@ def job_of(recipe: Recipe) -> Job:
 
 
 def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
-    """Trains from the last whole checkpoint to the end.
+    """Train from the last whole checkpoint to the end.
 
     Raises:
         InputError: with the cause, where the run was ended from outside or has diverged.
@@ -142,7 +142,7 @@ STATE_OPTIONS: dict[str, tuple[type, ...]] = {
 
 
 def check_state(checkpoint: Path) -> None:
-    """Raises `InputError` when `Trainer` could not read where a checkpoint's run had got to."""
+    """Raise `InputError` when `Trainer` could not read where a checkpoint's run had got to."""
     path = checkpoint / TRAINER_STATE_NAME
     with refused(f"{path} cannot be read"):
         state = TrainerState.load_from_json(str(path))
@@ -159,12 +159,12 @@ def check_state(checkpoint: Path) -> None:
 
 
 def last_valid_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; newer ones that are cut off or damaged are named and set aside."""
+    """Return the newest checkpoint that is whole; newer ones that are cut off or damaged are named and set aside."""
     checkpoint, lines = last_valid(folder)
     for line in lines:
         notice(line)
     if checkpoint is not None:
-        notice(f"Going on from {checkpoint}.")
+        notice(f"Resuming from {checkpoint}.")
     elif lines:
         notice("No whole checkpoint is left: starting from the beginning.")
     return None if checkpoint is None else str(checkpoint)

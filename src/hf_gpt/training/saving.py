@@ -61,7 +61,7 @@ def save_tokenizer(trainer: GuardedTrainer, folder: Path) -> None:
 def save_gathered(trainer: GuardedTrainer, model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """What `Trainer.save_model` writes, from a model that FSDP has split and given a class of its own.
 
-    transformers copies the file of the class beside the weights, and FSDP's class stands in torch.
+    transformers copies the file of the class beside the weights, and FSDP's class is in torch.
     """
     # Checkpoints of a run may be written in parts, by each process its own; what is loaded elsewhere is whole.
     trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")

@@ -146,7 +146,7 @@ class WatchedStream(io.TextIOBase):
 
 
 def _say(message: str, is_talking: bool) -> None:
-    """Writes from a handler, in which the streams of Python may be in the middle of a write."""
+    """Write from a handler, in which the streams of Python may be in the middle of a write."""
     if is_talking:
         with contextlib.suppress(OSError):
             os.write(2, f"\n{message}\n".encode())

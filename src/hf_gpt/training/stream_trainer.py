@@ -22,7 +22,7 @@ class StreamTrainer(GuardedTrainer):
             stream,
             batch_size=self._train_batch_size,
             collate_fn=collate_stream,
-            # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it goes on.
+            # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it resumes.
             generator=torch.Generator(),
             num_workers=arguments.dataloader_num_workers,
             prefetch_factor=arguments.dataloader_prefetch_factor,
@@ -34,7 +34,7 @@ class StreamTrainer(GuardedTrainer):
         save_state(self.train_dataset, folder)
 
     def on_resume(self, checkpoint: str | None) -> None:
-        """Puts the stream where the checkpoint left it, in place of reading again all that was read before."""
+        """Put the stream where the checkpoint left it, in place of reading again all that was read before."""
         if checkpoint is not None:
             load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
             self.args.ignore_data_skip = True

@@ -39,7 +39,7 @@ SKIPPED = "skipped_batch"
 
 
 def batch_hash(inputs: dict[str, Any]) -> str:
-    """The SHA-256 of the tensors of a batch, in the order of their names."""
+    """Return the SHA-256 of the tensors of a batch, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(inputs):
         if isinstance(inputs[name], torch.Tensor):
@@ -50,7 +50,7 @@ def batch_hash(inputs: dict[str, Any]) -> str:
 
 
 def skipped_steps(history: list[dict[str, Any]]) -> int:
-    """How many steps were left out: in one of them, more than one batch may have been at fault."""
+    """Return how many steps were left out: in one of them, more than one batch may have been at fault."""
     return len({row["step"] for row in history if SKIPPED in row})
 
 
@@ -70,7 +70,7 @@ class GuardedTrainer(Trainer):
     is_notified = False
     has_to_stop = False
     # The schedule as it was given, with its shares; and the steps that the run had in view until it fixed their number, with the step
-    # after which it did, for a run that goes on.
+    # after which it did, for a run that resumes.
     given_schedule: Any = None
     planned_steps = 1
     before_fixed: tuple[int, int] | None = None
@@ -129,7 +129,7 @@ class GuardedTrainer(Trainer):
         return getattr(made, "lr_lambdas", [])
 
     def fix_steps(self, steps: int) -> int:
-        """Ends the run after so many steps, and has rates and intervals of a run of this length from the next step on.
+        """End the run after so many steps, and has rates and intervals of a run of this length from the next step on.
 
         Returns:
             The step of the scheduler after which the rates are those.
@@ -149,7 +149,7 @@ class GuardedTrainer(Trainer):
     # ---------------------------------------------------------------------------------------------------- evaluation
 
     def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
-        """What `Trainer` does; where a run is evaluated, and what it writes there, changes nothing in what it learns."""
+        """Return what `Trainer` does; where a run is evaluated, and what it writes there, changes nothing in what it learns."""
         with untouched_random_state():
             return super().evaluate(*arguments, **named)
 
@@ -207,7 +207,7 @@ class GuardedTrainer(Trainer):
             super()._push_from_checkpoint(checkpoint_folder)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Writes a checkpoint beside its place, lists its hashes, and gives it its name when every process has written its part.
+        """Write a checkpoint beside its place, list its hashes, and give it its name when every process has written its part.
 
         Raises:
             InputError: it cannot be written, or the weights are not finite; the checkpoints before it are left as they are.
@@ -249,7 +249,7 @@ class GuardedTrainer(Trainer):
             self._push_from_checkpoint(str(folder / name))
 
     def create_model_card(self, *arguments: Any, **named: Any) -> None:
-        """Leaves the card to the end of the run: TRL writes one of its own, without a figure, beside each checkpoint."""
+        """Leave the card to the end of the run: TRL writes one of its own, without a figure, beside each checkpoint."""
 
     def save_extra_state(self, folder: Path) -> None:
         """Write what a checkpoint holds beside what `Trainer` writes; called in every process, before the hashes are taken."""
@@ -264,7 +264,7 @@ class GuardedTrainer(Trainer):
                 self.state.best_model_checkpoint = str(best)
 
     def check_weights(self) -> None:
-        """Raises `InputError` in every process when a weight of one is not finite: such a model is never saved as a good one."""
+        """Raise `InputError` in every process when a weight of one is not finite: such a model is never saved as a good one."""
         model: Any = self.model
         names = [
             name
@@ -280,7 +280,7 @@ class GuardedTrainer(Trainer):
     # --------------------------------------------------------------------------------------------------- the loss
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """The step, whose loss is looked at once, as `Trainer` does by default to hide what is not finite from the log.
+        """Return the step, whose loss is looked at once, as `Trainer` does by default to hide what is not finite from the log.
 
         Raises:
             InputError: in every process, when the loss of one is not finite and `on_nan` is `stop`.
@@ -357,7 +357,7 @@ def _check_there(checkpoint: Path, pattern: str) -> None:
 
 @contextmanager
 def untouched_random_state() -> Iterator[None]:
-    """Puts every generator of random numbers back where it was: even a loader draws from the one of dropout when it begins."""
+    """Put every generator of random numbers back where it was: even a loader draws from the one of dropout when it begins."""
     before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else [], device_type="cuda"):
         try:
@@ -370,7 +370,7 @@ def untouched_random_state() -> Iterator[None]:
 def change_rates(
     scheduler: Any, before: list[Callable[[int], float]], after: list[Callable[[int], float]], fixed_after: int
 ) -> None:
-    """Lets the rates follow other functions after a step. A schedule that follows the loss has none, and stays as it is."""
+    """Let the rates follow other functions after a step. A schedule that follows the loss has none, and stays as it is."""
 
     def changed(early: Callable[[int], float], late: Callable[[int], float]) -> Callable[[int], float]:
         return lambda step: early(step) if step <= fixed_after else late(step)

@@ -31,7 +31,7 @@ def _ignore_signals(prepare: Callable[[int], None] | None, worker: int) -> None:
 
 @atexit.register
 def _end_workers() -> None:
-    """Ends what still reads data when the process does: Python asks for it by SIGTERM, and then waits for ever."""
+    """End what still reads data when the process does: Python asks for it by SIGTERM, and then waits for ever."""
     workers = [child for child in multiprocessing.active_children() if child.daemon]
     if workers:
         # torch takes a worker that is killed for an accident.

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def read_package(name: str) -> Iterator[dict[str, Any]]:
-    """Rows of a package of `PACKAGES`; the docstring of its reader says which columns they have.
+    """Return rows of a package of `PACKAGES`; the docstring of its reader says which columns they have.
 
     Raises:
         InputError: see `fetch`.
@@ -35,7 +35,7 @@ def read_package(name: str) -> Iterator[dict[str, Any]]:
 
 
 def readers_hash() -> str:
-    """One hash over the code that makes the rows: rows that are cached under it are those that today's code makes."""
+    """Return one hash over the code that makes the rows: rows that are cached under it are those that today's code makes."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())

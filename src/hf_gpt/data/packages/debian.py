@@ -18,7 +18,7 @@ TARGET_FORMAT = "$(CREATED_BY)|$(ORIGIN)|$(LABEL)|$(CODENAME)|$(COMPONENT)|$(LAN
 
 
 def release_file(path: Path) -> Path:
-    """Where it is written down of which release a file is."""
+    """Return where it is written down of which release a file is."""
     return path.with_name(path.name + ".release.json")
 
 
@@ -46,7 +46,7 @@ def download_descriptions(package: Package, folder: Path) -> None:
 
 
 def _update(package: Package, folder: Path) -> list[str]:
-    """Fetches the indices of apt's own sources into the folder; the options that every further call needs."""
+    """Fetch the indices of apt's own sources into the folder; the options that every further call needs."""
     for name in ("state/lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
     settings = {
@@ -79,7 +79,7 @@ def _write_release(target: Path, release: dict) -> None:
 
 
 def stanzas(path: Path) -> Iterator[dict[str, str]]:
-    """The records of an index: fields by name, the lines of a field as they stand."""
+    """Return the records of an index: fields by name, the lines of a field as they stand."""
     fields: dict[str, str] = {}
     name = ""
     with path.open(encoding="utf-8") as file:

@@ -19,7 +19,7 @@ _WIDE = re.compile("[\u3000-\u9fff\uff00-\uffef]")
 
 
 def paragraphs(long: str) -> list[str]:
-    """The paragraphs of a long description, unwrapped; each item of a list is one of its own."""
+    """Return the paragraphs of a long description, unwrapped; each item of a list is one of its own."""
     found: list[str] = []
     going_on = False
     for line in long.split("\n"):
@@ -39,7 +39,7 @@ def paragraphs(long: str) -> list[str]:
 
 
 def split_description(description: str) -> tuple[str, list[str]]:
-    """The synopsis and the paragraphs of a description."""
+    """Return the synopsis and the paragraphs of a description."""
     synopsis, _, long = description.partition("\n")
     return synopsis.strip(), paragraphs(long)
 

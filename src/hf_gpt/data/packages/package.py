@@ -48,7 +48,7 @@ def sha256_of(path: Path) -> str:
 
 
 def download_failed(package: Package, reason: str) -> InputError:
-    """The error for a package that did not arrive, with what to do about it."""
+    """Return the error for a package that did not arrive, with what to do about it."""
     if package.sha256:
         hint = f"Check the network, or put {package.file} into {cache_folder() / 'packages'} yourself."
     else:

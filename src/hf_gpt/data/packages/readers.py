@@ -27,13 +27,13 @@ _CHOICE = re.compile(r"^ ?([A-Z]): (.*)$", re.MULTILINE)
 
 
 def clean_html(text: str) -> str:
-    """Plain text of a review: breaks become new lines, other tags go, entities are resolved."""
+    """Return plain text of a review: breaks become new lines, other tags go, entities are resolved."""
     text = html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
     return _BLANK_LINES.sub("\n", text).strip()
 
 
 def text_of(path: Path, pattern: str) -> Iterator[tuple[str, str]]:
-    """Names and UTF-8 texts of the members that match."""
+    """Return names and UTF-8 texts of the members that match."""
     for name, content in members(path, pattern):
         yield name, content().decode("utf-8")
 
@@ -48,7 +48,7 @@ def movie_reviews(path: Path) -> Rows:
 
 
 def brown_tag(tag: str) -> str:
-    """A tag of the Brown corpus in capitals, without the marks that say where the word stood or where it came from.
+    """Return a tag of the Brown corpus in capitals, without the marks that say where the word stood or where it came from.
 
     `-HL` (headline), `-TL` (title) and `-NC` (cited word) at the end and `FW-` (foreign word) at the front are dropped, which
     leaves 190 of 472 tags. Tags of contractions (`PPSS+MD`, `MD*`) stay.
@@ -57,7 +57,7 @@ def brown_tag(tag: str) -> str:
 
 
 def brown_corpus(path: Path) -> Rows:
-    """A sentence a row: `tokens`, `tags` (see `brown_tag`), `document` (the file's name, whose second letter is the genre)."""
+    """Return a sentence a row: `tokens`, `tags` (see `brown_tag`), `document` (the file's name, whose second letter is the genre)."""
     for name, text in text_of(path, "package/c[a-r][0-9][0-9]"):
         for line in text.splitlines():
             pairs = [pair.rpartition("/") for pair in line.split()]
@@ -67,7 +67,7 @@ def brown_corpus(path: Path) -> Rows:
 
 
 def align_answer(context: str, text: str, start: int) -> int:
-    """Where the answer stands: at `start`, else at the nearest place that has it, else -1."""
+    """Return where the answer stands: at `start`, else at the nearest place that has it, else -1."""
     if context.startswith(text, start):
         return start
     places = [match.start() for match in re.finditer(re.escape(text), context)]
@@ -124,7 +124,7 @@ def quartz(path: Path) -> Rows:
 
 
 def distinct(reader: Callable[..., Rows]) -> Callable[..., Rows]:
-    """The reader without rows that it has given before, which a split at random would put on both sides."""
+    """Return the reader without rows that it has given before, which a split at random would put on both sides."""
 
     @wraps(reader)
     def rows(*arguments: Any, **named: Any) -> Rows:

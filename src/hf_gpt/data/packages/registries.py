@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = 120
 
 
 def run_download(package: Package, command: list[str]) -> str:
-    """Output of a registry's client.
+    """Return output of a registry's client.
 
     Raises:
         InputError: it is not installed, or it failed.
@@ -72,7 +72,7 @@ def _reported(package: Package) -> Iterator[None]:
 
 
 def _address_of(file: str, page: str, base: str) -> str | None:
-    """Address of a file on a page of the index, in either of its two formats; without the hash, which the caller checks."""
+    """Return address of a file on a page of the index, in either of its two formats; without the hash, which the caller checks."""
     if page.lstrip().startswith("{"):
         addresses = [entry["url"] for entry in json.loads(page).get("files", [])]
     else:
@@ -85,7 +85,7 @@ def _address_of(file: str, page: str, base: str) -> str | None:
 
 
 def _index_url() -> str:
-    """The index that pip is set up to use."""
+    """Return the index that pip is set up to use."""
     if os.environ.get("PIP_INDEX_URL"):
         return os.environ["PIP_INDEX_URL"]
     settings = [["-m", "pip", "config", "get", key] for key in ("download.index-url", "global.index-url")]
@@ -115,7 +115,7 @@ def _save_url(address: str, target: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong without the address, which may hold a password."""
+    """Return what went wrong without the address, which may hold a password."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP status {error.code}"
     return (str(getattr(error, "reason", error)).splitlines() or [type(error).__name__])[0]

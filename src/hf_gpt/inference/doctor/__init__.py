@@ -48,7 +48,7 @@ CHECKS: dict[str, Callable[[SmallCopy], str | None]] = {
 
 
 def run_check(name: str, small: SmallCopy) -> Finding:
-    """What one check says of a copy."""
+    """Return what one check says of a copy."""
     try:
         return Finding(name, PASSED, CHECKS[name](small) or "")
     except NotApplicableError as reason:
@@ -62,7 +62,7 @@ def run_check(name: str, small: SmallCopy) -> Finding:
 
 
 def examine(name: str, trust_remote_code: bool = False) -> tuple[str, list[Finding]]:
-    """What was looked at, in one line, and what each check has found.
+    """Return what was looked at, in one line, and what each check has found.
 
     Raises:
         InputError: there is no causal language model of that name, or its code may not run.

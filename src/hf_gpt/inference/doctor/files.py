@@ -19,7 +19,7 @@ SHARED = "shared tensors"
 
 
 def matrices(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights of the output matrix and of the token embedding."""
+    """Return the weights of the output matrix and of the token embedding."""
     try:
         into, out = model.get_input_embeddings(), model.get_output_embeddings()
     except (AttributeError, NotImplementedError):
@@ -53,7 +53,7 @@ def check_tied_weights(small: SmallCopy) -> str | None:
 
 
 def check_matrices_in_files(small: SmallCopy, is_tied: bool) -> None:
-    """Raises `FaultError` where the files of the checkpoint hold another number of matrices than its config says."""
+    """Raise `FaultError` where the files of the checkpoint hold another number of matrices than its config says."""
     names = {id(weight): name for name, weight in small.model.named_parameters()}
     tied = getattr(small.model, "_tied_weights_keys", None)
     if is_tied:

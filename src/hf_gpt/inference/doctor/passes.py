@@ -138,7 +138,7 @@ def check_loss(small: SmallCopy) -> str | None:
 
 
 def is_shifted_by_trainer(model: Any) -> bool:
-    """Whether `Trainer.compute_loss` shifts the labels of label smoothing: it looks the name of the class up in this table."""
+    """Return whether `Trainer.compute_loss` shifts the labels of label smoothing: it looks the name of the class up in this table."""
     return model._get_name() in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 

@@ -73,7 +73,7 @@ class SmallCopy:
                 ) from error
 
     def _from_config(self, config: Any) -> Any:
-        """A model that computes something, so that what fails is a check and not every one of them."""
+        """Return a model that computes something, so that what fails is a check and not every one of them."""
         # Of a quantized checkpoint the code is looked at, in float32.
         vars(config).pop("quantization_config", None)
         arguments = {"trust_remote_code": self.trust_remote_code, "dtype": torch.float32}
@@ -97,7 +97,7 @@ class SmallCopy:
         return self.folder / "saved"
 
     def load(self, dtype: torch.dtype = torch.float32) -> Any:
-        """The copy as `from_pretrained` gives it back."""
+        """Return the copy as `from_pretrained` gives it back."""
         folder = self.saved
         with poisoned_memory():
             return type(self.model).from_pretrained(folder, dtype=dtype).eval()
@@ -117,7 +117,7 @@ class SmallCopy:
         return torch.randint(lowest, self.model.config.vocab_size, (rows, length), generator=generator)  # type: ignore[return-value]
 
     def takes(self, name: str) -> bool:
-        """Whether `forward` can be given an argument of that name."""
+        """Return whether `forward` can be given an argument of that name."""
         parameters = inspect.signature(self.model.forward).parameters
         return name in parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
 
@@ -153,12 +153,12 @@ def small_values(config: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def first_of_each(values: list[Any]) -> int:
-    """How long the beginning of a list is that holds each of its values."""
+    """Return how long the beginning of a list is that holds each of its values."""
     return 1 + max(values.index(value) for value in values)
 
 
 def small_token_ids(values: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The fields of a config that name tokens, numbered from 0; the same token stays the same one."""
+    """Return the fields of a config that name tokens, numbered from 0; the same token stays the same one."""
     fields = {
         name: value for name, value in values.items() if name.endswith(("_token_id", "_token_index")) and value is not None
     }

@@ -24,12 +24,12 @@ class NotApplicableError(Exception):
 
 
 def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The distance of two tensors by the size of the second; infinite if a number of the first is not finite."""
+    """Return the distance of two tensors by the size of the second; infinite if a number of the first is not finite."""
     distance = ((found - wanted).norm() / wanted.norm().clamp(min=1e-12)).item()
     return distance if distance == distance else float("inf")
 
 
 def require_equal(found: torch.Tensor, wanted: torch.Tensor, fix: str) -> None:
-    """Raises `FaultError` with the fix where two tensors differ by more than rounding."""
+    """Raise `FaultError` with the fix where two tensors differ by more than rounding."""
     if found.shape != wanted.shape or difference(found, wanted) > TOLERANCE:
         raise FaultError(fix)
