@@ -29,6 +29,7 @@ from benchmarks.tiny import recipe_values, write_corpus
 from transformers import Trainer
 
 from hf_gpt.data import packing, splits
+from hf_gpt.recipe.arguments import Recipe
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.run_folder.manifest import read_manifest
 from hf_gpt.training import run as runs
@@ -110,7 +111,14 @@ def attempt(values: dict[str, Any], cache: Path, phase: Phase) -> None:
     phase.wrap(Trainer, "evaluate", "evaluating")
     phase.wrap(GuardedTrainer, "_save_checkpoint", "writing a checkpoint")
     phase.wrap(runs, "save_model", "finishing")
-    phase.wrap(Pretraining, "evaluate", "finishing")
+    train = runs.train
+
+    def trained(trainer: GuardedTrainer, recipe: Recipe) -> None:
+        train(trainer, recipe)
+        # Not before: the rehearsal of a run's end evaluates, too.
+        phase.wrap(Pretraining, "evaluate", "finishing")
+
+    runs.train = trained
     phase.wrap(runs, "finish", "finishing")
     runs.run(parse_recipe(values))
 
