@@ -100,6 +100,14 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path):
     assert "\n" not in message
 
 
+@pytest.mark.slow
+def test_a_conversation_of_bytes_that_are_no_text_or_without_stdin(finished, tmp_path):
+    code, message = shell(f"printf 'a\\xffb\\n' | hf-gpt chat {finished}", tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert code == 2
+    assert message.splitlines()[-1].startswith("hf-gpt: stdin cannot be read")
+    assert shell(f"exec hf-gpt chat {finished} <&-", tmp_path)[0] == 0
+
+
 ODD = [
     {"COLUMNS": "1", "LINES": "-3", "TERM": "dumb"},
     {"COLUMNS": "many", "NO_COLOR": "1", "FORCE_COLOR": "x"},

@@ -69,7 +69,8 @@ class Conversation:
 def messages(is_terminal: bool) -> Iterator[str]:
     """Return what a person types, or the lines that are piped in; blank ones are left out."""
     if not is_terminal:
-        yield from (line.strip() for line in sys.stdin if line.strip())
+        with refused("stdin cannot be read"):
+            yield from (line.strip() for line in sys.stdin if line.strip())
         return
     with suppress(ImportError):
         import readline  # noqa: F401
@@ -153,7 +154,9 @@ def chat(
                 continue
             conversation.turns.append(message)
             try:
-                if limit is not None and (dropped := conversation.shorten(limit - max_new_tokens)):
+                with refused("the tokenizer's chat template refuses the conversation"):
+                    dropped = 0 if limit is None else conversation.shorten(limit - max_new_tokens)
+                if dropped:
                     tell(f"the conversation is longer than {limit} positions: its oldest {dropped} turns are dropped")
                 with refused(f"model={name!r} cannot generate with its generation_config.json"):
                     answer = write_answer(model, conversation, max_new_tokens, sampling(temperature, top_p))
