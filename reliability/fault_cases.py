@@ -1,4 +1,4 @@
-"""Each fault on purpose, once for each of its forms: runs the tests of tests/faults and keeps what was tried and how often.
+"""Each fault on purpose, once for each of its forms: runs the tests of faults and keeps what was tried and how often.
 
 Writes benchmarks/records/fault_cases.json, and only when every test has passed. The table of docs/reliability.md is made of it by
 `python -m reliability faults --pages`.
@@ -19,6 +19,20 @@ from benchmarks.frame import ROOT, write_record
 
 
 SEED = 0
+# What each file of tests tries on purpose: a row of docs/reliability.md.
+FAULTS = {
+    "tests/faults/test_faults.py": "kills, signals, full disks, spoilt losses, data that change, processes that die",
+    "tests/faults/test_output_dir.py": "run folders: what is foreign stays, a run is resumed, moved, extended and finished again",
+    "tests/faults/test_security.py": "foreign code, links, archives, tokens",
+    "tests/faults/test_surroundings.py": "odd surroundings: streams, environment, full disks, names, folders that move",
+    "tests/checks/test_limits.py": "recipes: numbers out of range, keys of no effect, YAML of ill will, wrong types",
+    "tests/checks/test_places.py": "places: what may be written to, and what a kill or a full disk leaves",
+    "tests/inference/test_loading.py": "models: spoilt or missing weights, configs of no use, sizes beyond the memory, names",
+    "tests/inference/test_demo.py": "the demo page: every field beyond its limits, models that fail, uploads",
+    "tests/reports/test_record_fields.py": "records and cards: fields that are missing or of another type, text of ill will",
+    "tests/reports/test_privacy.py": "secrets and home folders in what is shared",
+    "tests/training/test_rehearsal.py": "the end of a run, rehearsed: what fails there fails in the first minute",
+}
 
 
 def rows_of(report: Path) -> list[dict[str, Any]]:
@@ -26,7 +40,12 @@ def rows_of(report: Path) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         name = case.get("name", "").split("[")[0].removeprefix("test_").replace("_", " ")
-        row = rows.setdefault(name, {"fault": name, "times": 0, "seconds": 0.0, "outcomes": Counter()})
+        file = case.get("classname", "").replace(".", "/") + ".py"
+        if case.find("skipped") is not None:
+            continue
+        row = rows.setdefault(
+            f"{file} {name}", {"fault": name, "file": file, "times": 0, "seconds": 0.0, "outcomes": Counter()}
+        )
         row["times"] += 1
         row["seconds"] = round(row["seconds"] + float(case.get("time", 0)), 2)
         row["outcomes"].update({item.get("name"): int(item.get("value", 0)) for item in case.iter("property")})
@@ -46,8 +65,5 @@ def run_tests(name: str, kind: str, *tests: str, **environment: str) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    folder = "tests/faults"
-    few = [f"{folder}/test_faults.py", "-k", "damaged_checkpoint_is_named"]
-    run_tests(
-        "fault_cases", "faults-cases", *(few if options.smoke else [f"{folder}/test_faults.py", f"{folder}/test_security.py"])
-    )
+    few = ["tests/faults/test_faults.py", "-k", "damaged_checkpoint_is_named"]
+    run_tests("fault_cases", "faults-cases", *(few if options.smoke else FAULTS))

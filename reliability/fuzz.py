@@ -1,4 +1,4 @@
-"""Input that is broken at random: 10,000 configs, 1,000 of each other kind; see tests/faults/test_fuzz.py.
+"""Input that is broken at random, to every command: 10,000 configs, hundreds of each other kind; see tests/faults/test_fuzz*.py.
 
 Writes benchmarks/records/fuzz.json; `python -m reliability faults --pages` makes the table of docs/reliability.md of it.
 """
@@ -10,7 +10,7 @@ from .fault_cases import run_tests
 
 def run(options: argparse.Namespace) -> None:
     """With `--smoke` a few dozens of recipes and records."""
-    tests = ["tests/faults/test_fuzz.py"]
+    tests = ["tests/faults/test_fuzz.py", "tests/faults/test_fuzz_commands.py"]
     if options.smoke:
         run_tests("fuzz", "fuzz-cases", *tests, "-k", "recipe or record")
     else:
