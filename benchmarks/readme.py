@@ -44,7 +44,9 @@ def records() -> list[tuple[str, dict[str, Any]]]:
     for path in (ROOT / "model_cards").rglob("record.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["kind"] == "train" and record["baselines"]:
-            found.append((path.relative_to(ROOT).as_posix(), record))
+            # Called as its recipe is, whatever the folder was called that it was written to.
+            name = path.relative_to(ROOT / "model_cards").parts[0]
+            found.append((path.relative_to(ROOT).as_posix(), {**record, "name": name}))
     # Budgets of minutes end within seconds of each other: then by what was learned.
     return sorted(found, key=lambda pair: (round(pair[1]["training_seconds"] / 60), pair[1]["test"]["loss"]))
 

@@ -26,14 +26,14 @@ def tree() -> list[str]:
     for name in [name for layer in layers() for name in layer]:
         folder = PACKAGE / name
         if not folder.is_dir():
-            lines.append(f"  {name + '.py':<26}{first_line(folder.with_suffix('.py'))}")
+            lines.append(f"  {name + '.py':<35}{first_line(folder.with_suffix('.py'))}")
             continue
-        lines.append(f"  {name + '/':<26}{first_line(folder / '__init__.py')}")
+        lines.append(f"  {name + '/':<35}{first_line(folder / '__init__.py')}")
         for path in sorted(folder.rglob("*.py")):
             if path != folder / "__init__.py":
                 inner = path.relative_to(folder)
                 shown = f"{inner.parent.as_posix()}/" if path.name == "__init__.py" else inner.as_posix()
-                lines.append(f"    {shown:<24}{first_line(path)}")
+                lines.append(f"    {shown:<33}{first_line(path)}")
     return ["```", *lines, "```"]
 
 

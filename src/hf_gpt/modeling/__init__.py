@@ -1,0 +1,1 @@
+"""What travels with a checkpoint: it imports torch, transformers and itself."""
