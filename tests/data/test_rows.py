@@ -15,7 +15,7 @@ def splits_of(tmp_path, task, given, **dataset):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in given))
     source = sources.text_source({"path": "json", "files": str(path), **dataset})
-    return task_splits(source, TASKS[task].columns, TASKS[task].group, 0.1, 0.1)
+    return task_splits(source, TASKS[task].columns, TASKS[task].group, 0.1, 0.1)[:2]
 
 
 def rows_of(tmp_path, task, given, **dataset):
@@ -140,3 +140,46 @@ def test_what_cannot_be_read_is_named(tmp_path):
         rows.read_columns(Dataset.from_dict({"text": [["a"]]}))
     with pytest.raises(InputError, match="column 'messages' is not a column; the columns are text"):
         splits_of(tmp_path, "chat", [{"text": "a"}])
+
+
+def overlap_of(tmp_path, task, given, held_out):
+    for name, part in {"rows": given, "held": held_out}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    files = {"files": str(tmp_path / "held.jsonl")}
+    dataset = {"path": "json", "files": str(tmp_path / "rows.jsonl"), "validation": files, "test": files}
+    return task_splits(sources.text_source(dataset), TASKS[task].columns, TASKS[task].group, 0.1, 0.1)[2]
+
+
+@pytest.mark.parametrize("task", list(FAULTS))
+def test_held_out_rows_that_are_trained_on_are_counted(tmp_path, task):
+    make = FAULTS[task][0]
+    given = [make(i) for i in range(40)]
+    fresh = [make(i) for i in range(100, 105)]
+    of = {"question-answering": "context", "multiple-choice": "question", "text-to-text": "source", "preference": "prompt"}
+    of |= {"token-classification": "tokens", "chat": "messages"}
+    reason = f"rows with the {of.get(task, 'text')} of a training row"
+    assert overlap_of(tmp_path, task, given, [*fresh, *given[:7]]) == {name: {reason: 7} for name in ("validation", "test")}
+    assert overlap_of(tmp_path, task, given, fresh) == {}
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(3, 9)])
+def test_held_out_data_of_training_rows_alone_is_refused(tmp_path, part):
+    given = [FAULTS["text-classification"][0](i) for i in range(40)]
+    with pytest.raises(
+        InputError, match=rf"dataset.validation holds nothing but rows of the training data, {len(given[part])} "
+    ):
+        overlap_of(tmp_path, "text-classification", given, given[part])
+
+
+def test_a_label_of_nan_is_none_and_an_infinity_is_named(tmp_path):
+    def splits(labels):
+        path = tmp_path / "scores.parquet"
+        Dataset.from_dict({"text": [f"t{i}" for i in range(len(labels))], "label": labels}).to_parquet(path)
+        source = sources.text_source({"path": "parquet", "files": str(path)})
+        return task_splits(source, TASKS["text-classification"].columns, ("text",), 0.1, 0.1)
+
+    found, dropped, _ = splits([0.5, float("nan"), None] * 30)
+    assert (sum(len(part) for part in found.values()), dropped) == (30, {"empty rows": 60})
+    for label in (float("inf"), float("-inf")):
+        with pytest.raises(InputError, match=rf"row 30 of files='.*scores.parquet' has label {label}: give a finite number"):
+            splits([0.5] * 30 + [label])

@@ -318,3 +318,24 @@ def test_what_a_run_wrote_below_a_folder_is_no_text_of_it(tmp_path):
     for name in ("run.json", "samples.md", "checkpoint-4/trainer_state.json"):
         (run / name).write_text("{}\n")
     assert text_files.read_folder(tmp_path) == before == text_files.Folder((tmp_path / "a.txt",), "text", 0)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_a_table_tells_its_separator(tmp_path, sign):
+    path = tmp_path / "rows.csv"
+    path.write_text("\ufeff" + "".join(sign.join(row) + "\n" for row in (["id", "text"], ["1", "Nice, good"], ["2", "Bad"])))
+    source = sources.text_source({"path": "csv", "files": str(path)})
+    assert loading.load_rows(source)[:] == {"id": [1, 2], "text": ["Nice, good", "Bad"]}
+    assert loading.separator_lines(source) == [f"rows.csv is read with {sign!r} as its separator."]
+    other = tmp_path / "other.csv"
+    other.write_text("id,text\n1,a; b\n")
+    assert loading.separator_lines(sources.text_source({"path": "csv", "files": str(other)})) == []
+    with pytest.raises(InputError, match=r"files are not separated by the same sign, rows.csv by .* and other.csv by ','"):
+        loading.load_rows(sources.text_source({"path": "csv", "files": [str(path), str(other)]}))
+
+
+@pytest.mark.parametrize("text", ["text\na; b\n", "He came; he saw.\nHe left.\n", '"a;b"\nc\n'])
+def test_a_table_of_one_column_stays_one(tmp_path, text):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    assert text_files.separator_of(path) == ","

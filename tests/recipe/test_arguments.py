@@ -102,3 +102,21 @@ def test_a_record_tells_no_folder_and_the_text_repeats_the_run(tmp_path):
     again = tmp_path / "recipe.yaml"
     again.write_text(recipe_text(recipe))
     assert load_recipe(str(again)).values == recipe.values
+
+
+def test_data_of_ones_own_take_the_place_of_a_packaged_recipes(tmp_path):
+    """Of the recipe's data go what chose rows of them and what their labels are called."""
+    mine = tmp_path / "mine.csv"
+    mine.write_text("text,label\na,0\n")
+    name = "finetune/rotten-tomatoes"
+    recipe = load_recipe(name, [f"dataset.files={mine}"])
+    assert recipe.data.dataset == {"path": "csv", "files": str(mine)}
+    assert recipe.task.class_names is None
+    assert "takes the place of the recipe's movie-reviews; where of the recipe is left out" in recipe.notices[0]
+    assert "class_names: those of the recipe are for its own dataset" in recipe.notices[1]
+    for given in ([f"dataset={{path: csv, files: {mine}}}"], ["dataset.where={source: imdb}"]):
+        assert load_recipe(name, given).task.class_names is None
+    assert load_recipe(name, [f"dataset.files={mine}", "class_names={0: bad}"]).task.class_names == {0: "bad"}
+    assert load_recipe(name, ["dataset.limit=9"]).task.class_names == {0: "negative", 1: "positive"}
+    with pytest.raises(InputError, match="path='movie-reviews' reads no files"):
+        load_recipe(name, [f"dataset.files={mine}", "dataset.path=movie-reviews"])

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import sys
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.reports.model_card import render_card
 from hf_gpt.training import adapters
 from hf_gpt.training.finetuning import build_model, build_task
 from hf_gpt.training.run import run
@@ -228,7 +230,7 @@ def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
 
     source = sources.text_source(values["dataset"])
     columns = {"text": True, "label": True}
-    splits, _ = task_splits(source, columns, ("text",), values["validation_share"], values["test_share"])
+    splits, _, _ = task_splits(source, columns, ("text",), values["validation_share"], values["test_share"])
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
     end, right = tokenizer.eos_token_id, []
@@ -522,6 +524,39 @@ def test_what_is_left_out_is_counted_and_told(base, tmp_path, capsys):
     assert "1 empty rows are left out" in told
     assert "repeated rows are left out" in told
     assert sum(counts.get("inputs cut to max_length", 0) for counts in record["data"]["counts"].values()) >= 1
+
+
+def test_what_was_left_out_is_told_before_labels_are_learned(base, tmp_path, monkeypatch, capsys):
+    rows = write_rows(tmp_path, lambda n: {"text": sentence(n) if n % 2 else "", "label": n % 2}, 60)
+    path = write_recipe(tmp_path, task_values(base, rows, tmp_path / "never", "text-classification"))
+    code, told, message = run_command(monkeypatch, capsys, "train", path)
+    assert code == 2
+    assert "30 empty rows are left out." in told
+    assert re.search(r"single label '1' \(\d+ rows were left out\)", message)
+
+
+def test_the_card_says_whose_the_held_out_rows_are(base, tmp_path, capsys):
+    rows, other = write_rows(tmp_path, classification, 60), tmp_path / "other.csv"
+    first = classification(0)
+    text = [f"{first['text']};{first['label']}", f"a fresh text;{first['label']}"]
+    other.write_text("\n".join(["text;label", *text]) + "\n")
+    dataset = {"path": "json", "files": str(rows), "test": {"path": "csv", "files": str(other)}}
+    values = task_values(base, rows, tmp_path / "run", "text-classification", dataset=dataset, max_steps=2)
+    record = run(parse_recipe(values))
+    counted = "1 rows with the text of a training row"
+    told, card = capsys.readouterr().out, (tmp_path / "run" / "README.md").read_text()
+    assert "other.csv is read with ';' as its separator." in told
+    assert f"test: {counted}." in told
+    assert f"test: {counted}." in card
+    assert record["data"]["counts"]["test"][counted[2:]] == 1
+    assert "The rows of test are those that were given for it. Of the other rows, the split is a fixed" in card
+    assert "json, test rows as given" in card
+    record["data"]["validation"] = record["data"]["test"]
+    assert "The rows of validation and test are those that were given for it.\n" in render_card(record)
+    for name in ("validation", "test"):
+        del record["data"][name]
+    assert ". The split of a row is a fixed function of its text.\n" in render_card(record)
+    assert "json, held-out split" in render_card(record)
 
 
 @pytest.mark.parametrize("shots", [0, 2])

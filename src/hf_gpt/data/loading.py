@@ -13,7 +13,7 @@ from ..errors import InputError, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
-from .text_files import check_utf8, file_state, read_documents, suffix_of
+from .text_files import check_utf8, file_state, read_documents, separator_of, usual_separator
 
 
 # Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
@@ -135,12 +135,24 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
     if source.path != "csv":
         return {}
-    is_tabs = {suffix_of(file) == ".tsv" for file in files}
-    if len(is_tabs) > 1:
-        raise InputError("dataset: files has .csv and .tsv, which are not separated by the same sign: give those of one kind.")
+    signs = {separator_of(file): file.name for file in files}
+    if len(signs) > 1:
+        named = " and ".join(f"{name} by {sign!r}" for sign, name in signs.items())
+        raise InputError(f"dataset: files are not separated by the same sign, {named}: give those of one kind.")
     # A text of NA or null is a text. Of a task, an empty cell stands for no value.
     words = {"keep_default_na": False} if columns is None else {}
-    return {"sep": "\t" if is_tabs.pop() else ",", **words}
+    return {"sep": next(iter(signs)), **words}
+
+
+def separator_lines(source: TextSource) -> list[str]:
+    """Return a line for each table that another sign separates than its suffix says."""
+    parts = [part for part in (source.validation, source.test, *(part for part, _ in source.mixture)) if part is not None]
+    lines = [line for part in parts for line in separator_lines(part)]
+    for file in local_files(source) if source.path == "csv" else []:
+        sign = separator_of(file)
+        if sign != usual_separator(file):
+            lines.append(f"{file.name} is read with {sign!r} as its separator.")
+    return lines
 
 
 def text_rows(rows: Any, text_column: str) -> Any:

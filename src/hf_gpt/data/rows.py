@@ -1,6 +1,7 @@
 """Rows as people have them, in the columns, types and splits that a task reads: JSON in a cell, other layouts of dialogues."""
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .loading import load_rows
 from .sources import TextSource
 from .splits import SPLITS, text_hash
@@ -95,9 +96,9 @@ def _read_row(row: dict[str, Any], number: int, column: str, read: Callable[[Any
     try:
         return {column: None if row[column] is None and column != "answers" else read(row[column])}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        shown = repr(row[column])
+        found = repr(row[column])
         raise InputError(
-            f"dataset: column {column!r} of row {number} cannot be read: {shown if len(shown) < 80 else shown[:80] + '…'}."
+            f"dataset: column {column!r} of row {number} cannot be read: {found if len(found) < 80 else found[:80] + '…'}."
         ) from error
 
 
@@ -134,7 +135,9 @@ def _answers(value: Any) -> dict[str, list[Any]]:
 
 
 def is_empty(column: str, value: Any) -> bool:
-    """Return whether a value is nothing to learn from: nothing, white space, a list without anything or with a hole in it."""
+    """Return whether a value is nothing to learn from: nothing, NaN, white space, a list without anything or with a hole in it."""
+    if isinstance(value, float) and math.isnan(value):
+        return True
     if column == "messages" or (column in TURNS and isinstance(value, list)):
         return not value or any(turn["content"] is None for turn in value)
     if column in WORDS:
@@ -174,7 +177,22 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
             )
     kept = {names[column]: column for column in columns if names[column] in rows.column_names}
     rows = rows.select_columns(list(kept))
-    return read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
+    rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
+    check_finite(rows, source)
+    return rows
+
+
+def check_finite(rows: Dataset, source: TextSource) -> None:
+    """Raise `InputError` for a label that is an infinity: no loss can be computed of it."""
+    feature = rows.features.get("label")
+    if not isinstance(feature, Value) or not feature.dtype.startswith("float"):
+        return
+    for number, label in enumerate(rows["label"]):
+        if label is not None and math.isinf(label):
+            named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
+            raise InputError(
+                f"dataset: row {number} of {named} has label {label}: give a finite number, or leave the row out."
+            )
 
 
 def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str, list]:
@@ -188,10 +206,13 @@ def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str
     return keys
 
 
+def _group_column(rows: Dataset, group: tuple[str, ...]) -> str:
+    return next(name for name in group if name in rows.column_names)
+
+
 def _keys(rows: Dataset, needed: list[str], group: tuple[str, ...]) -> dict[str, np.ndarray]:
-    column = next(name for name in group if name in rows.column_names)
     return rows.map(
-        partial(_row_keys, needed=needed, group=column),
+        partial(_row_keys, needed=needed, group=_group_column(rows, group)),
         batched=True,
         remove_columns=rows.column_names,
         features=datasets.Features({"hash": Value("int64"), "identity": Value("int64"), "is_empty": Value("bool")}),
@@ -201,7 +222,7 @@ def _keys(rows: Dataset, needed: list[str], group: tuple[str, ...]) -> dict[str,
 
 def task_splits(
     source: TextSource, columns: dict[str, bool], group: tuple[str, ...], validation: float, test: float
-) -> tuple[DatasetDict, dict[str, int]]:
+) -> tuple[DatasetDict, dict[str, int], dict[str, dict[str, int]]]:
     """Split the rows of a task by a hash of one of their columns, or take the held-out data that `dataset:` names.
 
     Args:
@@ -210,20 +231,25 @@ def task_splits(
         validation, test: Shares that are held out where `dataset:` does not name held-out data.
 
     Returns:
-        The splits, and how many rows were left out for which reason.
+        The splits, how many rows were left out for which reason, and by split how many rows of held-out data have the text of a
+        training row.
 
     Raises:
-        InputError: see `task_rows`; or a split without rows.
+        InputError: see `task_rows`; or a split without rows, or held-out data of nothing but rows to train on.
     """
     needed = [column for column, is_needed in columns.items() if is_needed]
     dropped = {"empty rows": 0, "repeated rows": 0}
     shares = {"validation": validation, "test": test}
     splits: dict[str, Dataset] = {}
+    held: dict[str, dict[str, np.ndarray]] = {}
     for name in shares:
         part = getattr(source, name)
         if part is not None:
             whole, shares[name] = task_rows(part, columns), 0.0
-            splits[name] = whole.select(np.flatnonzero(~np.asarray(_keys(whole, needed, group)["is_empty"])))
+            held[name] = _keys(whole, needed, group)
+            is_full = ~np.asarray(held[name]["is_empty"])
+            held[name] = {key: np.asarray(values)[is_full] for key, values in held[name].items()}
+            splits[name] = whole.select(np.flatnonzero(is_full))
             dropped["empty rows"] += len(whole) - len(splits[name])
     rows = task_rows(source, columns)
     keys = _keys(rows, needed, group)
@@ -243,7 +269,17 @@ def task_splits(
                 f"dataset: {len(first)} rows leave none for the {name} split: give more rows, a larger share, or "
                 f"dataset.{name if name != 'train' else 'files'}."
             )
-    return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}
+    overlap: dict[str, dict[str, int]] = {}
+    for name, part in held.items():
+        if np.isin(part["identity"], keys["identity"]).all():
+            raise InputError(
+                f"dataset: dataset.{name} holds nothing but rows of the training data, {len(splits[name])} of them: give other rows, "
+                "or leave it out to have a share of the rows held out."
+            )
+        count = int(np.isin(part["hash"], np.asarray(keys["hash"])[first[chosen["train"]]]).sum())
+        if count:
+            overlap[name] = {f"rows with the {_group_column(rows, group)} of a training row": count}
+    return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}, overlap
 
 
 def sample_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:

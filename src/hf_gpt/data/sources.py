@@ -72,6 +72,11 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
         raise InputError(
             f"dataset: path={given['path']!r} needs files: a file, a folder, a pattern such as 'data/*.txt', or a list."
         )
+    if given["path"] not in FILE_FORMATS and given.get("files"):
+        raise InputError(
+            f"dataset: path={given['path']!r} reads no files, and files={shown(given['files'])} is given: set path to one of "
+            f"{', '.join(FILE_FORMATS)}, or leave files out."
+        )
     if given["path"] == "text":
         # Whole files are not drawn one by one.
         given.setdefault("sample_by", "line" if given.get("streaming") else "document")

@@ -2,6 +2,7 @@
 
 import bz2
 import codecs
+import csv
 import gzip
 import io
 import lzma
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -239,6 +241,45 @@ def _document(file: BinaryIO, path: Path, whole: bool) -> Iterator[dict[str, Any
             yield {"text": text, "is_first": is_first, "is_last": False, "mark": mark if is_first else 0}
             is_first = False
     yield {"text": rest, "is_first": is_first, "is_last": True, "mark": mark if is_first else 0}
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+# What separates the cells of a table, by its suffix and by how often it is met.
+SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t", ";", ",", "|")}
+
+
+def usual_separator(path: Path) -> str:
+    return SEPARATORS.get(suffix_of(path), SEPARATORS[".csv"])[0]
+
+
+def separator_of(path: Path) -> str:
+    """Return what separates the cells of a table: what its suffix says, unless this leaves one column and another sign does not."""
+    usual, *others = SEPARATORS.get(suffix_of(path), SEPARATORS[".csv"])
+    head = ""
+    for file in opened(path):
+        head = file.read(CHUNK).decode("utf-8-sig", "ignore").replace("\0", "")
+        break
+    names, row = _first_rows(head, usual)
+    if len(names) != 1:
+        return usual
+    for sign in others:
+        names, row = _first_rows(head, sign)
+        # A sentence that stands above others has not as many parts as they.
+        if len(names) > 1 and all(name.strip() for name in names) and len(row or names) == len(names):
+            return sign
+    return usual
+
+
+def _first_rows(head: str, sign: str) -> tuple[list[str], list[str]]:
+    """Return the names of the columns and the first row, both empty where there is none."""
+    try:
+        found = list(islice(filter(None, csv.reader(io.StringIO(head, newline=""), delimiter=sign)), 2))
+    except csv.Error:
+        return [], []
+    names, row = [*found, [], []][:2]
+    return names, row
 
 
 # -------------------------------------------------------------------------------------------------------------- folders

@@ -56,7 +56,7 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
     model, tokenizer = load_model(model_name)
     task = TASKS[recipe.task.task](tokenizer, recipe.task)
     shares = recipe.data.validation_share, recipe.data.test_share
-    splits, _ = task_splits(recipe.source, task.columns, task.group, *shares)
+    splits, _, _ = task_splits(recipe.source, task.columns, task.group, *shares)
     draw = random.Random(seed)
     # Datasets are often sorted by label: the first rows would be of one class.
     chosen = draw.sample(range(len(splits["test"])), min(limit, len(splits["test"])))

@@ -12,7 +12,8 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from ..checks.limits import check_ranges, check_schedule_keywords, check_training_keys
-from ..data.sources import text_source
+from ..data.sources import FILE_FORMATS, check_types, text_source
+from ..data.text_files import source_of
 from ..errors import InputError, did_you_mean, shown
 from ..planning import training_flops
 from ..planning.capacity import check_sizes
@@ -44,8 +45,10 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         InputError: a file that is no recipe, an unknown key, a value of the wrong type, or values that exclude each other.
     """
     values = read_recipe(name)
-    apply_overrides(values, overrides)
-    return parse_recipe(values)
+    changed = apply_overrides(values, overrides)
+    recipe = parse_recipe(values)
+    recipe.notices[:0] = changed
+    return recipe
 
 
 def read_recipe(name: str) -> dict[str, Any]:
@@ -75,14 +78,48 @@ def _check_suffix(path: Path) -> None:
         raise InputError(f"{path} is no recipe, which is a YAML file; `hf-gpt train` and `hf-gpt plan` take a text, too.")
 
 
-def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> None:
-    """Write each `key=value` into the values of a recipe; see `load_recipe`."""
+# Parts of `dataset` that say nothing of what its labels are.
+SAME_LABELS = {"limit", "validation", "test"}
+
+
+def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> list[str]:
+    """Write each `key=value` into the values of a recipe; see `load_recipe`.
+
+    Returns:
+        A line for each thing of the recipe that is about its own data and is left out with these.
+    """
+    before = values.get("dataset")
     for override in overrides:
         _apply_override(values, override)
     keys = {override.partition("=")[0] for override in overrides}
     if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
         # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
         values.pop("max_minutes", None)
+    named = {key.partition(".")[2] for key in keys if key.partition(".")[0] == "dataset"}
+    notices = _own_files(values, before, named)
+    is_named = any(key.partition(".")[0] == "class_names" for key in keys)
+    if named - SAME_LABELS and not is_named and values.pop("class_names", None) is not None:
+        notices.append(
+            "class_names: those of the recipe are for its own dataset, and left out; class_names={...} names yours."
+        )
+    return notices
+
+
+def _own_files(values: dict[str, Any], before: Any, named: set[str]) -> list[str]:
+    """Have `dataset.files` take the place of a package or a dataset of the Hub, with whatever else chose rows of that one."""
+    now = values.get("dataset")
+    replaced = before.get("path") if isinstance(before, dict) else before
+    if "" in named or not isinstance(replaced, str) or replaced in FILE_FORMATS:
+        return []
+    if "files" not in named or not isinstance(now, dict) or not now["files"]:
+        return []
+    check_types(now)
+    first = now["files"] if isinstance(now["files"], str) else now["files"][0]
+    path = now["path"] if "path" in named else source_of(Path(first).expanduser())["path"]
+    values["dataset"] = {"path": path, **{key: now[key] for key in now if key in named}}
+    gone = ", ".join(sorted(set(now) - set(values["dataset"])))
+    also = f"; {gone} of the recipe is left out" if gone else ""
+    return [f"dataset: files={shown(now['files'])} as {path} takes the place of the recipe's {replaced}{also}."]
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

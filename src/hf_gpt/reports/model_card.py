@@ -50,7 +50,7 @@ def _result(record: dict[str, Any], task_type: str, task: str, metric: str, labe
         task_type=task_type,
         task_name=task,
         dataset_type=dataset,
-        dataset_name=f"{dataset}, held-out split",
+        dataset_name=f"{dataset}, {'test rows as given' if 'test' in record['data'] else 'held-out split'}",
         metric_type=metric,
         metric_name=label,
         metric_value=round(value, 4),

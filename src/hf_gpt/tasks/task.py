@@ -48,6 +48,7 @@ class Task(ABC):
         trainer: Which trainer runs it: transformers' own, or one of TRL's.
         config: Fields of the model's config that follow from the data, known after `prepare`.
         counts: What was cut or left out, by split, known after `prepare`.
+        left_out: Number of rows that were left out before it sees any.
     """
 
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
@@ -64,6 +65,7 @@ class Task(ABC):
         self.pad_to_multiple_of = pad_to_multiple_of
         self.config: dict[str, Any] = {}
         self.counts: dict[str, Counter] = {}
+        self.left_out = 0
         self.rows: dict[str, Dataset] = {}
 
     def prepare(self, splits: DatasetDict) -> dict[str, Dataset]:
@@ -132,13 +134,21 @@ class Task(ABC):
         return ids
 
 
-def label_names(train: list[str]) -> list[str]:
-    """Return the distinct labels in an order that does not depend on the order of the rows: numbers by size, else by name."""
+def label_names(train: list[str], left_out: int) -> list[str]:
+    """Return the distinct labels in an order that does not depend on the order of the rows: numbers by size, else by name.
+
+    Args:
+        left_out: Number of rows that were left out, which may have had others.
+
+    Raises:
+        InputError: a single label.
+    """
     names = sorted(set(train))
     if all(name.lstrip("-").isdigit() for name in names):
         names.sort(key=int)
     if len(names) < 2:
-        raise InputError(f"the train split has the single label {names[0]!r}: a classifier needs two or more.")
+        why = f" ({left_out:,} rows were left out)" if left_out else ""
+        raise InputError(f"the train split has the single label {names[0]!r}{why}: a classifier needs two or more.")
     return names
 
 

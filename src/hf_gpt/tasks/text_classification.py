@@ -33,9 +33,10 @@ class TextClassification(Task):
         if isinstance(first, float):
             self.problem, self.names = NUMBER, ["value"]
         elif isinstance(first, list):
-            self.problem, self.names = MULTI, label_names([str(label) for row in train["label"] for label in row])
+            self.problem = MULTI
+            self.names = label_names([str(label) for row in train["label"] for label in row], self.left_out)
         else:
-            self.problem, self.names = SINGLE, label_names(self.labels(train))
+            self.problem, self.names = SINGLE, label_names(self.labels(train), self.left_out)
         self.config = {
             "problem_type": self.problem,
             "num_labels": len(self.names),

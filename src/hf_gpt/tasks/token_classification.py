@@ -29,7 +29,7 @@ class TokenClassification(Task):
     group: ClassVar[tuple[str, ...]] = ("group", "tokens")
 
     def learn(self, train: Dataset) -> None:
-        self.names = label_names([str(tag) for row in train["tags"] for tag in row])
+        self.names = label_names([str(tag) for row in train["tags"] for tag in row], self.left_out)
         # Places of the last pieces of the words that fit, by split and row. Labels do not say them all: a tag that training has not has
         # none there, and yet counts as an error.
         self.ends: dict[str, list[list[int]]] = {}

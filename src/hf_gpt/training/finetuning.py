@@ -68,10 +68,16 @@ class Finetuning:
         self.launch, self.task = launch, build_task(recipe)
         task = self.task
         shares = recipe.data.validation_share, recipe.data.test_share
-        splits, dropped = task_splits(recipe.source, task.columns, task.group, *shares)
+        splits, dropped, overlap = task_splits(recipe.source, task.columns, task.group, *shares)
         splits["train"] = sample_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
+        # Before the labels are learned, which may fail for what was left out.
+        for reason, count in dropped.items():
+            notice(f"{count:,} {reason} are left out.")
+        task.left_out = sum(dropped.values())
         self.encoded = task.prepare(splits)
-        for line in count_lines(dropped, task):
+        for split, counts in overlap.items():
+            task.counts[split].update(counts)
+        for line in count_lines(task):
             notice(line)
         self.data = {"dropped": dropped, **fingerprint(recipe.source, None)}
         self.data["splits"] = {name: len(rows) for name, rows in splits.items()}
@@ -145,12 +151,9 @@ def build_task(recipe: Recipe) -> Task:
     return TASKS[arguments.task](tokenizer, arguments, pad_to_multiple_of=64 if recipe.training.torch_compile else 8)
 
 
-def count_lines(dropped: dict[str, int], task: Task) -> list[str]:
-    """Return what was cut or left out, a line each."""
-    lines = [f"{count:,} {reason} are left out." for reason, count in dropped.items()]
-    for split, counts in task.counts.items():
-        lines += [f"{split}: {count:,} {reason}." for reason, count in counts.items()]
-    return lines
+def count_lines(task: Task) -> list[str]:
+    """Return what was counted of each split, a line each."""
+    return [f"{split}: {count:,} {reason}." for split, counts in task.counts.items() for reason, count in counts.items()]
 
 
 # ----------------------------------------------------------------------------------------------------------- model

@@ -11,6 +11,7 @@ from transformers import ProgressCallback, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..checks.boundary import refused
+from ..data.loading import separator_lines
 from ..errors import InputError
 from ..recipe.arguments import Recipe
 from ..recipe.machine import compile_seconds
@@ -57,6 +58,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
     check_schedule(recipe, launch, None)
     with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
         data = job.prepare_data(launch)
+    for line in separator_lines(recipe.source):
+        notice(line)
     steps = check_schedule(recipe, launch, job.train_rows())
     model = job.build_model()
     rehearse(job, launch, steps, model, data)
