@@ -316,10 +316,10 @@ def doctor(
 
 @app.command()
 def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record.json.")]) -> None:
-    """Render README.md of a run from its record."""
-    from .reports.model_card import write_card
+    """Render README.md of a run from its record. One that was edited is refused, or kept as README.md.bak."""
+    from .reports.model_card import renew_card
 
-    print(write_card(run_folder))
+    print(renew_card(run_folder))
 
 
 @app.command("import")

@@ -1,5 +1,6 @@
 """The one exception that the command line turns into a message and exit code 2, and the hint that such messages give."""
 
+import pickle
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -17,6 +18,11 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", cutoff: f
 
 def reason_of(error: BaseException) -> str:
     """Return what a library says of a model that it cannot load, in one line; without its advice to let foreign code run."""
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            "its pickled weights are damaged, or hold objects other than tensors, which could run code and are not read: convert "
+            "them to safetensors where they come from."
+        )
     told = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in told:
         return "it asks for Python code beside its weights to be run, which hf-gpt never does: read that code, then load it in Python."

@@ -252,7 +252,7 @@ def a_file(tmp_path):
 def a_link(tmp_path):
     (tmp_path / "target").mkdir()
     (tmp_path / "link").symlink_to("target")
-    return tmp_path / "link", "is a link"
+    return tmp_path / "link", "is a link and no folder itself: it leads to the folder '.*target'. Name that folder"
 
 
 def a_dangling_link(tmp_path):

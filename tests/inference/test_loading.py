@@ -1,6 +1,8 @@
 """Models from folders: whole, finite, of a size that fits, or refused with what is wrong; and names that are no folder."""
 
 import json
+import os
+import pickle
 import shutil
 
 import pytest
@@ -8,7 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.conftest import tiny_config
 from tests.helpers.commands import run_command
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    GPT2Config,
+)
 
 import hf_gpt
 from hf_gpt.checks.names import check_name
@@ -75,6 +84,50 @@ def test_spoilt_weights_are_not_used(what, fault, folder, tmp_path, monkeypatch,
     assert code == 2
     assert told in message
     assert message.startswith("hf-gpt: ")
+    assert not (tmp_path / "out").exists()
+
+
+class Harmful:
+    def __reduce__(self):
+        return (os.system, ("touch ran",))
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda tensors, path: path.write_bytes(pickle.dumps(tensors, protocol=2))])
+@pytest.mark.parametrize("what", ["generate", "export", "evaluate"])
+def test_pickled_weights_with_code_are_one_line(what, save, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (folder / "model.safetensors").unlink()
+    save({"a": Harmful()}, folder / "pytorch_model.bin")
+    (tmp_path / "text.txt").write_text("some words\n" * 50)
+    more = {"generate": ["some"], "export": ["out"], "evaluate": ["text.txt"]}[what]
+    code, message = command(monkeypatch, capsys, what, folder, *more)
+    assert code == 2
+    assert "could run code and are not read: convert them to safetensors" in message
+    assert "weights_only" not in message
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("auto_class", "use"),
+    [
+        (AutoModelForSequenceClassification, "pipeline('text-classification', ...)"),
+        (AutoModelForTokenClassification, "pipeline('token-classification', ...)"),
+        (AutoModelForQuestionAnswering, "transformers.AutoModelForQuestionAnswering"),
+        (AutoModelForMultipleChoice, "transformers.AutoModelForMultipleChoice"),
+    ],
+)
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_another_head_is_no_language_model(is_ours, auto_class, use, folder, tmp_path, monkeypatch, capsys):
+    stock = GPT2Config(vocab_size=300, n_positions=16, n_embd=16, n_layer=1, n_head=2, pad_token_id=0)
+    if not is_ours and auto_class is AutoModelForMultipleChoice:
+        pytest.skip("transformers has no GPT-2 of that head")
+    auto_class.from_config(load_config(str(folder)) if is_ours else stock).save_pretrained(folder)
+    (tmp_path / "text.txt").write_text("some words\n" * 50)
+    for arguments in (["generate", "some"], ["export", tmp_path / "out"], ["evaluate", tmp_path / "text.txt"]):
+        code, message = command(monkeypatch, capsys, arguments[0], folder, *arguments[1:])
+        assert code == 2
+        assert "and no causal language model" in message
+        assert use in message
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import socket
 
 import pytest
 
@@ -114,5 +116,33 @@ def test_what_is_no_text_is_one_line(here):
     (here / "all.tar.gz").write_bytes(b"")
     with pytest.raises(InputError, match="unpack it and give the folder"):
         recipe_of("all.tar.gz")
-    with pytest.raises(InputError, match="neither a file, a folder nor a packaged recipe"):
-        load_recipe("no-such-file.txt")
+
+
+@pytest.mark.parametrize("name", ["no-such-file.txt", "chat.csv", "finetune/chat.jsonl.gz", "pretrain/quickstart.PY"])
+def test_a_text_that_is_not_there_is_no_recipe_with_a_slip(here, name):
+    with pytest.raises(InputError, match=r" is not there: give the path of a file") as caught:
+        load_recipe(name)
+    assert "Did you mean" not in str(caught.value)
+
+
+def a_device(path):
+    path.symlink_to("/dev/zero")
+
+
+def a_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)
+
+
+@pytest.mark.parametrize(("make", "kind"), [(a_device, "device"), (os.mkfifo, "pipe"), (a_socket, "socket")])
+@pytest.mark.parametrize("name", ["zero.txt", "chat"])
+def test_what_is_no_file_is_called_what_it_is(make, kind, name, here):
+    make(here / name)
+    with pytest.raises(InputError, match=f"^{name} is a {kind}, and no file that can be read twice"):
+        load_recipe(name)
+
+
+def test_a_link_to_no_text_is_called_one(here):
+    (here / "chat.txt").symlink_to("gone.txt")
+    with pytest.raises(InputError, match="is a link that leads nowhere"):
+        load_recipe("chat.txt")

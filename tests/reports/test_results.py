@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
 from tests.conftest import randomize, tiny_config
+from tests.helpers.commands import run_command
 from tests.helpers.figures import lines_of, size_of, watch_figures
 from transformers import AutoModelForCausalLM
 
@@ -16,6 +17,7 @@ from hf_gpt.evaluation.perplexity import evaluate_language_model, score
 from hf_gpt.reports import console, records
 from hf_gpt.reports.model_card import render_card, write_card
 from hf_gpt.reports.plots import plot_run
+from hf_gpt.run_folder.manifest import Manifest, write_manifest
 
 
 def test_a_score_is_the_mean_of_the_models_losses():
@@ -89,6 +91,46 @@ def test_a_card_shows_the_records_figures_and_valid_metadata(record, tmp_path):
     assert card.data.eval_results[0].metric_value == 4.25
     for figure in ("1,234,567", "4.250", "70.1", "1.543", "7.125", "> **This** is\n> text"):
         assert figure in card.text
+
+
+def test_a_card_that_a_person_changed_is_not_lost(record, tmp_path, monkeypatch, capsys):
+    records.write_json(tmp_path / "record.json", record)
+    card, kept = tmp_path / "README.md", tmp_path / "README.md.bak"
+    assert run_command(monkeypatch, capsys, "card", tmp_path)[:2] == (0, f"{card}\n")
+    assert run_command(monkeypatch, capsys, "card", tmp_path)[:2] == (0, f"{card}\n")
+    assert not kept.exists()
+    card.write_text("my own")
+    code, out, _ = run_command(monkeypatch, capsys, "card", tmp_path)
+    assert code == 0
+    assert f"it is kept as {kept}" in out
+    assert (kept.read_text(), card.read_text()) == ("my own", render_card(record))
+    card.write_text("my second")
+    code, _, err = run_command(monkeypatch, capsys, "card", tmp_path)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "move one of them away, then run the same command again" in err
+    assert (kept.read_text(), card.read_text()) == ("my own", "my second")
+
+
+def test_the_card_of_a_run_is_renewed_unless_a_person_changed_it(record, tmp_path, monkeypatch, capsys):
+    records.write_json(tmp_path / "record.json", record)
+    write_manifest(tmp_path, Manifest({}, {}))
+    write_card(tmp_path)
+    # Another record, or another version of the template: the card is still what the run wrote.
+    records.write_json(tmp_path / "record.json", {**record, "name": "renamed"})
+    assert run_command(monkeypatch, capsys, "card", tmp_path)[0] == 0
+    card = tmp_path / "README.md"
+    assert "renamed" in card.read_text()
+    with card.open("a") as file:
+        file.write("MY-OWN\n")
+    code, _, err = run_command(monkeypatch, capsys, "card", tmp_path)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "move it away, then run the same command again" in err
+    assert card.read_text().endswith("MY-OWN\n")
+    card.rename(tmp_path / "mine.md")
+    assert run_command(monkeypatch, capsys, "card", tmp_path)[0] == 0
+    assert "MY-OWN" not in card.read_text()
 
 
 def test_the_bytes_on_a_card_add_up(record):

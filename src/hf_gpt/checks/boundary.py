@@ -1,6 +1,7 @@
 """The one place where what a library raises of a person's files and values becomes an `InputError`."""
 
 import errno
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ from .places import DISK_ERRORS
 UNUSABLE = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError, ArithmeticError),
     *(EOFError, MemoryError),
-    *(SafetensorError, StrictDataclassError),
+    *(SafetensorError, StrictDataclassError, pickle.UnpicklingError),
 )
 
 

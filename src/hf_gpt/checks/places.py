@@ -13,6 +13,9 @@ from ..errors import InputError
 # Bytes that the names below a folder may take, and the longest path that Linux opens.
 ROOM_BELOW, LONGEST_PATH = 200, 4096
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+# What our pictures say of themselves, and where in a PNG that is: a chunk of text in front of the pixels.
+PICTURE_METADATA = {"Software": "hf-gpt"}
+PICTURE_MARK, MARKED_BYTES = b"tEXtSoftware\0hf-gpt", 1024
 
 
 def check_place(folder: Path, field: str) -> None:
@@ -21,15 +24,18 @@ def check_place(folder: Path, field: str) -> None:
     Args:
         field: What the folder is called in the message, such as `output_dir`.
     """
+    other = "another"
     try:
         wrong = _wrong_with_folder(folder)
+        if folder.is_symlink() and folder.is_dir():
+            other = "that"
     except OSError as error:
         wrong = f"cannot be a folder: {error.strerror or error}"
     except (ValueError, RuntimeError) as error:
         # A zero byte in the name; links in a circle.
         wrong = f"cannot be a folder: {error}"
     if wrong is not None:
-        raise InputError(f"{field}={_short(folder)} {wrong}. Name another folder.")
+        raise InputError(f"{field}={_short(folder)} {wrong}. Name {other} folder.")
 
 
 def _short(path: Path) -> str:
@@ -41,7 +47,10 @@ def _wrong_with_folder(folder: Path) -> str | None:
     with suppress(FileNotFoundError, NotADirectoryError):
         os.lstat(folder)
     if folder.is_symlink():
-        return f"is a link{'' if folder.exists() else ' that leads nowhere'}: nothing is written through one"
+        if not folder.exists():
+            return "is a link that leads nowhere"
+        leads_to = "folder" if folder.is_dir() else "file"
+        return f"is a link and no folder itself: it leads to the {leads_to} {str(folder.resolve())!r}"
     for index, part in enumerate(folder.parts):
         # To make the folder would make this one too, wherever it leads.
         if part == ".." and not Path(*folder.parts[:index]).is_dir():
@@ -93,7 +102,7 @@ def check_new_file(path: Path, folder: Path) -> None:
         for parent in path.parents:
             is_below = parent != folder and folder in parent.parents
             if is_below and parent.is_symlink():
-                raise InputError(f"{parent} is a link: nothing is written through one. Name another folder.")
+                raise InputError(f"{parent} is a link, and may lead out of {folder}. Name another folder.")
             if os.path.lexists(parent):
                 if not parent.is_dir():
                     raise InputError(f"{path} would lie below {parent}, which is no folder: name another one.")
@@ -109,18 +118,25 @@ def check_new_file(path: Path, folder: Path) -> None:
         raise InputError(f"{_short(path)} cannot be written: {reason}. Name another folder.") from error
 
 
-def check_picture(path: Path, field: str) -> None:
-    """Raise `InputError` when a picture cannot be written there, or would take the place of anything but a picture."""
+def check_picture(path: Path, field: str, replaces_any: bool = False) -> None:
+    """Raise `InputError` when a picture cannot be written there, or would take the place of anything but a picture of ours.
+
+    Args:
+        replaces_any: Whether a PNG that something else has drawn may be replaced: the caller knows whose it is.
+    """
     told = f"{field}={_short(path)}"
     try:
         if path.is_symlink():
-            raise InputError(f"{told} is a link: nothing is written through one. Name another file.")
+            raise InputError(f"{told} is a link, which a picture would replace: name another file, or the one it leads to.")
         if os.path.lexists(path):
             if not path.is_file():
                 raise InputError(f"{told} is a {'folder' if path.is_dir() else 'device'}, not a picture: name another file.")
             with path.open("rb") as file:
-                if file.read(len(PNG_HEAD)) != PNG_HEAD:
-                    raise InputError(f"{told} is a file that is no PNG, which a picture would replace: name another file.")
+                head = file.read(MARKED_BYTES)
+            if not head.startswith(PNG_HEAD):
+                raise InputError(f"{told} is a file that is no PNG, which a picture would replace: name another file.")
+            if PICTURE_MARK not in head and not replaces_any:
+                raise InputError(f"{told} is a picture that hf-gpt has not drawn: name another file, or move that one away.")
         os.lstat(path.parent)
         if not path.parent.is_dir():
             raise InputError(f"{told}: {str(path.parent)!r} is no folder. Name another file.")
@@ -192,4 +208,4 @@ def free_bytes(folder: Path) -> str:
     return f"{found.f_bavail * found.f_frsize:,} bytes and {found.f_favail:,} inodes are free there"
 
 
-__all__ = ["check_new_file", "check_picture", "check_place", "home_folder", "replacing", "writing"]
+__all__ = ["PICTURE_METADATA", "check_new_file", "check_picture", "check_place", "home_folder", "replacing", "writing"]

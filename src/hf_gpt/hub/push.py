@@ -356,7 +356,8 @@ def check_measured(folder: Path, record: dict[str, Any]) -> None:
     path = folder / CARD_FILE
     if path.is_file() and read_text(path) != rendered:
         raise InputError(
-            f"{path} is not what {RECORD_FILE} renders to: a card shows only what was measured. `hf-gpt card {folder}` fixes it."
+            f"{path} is not what {RECORD_FILE} renders to: a card shows only what was measured. Move it away, and "
+            f"`hf-gpt card {folder}` writes it anew."
         )
 
 

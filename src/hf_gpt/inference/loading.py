@@ -131,6 +131,25 @@ def check_weights(model: Any, found: dict[str, Any], what: str, head_is_new: boo
             raise InputError(f"{what}: the weight {key} is not finite: take another checkpoint, this one is damaged.")
 
 
+# What a model with another head than that of a language model is used by, by the end of its architecture's name.
+OTHER_HEADS = {
+    "ForSequenceClassification": "pipeline('text-classification', ...)",
+    "ForTokenClassification": "pipeline('token-classification', ...)",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "ForMultipleChoice": "AutoModelForMultipleChoice",
+}
+
+
+def check_head(config: Any, name: str) -> None:
+    """Raise `InputError` when the architecture of a config is one with a head that gives no next token."""
+    for architecture in config.architectures or []:
+        for ending, use in OTHER_HEADS.items():
+            if str(architecture).endswith(ending):
+                raise InputError(
+                    f"model={name!r} is a {architecture} and no causal language model, which this needs: use transformers.{use}."
+                )
+
+
 def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
     """Return a causal language model of any architecture with its tokenizer.
 
@@ -138,9 +157,10 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
         as_saved: Whether its weights keep their type even where this machine emulates it: to be written, not run.
 
     Raises:
-        InputError: there is none by that name, or it is a masked one.
+        InputError: there is none by that name, or it is a masked one, or one with another head.
     """
     config = load_config(name)
+    check_head(config, name)
     tokenizer = load_tokenizer(name)
     model = load_pretrained(AutoModelForCausalLM, name, config=config)
     if getattr(model.config, "is_causal", True) is False:

@@ -61,6 +61,16 @@ def find_recipe(name: str) -> Path:
         return packaged
     if path.is_dir():
         raise InputError(f"{name} is a folder and no recipe; `hf-gpt train` and `hf-gpt plan` take a folder of text, too.")
+    if path.exists():
+        kind = "pipe" if path.is_fifo() else "socket" if path.is_socket() else "device"
+        raise InputError(
+            f"{name} is a {kind}, and no file that can be read twice: write what it gives into a file, and give that."
+        )
+    if path.is_symlink():
+        raise InputError(f"{name} is a link that leads nowhere: give the file itself.")
+    # The name of a text or a table: no packaged recipe is near it.
+    if path.suffix and path.suffix.lower() not in RECIPE_SUFFIXES:
+        raise InputError(f"{name} is not there: give the path of a file, or a packaged recipe; `hf-gpt recipes` lists them.")
     hint = did_you_mean(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), cutoff=0.4)
     raise InputError(f"recipe {name!r} is neither a file, a folder nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
 

@@ -1,5 +1,6 @@
 """Renders the model card of a run: every figure in it comes from the run's record."""
 
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -10,13 +11,15 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from ..checks.boundary import refused
+from ..data.packages import sha256_of
 from ..errors import InputError, shown
 from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_atomically
-from ..run_folder.manifest import announce, note_written
+from ..run_folder.manifest import announce, note_written, read_manifest
 from .markdown import Safe, code, inline, python, quoted
 from .record_fields import check_fields
 from .records import RECORD_FILE, check_record, folder_hash, overfitting_line, read_record, write_json
+from .terminal import notice
 
 
 CARD_FILE = "README.md"
@@ -170,6 +173,34 @@ def write_card(folder: Path) -> Path:
     write_atomically(path, text)
     note_written(folder, names=[CARD_FILE])
     return path
+
+
+def renew_card(folder: Path) -> Path:
+    """Render `README.md` of a folder anew, as `write_card` does, and lose nothing that a person wrote in the old one.
+
+    Where a manifest tells the run's own text from a person's, an edited card is refused; elsewhere it is kept as `README.md.bak`.
+
+    Raises:
+        InputError: there is no record; the card was edited; or `README.md.bak` is taken.
+    """
+    rendered = render_card(read_record(folder)).encode()
+    path = folder / CARD_FILE
+    is_other = os.path.lexists(path) and not (path.is_file() and path.read_bytes() == rendered)
+    manifest = read_manifest(folder)
+    if is_other and manifest is not None and not (path.is_file() and sha256_of(path) == manifest.files.get(CARD_FILE)):
+        raise InputError(
+            f"{path} is not what the run wrote, and would be lost: move it away, then run the same command again."
+        )
+    if is_other and manifest is None:
+        kept = path.with_name(f"{CARD_FILE}.bak")
+        if os.path.lexists(kept):
+            raise InputError(
+                f"{path} is not what {RECORD_FILE} renders to, and {kept} is taken: move one of them away, then run the same "
+                "command again."
+            )
+        path.rename(kept)
+        notice(f"{path} was not what {RECORD_FILE} renders to: it is kept as {kept}.")
+    return write_card(folder)
 
 
 def export_record(run_folder: Path) -> dict[str, Any] | None:

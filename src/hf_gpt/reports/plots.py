@@ -10,7 +10,7 @@ from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ..checks.places import check_picture, replacing
+from ..checks.places import PICTURE_METADATA, check_picture, replacing
 
 
 # Of a text that somebody else has written: a dollar sign in it begins no formula.
@@ -131,9 +131,10 @@ def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    check_picture(path, "the picture")
+    # A command that takes a name for it has checked before its work; of a run's folder, the manifest knows what is the run's.
+    check_picture(path, "the picture", replaces_any=True)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=120, metadata=PICTURE_METADATA)
 
 
 def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tuple[list[float], list[float]]:
