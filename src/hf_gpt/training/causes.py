@@ -1,6 +1,5 @@
 """What can end a run from outside, named: a line that says what happened and what to do."""
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +20,6 @@ def named_causes(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"a checkpoint in {folder} holds objects that only running its code would read, which is not done: it was not written by "
-            "this program. Remove it and rerun the same command to resume."
-        ) from error
     except SafetensorError as error:
         raise InputError(f"weights in {folder} cannot be read: {first_line(error)}.") from error
     except FileNotFoundError as error:

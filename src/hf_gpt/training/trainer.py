@@ -1,6 +1,7 @@
 """`Trainer` with what a long run needs: whole checkpoints, no silent NaN, an end in time, and causes that are named."""
 
 import hashlib
+import pickle
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -182,7 +183,7 @@ class GuardedTrainer(Trainer):
         self.control.should_training_stop = True
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with refused(f"{resume_from_checkpoint} cannot be resumed from"):
+        with _resuming(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -190,13 +191,13 @@ class GuardedTrainer(Trainer):
         if checkpoint is not None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             _check_there(Path(checkpoint), OPTIMIZER_NAME)
             _check_there(Path(checkpoint), SCHEDULER_NAME)
-        with refused(f"{checkpoint} cannot be resumed from"):
+        with _resuming(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             _check_there(Path(checkpoint), "rng_state*.pth")
-        with refused(f"{checkpoint} cannot be resumed from"):
+        with _resuming(checkpoint):
             super()._load_rng_state(checkpoint)
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -353,6 +354,19 @@ def _check_there(checkpoint: Path, pattern: str) -> None:
             f"{checkpoint} lacks {pattern}, without which the run would go on to other weights: restore it, or take that folder away "
             "to resume from the checkpoint before it."
         )
+
+
+@contextmanager
+def _resuming(checkpoint: str | None) -> Iterator[None]:
+    """Turn what a library raises of a checkpoint's files into an `InputError` that names the checkpoint."""
+    with refused(f"{checkpoint} cannot be resumed from"):
+        try:
+            yield
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                f"{checkpoint} holds objects that only running its code would read, which is not done: it was not written by this "
+                "program. Remove it and rerun the same command to resume."
+            ) from error
 
 
 @contextmanager
