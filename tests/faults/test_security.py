@@ -172,7 +172,34 @@ def test_every_loading_call_refuses_foreign_code(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in LOADING:
             named = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert named.get("trust_remote_code") == "False", f"{path.name}:{node.lineno} {ast.unparse(node.func)}"
+            place = f"{path.name}:{node.lineno} {ast.unparse(node.func)}"
+            assert named.get("trust_remote_code") in ("False", *ASKED.get(path.relative_to(ROOT / "src").as_posix(), ())), (
+                place
+            )
+
+
+# Where `hf-gpt doctor --trust-remote-code` hands on what its user said.
+ASKED = {
+    "hf_gpt/inference/doctor/small_copy.py": ("self.trust_remote_code",),
+    "hf_gpt/inference/loading.py": ("trust_remote_code",),
+    "hf_gpt/planning/capacity.py": ("trust_remote_code",),
+}
+
+
+def test_foreign_code_runs_for_the_doctor_alone_and_when_it_is_told_so():
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                named = [*node.args.args, *node.args.kwonlyargs]
+                defaults = [None] * (len(node.args.args) - len(node.args.defaults)) + [
+                    *node.args.defaults,
+                    *node.args.kw_defaults,
+                ]
+                found = dict(zip([argument.arg for argument in named], defaults))
+                assert "trust_remote_code" not in found or ast.unparse(found["trust_remote_code"]) == "False", node.name
+            elif isinstance(node, ast.Name) and node.id == "trust_remote_code" and "doctor" not in path.as_posix():
+                assert path.name in ("cli.py", "loading.py", "capacity.py"), path
 
 
 def planted(finished, folder, marker, through):

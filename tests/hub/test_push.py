@@ -153,7 +153,7 @@ def test_a_push_that_keeps_failing_is_repeated_to_the_same_repository(hub, folde
         assert code == 2
         # Libraries may log above it; ours is one message, the last, without a traceback.
         assert printed.count("hf-gpt: ") == 1
-        assert "Give the same command again" in printed
+        assert "Rerun the same command" in printed
         assert "Traceback" not in printed
     assert hub.token not in printed
     # The old repository or the new one, never a part of either.
@@ -167,7 +167,7 @@ def test_a_push_that_keeps_failing_is_repeated_to_the_same_repository(hub, folde
 @pytest.mark.parametrize("cut", [0, 1, 4096, 30000])
 def test_weights_that_are_cut_at_any_byte_are_sent_again(hub, folder, wanted, cut):
     hub.faults = [Fault("PUT", "/storage/", request_bytes=cut, times=math.inf)]
-    with pytest.raises(InputError, match="Give the same command again"):
+    with pytest.raises(InputError, match="Rerun the same command"):
         push(folder)
     assert on_hub(hub) == {}
     hub.faults = []

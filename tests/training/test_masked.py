@@ -90,7 +90,7 @@ def test_it_is_fine_tuned_as_any_other(masked, tmp_path):
 
 def test_it_is_not_taken_for_a_model_that_goes_on(masked):
     folder, _ = masked
-    with pytest.raises(InputError, match="is a masked language model, which neither goes on"):
+    with pytest.raises(InputError, match="is a masked language model, which neither continues"):
         load_model(str(folder))
 
 

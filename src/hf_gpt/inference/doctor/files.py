@@ -209,4 +209,4 @@ def load_alone(small: SmallCopy, folder: Path, computes: bool) -> torch.Tensor |
     if ended.returncode:
         reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         raise FaultError(f"a saved copy cannot be loaded by its own code: {reason} (only `from .file import name` travels)")
-    return torch.load(result) if computes else None
+    return torch.load(result, weights_only=True) if computes else None

@@ -76,8 +76,9 @@ class SmallCopy:
         """Return a model that computes something, so that what fails is a check and not every one of them."""
         # Of a quantized checkpoint the code is looked at, in float32.
         vars(config).pop("quantization_config", None)
-        arguments = {"trust_remote_code": self.trust_remote_code, "dtype": torch.float32}
-        model = AutoModelForCausalLM.from_config(config, **arguments).eval()
+        model: Any = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=self.trust_remote_code, dtype=torch.float32
+        ).eval()
         with torch.no_grad():
             model(input_ids=torch.ones(1, 2, dtype=torch.long, device=model.device))
         return model
