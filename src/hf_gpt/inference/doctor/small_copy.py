@@ -101,7 +101,7 @@ class SmallCopy:
         """Return the copy as `from_pretrained` gives it back."""
         folder = self.saved
         with poisoned_memory():
-            return type(self.model).from_pretrained(folder, dtype=dtype).eval()
+            return type(self.model).from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
 
     @cached_property
     def reloaded(self) -> Any:
