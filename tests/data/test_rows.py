@@ -171,6 +171,27 @@ def test_held_out_data_of_training_rows_alone_is_refused(tmp_path, part):
         overlap_of(tmp_path, "text-classification", given, given[part])
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind", "found"),
+    [
+        (["0", "1", "2", ""], "int64", {0, 1, 2}),
+        (["0", "1", "2", "NaN"], "int64", {0, 1, 2}),
+        (["0.5", "1", "nan", ""], "float64", {0.5, 1.0}),
+        (["yes", "NA", "None", "null"], "string", {"yes", "NA", "None", "null"}),
+        (["0", "1", "NA", ""], "string", {"0", "1", "NA"}),
+    ],
+)
+def test_labels_of_a_table_are_what_its_cells_are_and_an_empty_one_is_a_row_without(cells, kind, found, tmp_path):
+    lines = [f"text number {i},{cell}" for i, cell in enumerate(cells * 40)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]))
+    source = sources.text_source({"path": "csv", "files": str(tmp_path / "rows.csv")})
+    parts, dropped, _ = task_splits(source, TASKS["text-classification"].columns, ("text",), 0.1, 0.1)
+    assert parts["train"].features["label"].dtype == kind
+    assert set(parts["train"]["label"]) == found
+    empty = sum(cell.lower() in ("", "nan") for cell in cells)
+    assert dropped == ({"empty rows": 40 * empty} if empty else {})
+
+
 def test_a_label_of_nan_is_none_and_an_infinity_is_named(tmp_path):
     def splits(labels):
         path = tmp_path / "scores.parquet"

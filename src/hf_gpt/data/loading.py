@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 from datasets import Dataset, IterableDataset
 
 from ..errors import InputError, shown
@@ -139,9 +140,15 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
     if len(signs) > 1:
         named = " and ".join(f"{name} by {sign!r}" for sign, name in signs.items())
         raise InputError(f"dataset: files are not separated by the same sign, {named}: give those of one kind.")
-    # A text of NA or null is a text. Of a task, an empty cell stands for no value.
-    words = {"keep_default_na": False} if columns is None else {}
-    return {"sep": next(iter(signs)), **words}
+    sign = next(iter(signs))
+    # A text of NA or null is a text, and a column of whole numbers stays one when a cell is empty.
+    words = {} if columns is None else {"converters": dict.fromkeys(column_names(files[0], sign), str)}
+    return {"sep": sign, "keep_default_na": False, **words}
+
+
+def column_names(file: Path, sign: str) -> list[str]:
+    """Return the names in the first line of a table."""
+    return [str(name) for name in pd.read_csv(file, sep=sign, nrows=0, encoding="utf-8-sig").columns]
 
 
 def separator_lines(source: TextSource) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -64,6 +65,30 @@ def read_columns(rows: Dataset) -> Dataset:
         elif column == "answers":
             rows = _read(rows, column, ANSWERS, _answers)
     return rows
+
+
+def read_cells(rows: Dataset, column: str) -> Dataset:
+    """Return the rows with a column of a table as what its cells are: whole numbers, numbers, or text; empty ones are null."""
+    cells = [(cell or "").strip() for cell in rows[column]]
+    # Among numbers, what is none is an empty cell.
+    numbers = [cell for cell in cells if cell and cell.lower() != "nan"]
+    read: Callable[[str], Any] = str
+    kind = Value("string")
+    if numbers and all(re.fullmatch(r"[+-]?\d{1,18}", cell) for cell in numbers):
+        read, kind = int, Value("int64")
+    elif numbers and all(_is_number(cell) for cell in numbers):
+        read, kind = float, Value("float64")
+    is_empty_word = ("", "nan") if kind.dtype != "string" else ("",)
+    values = [None if cell.lower() in is_empty_word else read(cell) for cell in cells]
+    return rows.remove_columns(column).add_column(column, values, feature=kind)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
@@ -178,6 +203,8 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     kept = {names[column]: column for column in columns if names[column] in rows.column_names}
     rows = rows.select_columns(list(kept))
     rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
+    if source.path == "csv" and "label" in rows.column_names:
+        rows = read_cells(rows, "label")
     check_finite(rows, source)
     return rows
 
