@@ -1,5 +1,6 @@
 """From text to blocks: nothing lost, nothing in two splits, nothing unreadable passed over."""
 
+import json
 import zipfile
 
 import numpy as np
@@ -76,6 +77,14 @@ def test_the_tokenizer_gives_every_text_back(tokenizer, tmp_path):
     again = load_tokenizer(str(tmp_path))
     assert again("some text")["input_ids"] == tokenizer("some text")["input_ids"]
     assert (again.eos_token, again.pad_token) == ("<|endoftext|>", "<|pad|>")
+
+
+def test_a_tokenizer_with_a_setting_of_another_type_is_refused(tmp_path):
+    train_tokenizer(iter([["a small text of a few words"]]), 280, 64).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": "64"}))
+    with pytest.raises(InputError, match="no tokenizer can be loaded from that folder"):
+        load_tokenizer(str(tmp_path))
 
 
 def test_byte_and_token_counts(texts, tokenizer):

@@ -73,7 +73,10 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """
     check_name(name_or_path, "tokenizer")
     try:
-        return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+        # A setting of another type than it should be shows in use only.
+        tokenizer.decode(tokenizer("a")["input_ids"])
+        return tokenizer
     except Exception as error:
         # What tokenizers raises of a broken file has no type of its own: it is an `Exception` and nothing more.
         if not isinstance(error, UNUSABLE) and type(error) is not Exception:
