@@ -48,14 +48,6 @@ def adamw(rate: str, steps: int = STEPS, seeds: tuple[int, ...] = SEEDS) -> Chan
     return Change(f"AdamW for the matrices, {rate}", ("optimizer=adamw", f"learning_rate={rate}"), steps, seeds)
 
 
-def tied(rate: str, seeds: tuple[int, ...] = SEEDS) -> Change:
-    """Return the table of tokens is the output matrix; two layers more have the parameters of the one that is left out."""
-    config = "config={num_hidden_layers: 7, intermediate_size: 1024}"
-    return Change(
-        f"output matrix tied, two layers more, both at {rate}", (config, f"embedding_learning_rate={rate}"), seeds=seeds
-    )
-
-
 CHANGES = {
     "recipe": Change("the recipe", ()),
     "adamw-0.00025": adamw("0.00025", seeds=(0,)),
@@ -66,11 +58,10 @@ CHANGES = {
     "embedding-rate": Change("embeddings at the head's learning rate", ("embedding_learning_rate=0.006",)),
     "cosine": Change("a cosine schedule", ("lr_scheduler_type=cosine", "lr_scheduler_kwargs={}")),
     "half-batch": Change("batch 8, the same number of steps", ("per_device_train_batch_size=8",)),
-    "tied-0.001": tied("0.001", seeds=(0,)),
-    "tied-0.003": tied("0.003", seeds=(0,)),
-    "tied-0.006": tied("0.006", seeds=(0,)),
-    "tied-0.01": tied("0.01", seeds=(0,)),
-    "tied-0.03": tied("0.03", seeds=(0,)),
+    "tied": Change(
+        "output matrix tied, two layers more, both at 0.03",
+        ("config={num_hidden_layers: 7, intermediate_size: 1024}", "embedding_learning_rate=0.03"),
+    ),
     "gelu": Change(
         "GELU without a gate", ("config.mlp_type=mlp", "config.hidden_act=gelu_new", "config.intermediate_size=1440")
     ),
