@@ -339,3 +339,16 @@ def test_a_table_of_one_column_stays_one(tmp_path, text):
     path = tmp_path / "rows.csv"
     path.write_text(text)
     assert text_files.separator_of(path) == ","
+
+
+@pytest.mark.parametrize("harm", [b"PK\x01\x02", b"PK\x03\x04"], ids=["central directory", "header of a file"])
+def test_a_zip_whose_parts_cannot_be_found_is_named(harm, tmp_path):
+    path = tmp_path / "texts.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one.txt", "some words")
+        archive.writestr("two.txt", "and more of them")
+    content = path.read_bytes()
+    place = content.rindex(harm)
+    path.write_bytes(content[:place] + b"XXXX" + content[place + 4 :])
+    with pytest.raises(InputError, match=r"texts\.zip' cannot be unpacked: "):
+        loading.load_rows(sources.text_source({"path": "text", "files": str(path)}))

@@ -10,11 +10,11 @@ import datasets
 import pandas as pd
 from datasets import Dataset, IterableDataset
 
-from ..errors import InputError, shown
+from ..errors import InputError, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
-from .text_files import check_utf8, file_state, read_documents, separator_of, usual_separator
+from .text_files import BROKEN_ARCHIVES, check_utf8, file_state, read_documents, separator_of, usual_separator
 
 
 # Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
@@ -225,8 +225,8 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"dataset: {named} cannot be read as {source.path}: {reason}") from error
-    except (FileNotFoundError, ConnectionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (*BROKEN_ARCHIVES, OSError, ValueError) as error:
+        reason = reason_of(error)
         if source.files is not None:
             what = "holds no rows" if "corresponds to no data" in reason else f"cannot be read as {source.path}: {reason}"
             raise InputError(f"dataset: {named} {what}.") from error

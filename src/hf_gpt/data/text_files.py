@@ -143,6 +143,13 @@ OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
 }
 
 
+# What libraries raise of an archive that is cut off, changed, or locked by a password.
+BROKEN_ARCHIVES = (
+    *(EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError),
+)
+
+
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Return the file, unpacked if it is packed; of a zip each file that is in it.
 
@@ -154,7 +161,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             head = file.read(16)
     except OSError as error:
         raise _unreadable(path, error) from error
-    yield from next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), partial(_alone, io))(path)
+    try:
+        yield from next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), partial(_alone, io))(path)
+    except (*BROKEN_ARCHIVES, OSError) as error:
+        # Of an archive, where its contents are said to be; what is in it is read by others.
+        raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
 
 
 def check_utf8(path: Path) -> None:
@@ -187,7 +198,7 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
     while not is_last:
         try:
             chunk = file.read(CHUNK)
-        except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
+        except BROKEN_ARCHIVES as error:
             raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
         except OSError as error:
             raise _unreadable(path, error) from error
