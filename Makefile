@@ -18,7 +18,7 @@ SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-install: $(READY)  ## Set up .venv, some minutes, and say how to go on
+install: $(READY)  ## Set up .venv, some minutes, and say what comes next
 	@printf '\nhf-gpt is in $(VENV). So that this shell finds the command:\n\n    source $(BIN)/activate\n\nThen train a model:\n\n    make quickstart\n\n'
 
 $(READY): requirements.lock pyproject.toml

@@ -72,7 +72,7 @@ CHANGES = {
     "no-qk-norm": Change("no norm of queries and keys", ("config.qk_norm=false",)),
     "layernorm": Change("LayerNorm and biases", ("config.norm_type=layernorm", "config.use_bias=true")),
     "depth-scaled": Change("residual projections not from zero", ("config.residual_init=depth_scaled",)),
-    "logits": Change("the loss from the matrix of logits", ("config.fused_loss=false",)),
+    "logits": Change("the loss from whole logits", ("config.fused_loss=false",)),
     "sdpa": Change("`scaled_dot_product_attention`", ("attn_implementation=sdpa",)),
     "not-compiled": Change("not compiled", ("torch_compile=false",)),
     "float32": Change("float32", ("bf16=false",)),

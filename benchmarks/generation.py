@@ -1,4 +1,4 @@
-"""Tokens a second of greedy generation: ours beside transformers' GPT-2, nanoGPT's loop and llama.cpp, 128 new tokens.
+"""Tokens/s of greedy generation: ours beside transformers' GPT-2, nanoGPT's loop and llama.cpp, 128 new tokens.
 
 Writes benchmarks/records/generation, a record for each case; what is there is left out. The bound is what memory allows: every step
 reads all weights that it multiplies with once, at the bandwidth that reading a large tensor reaches on the same machine in the same

@@ -54,7 +54,7 @@ class Goal:
 def speed_goals(runs: list[dict[str, Any]]) -> list[Goal]:
     found = ratios(runs, wall_seconds)
     return [
-        Goal(f"sooner than {SYSTEMS[peer].title}", limit, tuple(ratio.value for ratio in found if ratio.peer == peer))
+        Goal(f"faster than {SYSTEMS[peer].title}", limit, tuple(ratio.value for ratio in found if ratio.peer == peer))
         for peer, limit in SPEED_GOALS.items()
     ]
 

@@ -1,4 +1,4 @@
-"""Tokens a second and model FLOPs utilisation of 124M parameters on one GPU, through `Trainer`.
+"""Tokens/s and model FLOPs utilisation of 124M parameters on one GPU, through `Trainer`.
 
 Writes benchmarks/records/gpu.json; without a GPU it says that it was not run, and `--smoke` runs two steps on the processor.
 

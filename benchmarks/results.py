@@ -295,7 +295,7 @@ def generation_section() -> list[str]:
         "",
         "`python -m benchmarks generation`: greedy, 16 tokens in, 128 out, in turns. Stock and ours are the same GPT-2 through "
         "`generate`, with the dynamic cache, or compiled with the static one; nanoGPT's loop has no cache. Weights of one type "
-        "throughout, those of int8 with bfloat16 arithmetic. Tokens a second after the first token; the bound is what reading all "
+        "throughout, those of int8 with bfloat16 arithmetic. Tokens/s after the first token; the bound is what reading all "
         "weights once a step from main memory allows, and can be passed where they fit into the processor's cache:",
         "",
         *generation_rows(rows, "tokens_per_second", 1.0, ("bound", "bound_tokens_per_second")),

@@ -168,7 +168,7 @@ def run_variant(
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         started = time.monotonic()
         if "Resuming from" not in execute(arguments):
-            raise RuntimeError(f"{folder.name} did not go on from its checkpoint.")
+            raise RuntimeError(f"{folder.name} did not resume from its checkpoint.")
     return json.loads((folder / "record.json").read_text(encoding="utf-8")), time.monotonic() - started
 
 

@@ -3,7 +3,7 @@
 python -m experiments lineage [NAME ...]     the runs, all by default; one that has a record already is left out
 python -m experiments lineage --list         their names
 
-A run that was interrupted goes on where it was. All of it is meant for two cores and about an hour and a half.
+A run that was interrupted resumes where it was. All of it is meant for two cores and about an hour and a half.
 """
 
 import argparse

@@ -193,7 +193,7 @@ def equal_time(words: dict[str, str]) -> list[str]:
 
 
 def samples(words: dict[str, str]) -> list[str]:
-    """Return how each goes on from the same prompt."""
+    """Return how each continues the same prompt."""
     lines: list[str] = []
     for name, title in {"ngrams": "Kneser-Ney 5-gram", **NAMES}.items():
         record = read(name)

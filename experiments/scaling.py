@@ -1,6 +1,6 @@
 """Trains one recipe at several sizes, fits how its loss falls with compute, and writes the tables of docs/scaling.md.
 
-Each run is a folder below runs/scaling, trained by `hf_gpt train`: one that is finished is left out, one that was interrupted goes on.
+Each run is a folder below runs/scaling, trained by `hf_gpt train`: one that is finished is left out, one that was interrupted resumes.
 """
 
 import argparse

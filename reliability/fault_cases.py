@@ -21,13 +21,13 @@ from benchmarks.frame import ROOT, write_record
 SEED = 0
 # What each file of tests tries on purpose: a row of docs/reliability.md.
 FAULTS = {
-    "tests/faults/test_faults.py": "kills, signals, full disks, spoilt losses, data that change, processes that die",
+    "tests/faults/test_faults.py": "kills, signals, full disks, losses that are no number, data that change, processes that die",
     "tests/faults/test_output_dir.py": "run folders: what is foreign stays, a run is resumed, moved, extended and finished again",
     "tests/faults/test_security.py": "foreign code, links, archives, tokens",
     "tests/faults/test_surroundings.py": "odd surroundings: streams, environment, full disks, names, folders that move",
     "tests/checks/test_limits.py": "recipes: numbers out of range, keys of no effect, YAML of ill will, wrong types",
     "tests/checks/test_places.py": "places: what may be written to, and what a kill or a full disk leaves",
-    "tests/inference/test_loading.py": "models: spoilt or missing weights, configs of no use, sizes beyond the memory, names",
+    "tests/inference/test_loading.py": "models: damaged or missing weights, configs of no use, sizes beyond the memory, names",
     "tests/inference/test_demo.py": "the demo page: every field beyond its limits, models that fail, uploads",
     "tests/reports/test_record_fields.py": "records and cards: fields that are missing or of another type, text of ill will",
     "tests/reports/test_privacy.py": "secrets and home folders in what is shared",

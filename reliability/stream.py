@@ -59,7 +59,7 @@ def measure(megabytes: int) -> dict[str, Any]:
 
     Returns:
         Peak of this process's memory after half of the bytes and after all; the blocks; and the seconds of the pass, to the first
-        block of a new stream, and to the next block of one that goes on after nine tenths.
+        block of a new stream, and to the next block of one that resumes after nine tenths.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lines.txt"

@@ -1,4 +1,4 @@
-"""How many times sooner our recipe has a peer's loss, from the records of the runs."""
+"""How many times faster our recipe has a peer's loss, from the records of the runs."""
 
 import math
 import statistics

@@ -74,7 +74,7 @@ def say(monkeypatch, capsys):
 def test_a_model_without_a_template_goes_on_with_the_text(plain, say, capsys):
     out, err, conversation = say(plain, "film 1 is", "", "and")
     (line,) = err
-    assert "has no chat template: it goes on with the text" in line
+    assert "has no chat template: it continues the text" in line
     first, answer, second, _ = conversation.turns
     assert (first, second) == ("film 1 is", "and")
     assert answer

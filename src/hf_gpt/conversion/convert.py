@@ -154,9 +154,9 @@ def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> G
             f"{len(tensors)} tensors have no place in the model, among them {', '.join(sorted(tensors)[:3])}: config.json "
             "belongs to another checkpoint, or the checkpoint has a head that is not a language model's."
         )
-    spoilt = [name for name, tensor in ours.items() if not torch.isfinite(tensor).all()]
-    if spoilt:
-        raise ValueError(f"the weight {spoilt[0]} is not finite: the checkpoint is damaged.")
+    broken = [name for name, tensor in ours.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ValueError(f"the weight {broken[0]} is not finite: the checkpoint is damaged.")
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in ours.values()})
     return GPTForCausalLM.from_pretrained(None, config=config, state_dict=ours, dtype=dtype, trust_remote_code=False)
 

@@ -1,6 +1,6 @@
 """A corpus that is never held as a whole: read, shuffled, tokenised and packed as it is trained on, and resumed where it was left.
 
-Each data loader worker of each process is a reader with its own share of the texts. What a reader needs to go on is a few numbers, and
+Each data loader worker of each process is a reader with its own share of the texts. What a reader needs to resume is a few numbers, and
 each batch carries them, so that whoever has used a batch knows how to get the next one.
 """
 
@@ -134,7 +134,7 @@ def _state_file(folder: Path, stream: PackedStream) -> Path:
 
 
 def save_state(stream: PackedStream, folder: Path) -> None:
-    """Write what this process needs to go on after the last batch that was given out."""
+    """Write what this process needs to resume after the last batch that was given out."""
     torch.save({"states": stream.states, "first_worker": stream.first_worker}, _state_file(folder, stream))
 
 

@@ -138,7 +138,7 @@ def chat(
     model, tokenizer = load_model(name)
     conversation = Conversation(tokenizer, system)
     if not conversation.has_template:
-        tell(f"{name} has no chat template: it goes on with the text. `task: chat` in a recipe teaches it to answer.")
+        tell(f"{name} has no chat template: it continues the text. `task: chat` in a recipe teaches it to answer.")
     if is_terminal:
         tell(HELP)
     limit = getattr(model.config, "max_position_embeddings", None)

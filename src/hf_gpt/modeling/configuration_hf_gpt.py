@@ -77,7 +77,7 @@ class GPTConfig(PreTrainedConfig):
             al. 2018, section 3.2), or the mean over all tokens, which a small model or an encoder classifies better from.
         auxiliary_lm_weight (`float`): Weight lambda of the language-model loss that `GPTForSequenceClassification` adds to its own
             while training (Radford et al. 2018, equation 5, where it is 0.5).
-        fused_loss (`bool`): Whether `GPTForCausalLM` in training mode makes the loss without the matrix of logits and returns
+        fused_loss (`bool`): Whether `GPTForCausalLM` in training mode computes the loss without materialising the logits and returns
             no logits beside it: faster and far smaller, for trainers that read only the loss, as `Trainer` does. Our recipes
             turn it on while they train, unless they set it.
         use_cache (`bool`): Whether `forward` returns keys and values for decoding.

@@ -63,7 +63,7 @@ EARLIER_FILES = (
     *TOKENIZER_FILES,
 )
 EARLIER_FOLDERS = re.compile(rf"({re.escape(DAMAGED)})?checkpoint-\d+|{EVENTS_FOLDER}|{STAGING_FOLDER}|{SPLIT_FOLDER}")
-# What is to be done in a folder: begin; go on from the last checkpoint, if only to its end; make what is missing of the end, from the
+# What is to be done in a folder: begin; resume from the last checkpoint, if only to its end; make what is missing of the end, from the
 # record; begin in place of another run.
 Task = Literal["begin", "resume", "finish", "replace"]
 
@@ -295,7 +295,7 @@ def claim(folder: Path, recipe: Recipe, data: dict[str, Any], found: Found) -> N
 
 
 def replaces(folder: Path, recipe: Recipe) -> bool:
-    """Return whether `overwrite: true` has something to replace; the same command, given again after an interruption, goes on."""
+    """Return whether `overwrite: true` has something to replace; the same command, rerun after an interruption, resumes."""
     return recipe.run.overwrite and folder.is_dir() and look_at(folder, recipe).task == "replace"
 
 

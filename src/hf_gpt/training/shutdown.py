@@ -30,7 +30,7 @@ class GracefulShutdown(TrainerCallback):
     it ends at once. Between `with` and its end, the handlers are those of this class.
 
     transformers' own `enable_jit_checkpoint` waits three seconds first and saves before the step that it is in has changed the
-    weights, when the random numbers of that step are drawn already: what goes on from there is another run.
+    weights, when the random numbers of that step are drawn already: what resumes from there is another run.
 
     Args:
         trainer: What is notified, and knows when all its processes agree.

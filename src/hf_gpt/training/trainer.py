@@ -130,7 +130,7 @@ class GuardedTrainer(Trainer):
         return getattr(made, "lr_lambdas", [])
 
     def fix_steps(self, steps: int) -> int:
-        """End the run after so many steps, and has rates and intervals of a run of this length from the next step on.
+        """End the run after that many steps, with rates and intervals of a run of this length from the next step on.
 
         Returns:
             The step of the scheduler after which the rates are those.
@@ -187,7 +187,7 @@ class GuardedTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """The state of both, without which `Trainer` would go on in silence, to other weights."""
+        """The state of both, without which `Trainer` would resume in silence, to other weights."""
         if checkpoint is not None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             _check_there(Path(checkpoint), OPTIMIZER_NAME)
             _check_there(Path(checkpoint), SCHEDULER_NAME)
@@ -343,7 +343,7 @@ class GuardedTrainer(Trainer):
 
     def _hint(self) -> str:
         return (
-            f"Of the run, {newest(Path(str(self.args.output_dir)))}. Go on without such batches with on_nan=skip, or start anew "
+            f"Of the run, {newest(Path(str(self.args.output_dir)))}. Continue without such batches with on_nan=skip, or start anew "
             "with a lower learning_rate and overwrite=true."
         )
 
@@ -351,7 +351,7 @@ class GuardedTrainer(Trainer):
 def _check_there(checkpoint: Path, pattern: str) -> None:
     if not any(checkpoint.glob(pattern)):
         raise InputError(
-            f"{checkpoint} lacks {pattern}, without which the run would go on to other weights: restore it, or take that folder away "
+            f"{checkpoint} lacks {pattern}, without which the run would resume to other weights: restore it, or take that folder away "
             "to resume from the checkpoint before it."
         )
 
