@@ -28,12 +28,18 @@ def test_a_type_is_native_when_its_products_are_about_as_fast_as_those_of_float3
 
 @pytest.mark.parametrize(
     ("program", "given", "policy"),
-    [("-m", None, "PASSIVE"), ("bin/hf-gpt", None, "PASSIVE"), ("bin/hf-gpt", "ACTIVE", "ACTIVE"), ("train.py", None, "None")],
+    [
+        ("-m hf_gpt", None, "PASSIVE"),
+        ("-m other", None, "None"),
+        ("bin/hf-gpt", None, "PASSIVE"),
+        ("bin/hf-gpt", "ACTIVE", "ACTIVE"),
+        ("train.py", None, "None"),
+    ],
 )
 def test_a_command_shares_the_processor_with_other_programs_before_torch_is_loaded(program, given, policy):
     script = f"""
 import os, sys
-sys.argv = [{program!r}]
+sys.argv, sys.orig_argv = {program.split()[:1]!r}, {["python", *program.split()]!r}
 import hf_gpt._environment
 print(os.environ.get("OMP_WAIT_POLICY"))
 """
