@@ -367,11 +367,17 @@ def test_a_file_that_cannot_be_written_to_its_end(corpus, tmp_path):
     assert not (tmp_path / "run" / "_writing").exists()
 
 
-def test_a_cache_folder_that_cannot_be_written(corpus, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("is_while_reading", [False, True])
+def test_a_cache_folder_that_cannot_be_written(is_while_reading, corpus, tmp_path, monkeypatch, capsys):
+    from datasets.exceptions import DatasetGenerationError
+
     from hf_gpt import cli
 
     def refused(*arguments, **named):
-        raise OSError(errno.EROFS, "Read-only file system", "/cache/datasets")
+        error = OSError(errno.EROFS, "Read-only file system", "/cache/datasets")
+        if is_while_reading:
+            raise DatasetGenerationError("An error occurred while generating the dataset") from error
+        raise error
 
     monkeypatch.setattr("datasets.load_dataset", refused)
     recipe = tmp_path / "recipe.yaml"

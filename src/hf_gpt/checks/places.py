@@ -172,6 +172,13 @@ PLACE_ERRORS = (
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EBUSY, errno.ESTALE, errno.ETXTBSY),
     *(errno.EMFILE, errno.ENFILE),
 )
+
+
+def is_of_place(error: BaseException | None) -> bool:
+    """Return whether an error is about a place, such as a full disk, that it names itself, and not about what lies there."""
+    return isinstance(error, OSError) and error.errno in PLACE_ERRORS and error.filename is not None
+
+
 # What libraries in Rust, and NumPy, say of a full disk, a quota, a file that is too large, and a read-only disk.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 DISK_MESSAGES = re.compile(rf"\(os error ({'|'.join(map(str, DISK_ERRORS))})\)|^\d+ requested and \d+ written$")
@@ -208,4 +215,13 @@ def free_bytes(folder: Path) -> str:
     return f"{found.f_bavail * found.f_frsize:,} bytes and {found.f_favail:,} inodes are free there"
 
 
-__all__ = ["PICTURE_METADATA", "check_new_file", "check_picture", "check_place", "home_folder", "replacing", "writing"]
+__all__ = [
+    "PICTURE_METADATA",
+    "check_new_file",
+    "check_picture",
+    "check_place",
+    "home_folder",
+    "is_of_place",
+    "replacing",
+    "writing",
+]

@@ -10,6 +10,7 @@ import datasets
 import pandas as pd
 from datasets import Dataset, IterableDataset
 
+from ..checks.places import is_of_place
 from ..errors import InputError, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .packages import PACKAGES, provenance, read_package, readers_hash
@@ -223,9 +224,13 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
     try:
         return datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
+        if is_of_place(error.__cause__):
+            raise error.__cause__ from error
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"dataset: {named} cannot be read as {source.path}: {reason}") from error
     except (*BROKEN_ARCHIVES, OSError, ValueError) as error:
+        if is_of_place(error):
+            raise
         reason = reason_of(error)
         if source.files is not None:
             what = "holds no rows" if "corresponds to no data" in reason else f"cannot be read as {source.path}: {reason}"
