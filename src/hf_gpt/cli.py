@@ -1,177 +1,34 @@
 """The command `hf-gpt`: reads arguments and prints; the work is done by the modules it calls."""
 
-import errno
-import io
 import math
 import os
-import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from ._environment import INTERRUPTED
 from .checks.boundary import refused
-from .checks.places import PLACE_ERRORS
-from .errors import InputError, shown
-from .reports.terminal import Interruption, end_bars, hide_bars_of_weights, silence, silence_libraries
-
-
-class UnreadError(Exception):
-    """Nobody reads what is printed; the parser would take a `BrokenPipeError` for its own and end with 1."""
-
-
-class Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise UnreadError from error
+from .errors import InputError
+from .process import Commands, run_as_process
+from .reports.terminal import hide_bars_of_weights
 
 
 app = typer.Typer(cls=Commands, help="Train, measure and share GPTs with transformers.", pretty_exceptions_enable=False)
 
-
-# What the command line's parser raises of arguments; typer has a copy of click of its own, or not, by its version.
-UsageError: Any = typer.BadParameter.__mro__[1]
 MOST = 2**31 - 1
-# Letters of a message, which may hold a path or what a person has written.
-LONGEST = 2000
-# Which extra of the package brings a library that a plain installation lacks.
-EXTRAS = {
-    **dict.fromkeys(("accelerate", "datasets", "jinja2", "matplotlib", "peft", "yaml"), "train"),
-    **dict.fromkeys(("rouge_score", "sacrebleu", "seqeval", "sklearn"), "finetune"),
-    "gguf": "gguf",
-    "gradio": "demo",
-}
 
 
 def main() -> None:
-    """Run a command; Ctrl-C ends it with one line and exit code 130."""
-    open_closed_streams()
-    interruption = Interruption()
-    silence_libraries()
-    try:
-        run_command()
-    except BaseException:
-        if interruption.has_come:
-            fail(INTERRUPTED, 130)
-        raise
-
-
-def run_command() -> None:
-    """Run a command; what a person can fix ends in one line on stderr and exit code 2, without a traceback."""
-    try:
-        make_printable()
-        check_caches()
-        check_arguments(sys.argv[1:])
-        # It would print a message of several lines of its own.
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-        sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
-    except UsageError as error:
-        if name := next((name for name in sys.argv[2:] if name.startswith("-") and os.path.lexists(name)), None):
-            fail(f"{name} begins with a dash, as an option does: write ./{name}")
-        fail(
-            f"{' '.join(error.format_message().split())} `hf-gpt --help` lists the commands, `hf-gpt COMMAND --help` what each takes."
-        )
-    except InputError as error:
-        fail(str(error))
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRAS:
-            raise
-        fail(f"{missing} is not installed, which this command needs: pip install 'hf-gpt[{EXTRAS[missing]}]'.")
-    except (UnreadError, BrokenPipeError):
-        silence(sys.stdout)
-        silence(sys.stderr)
-        sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        if (unreadable := unreadable_part(error)) is not None:
-            fail(f"{unreadable} cannot be read: {error.strerror}. Give this user the right to read it, or name another place.")
-        # Of a file that is not there, the name is all that helps.
-        if error.errno not in PLACE_ERRORS and not (error.errno == errno.ENOENT and error.filename):
-            raise
-        silence_unwritable()
-        place = f" at {error.filename}" if error.filename else ""
-        fail(f"{error.strerror}{place}: free or change the place and rerun the same command; what is written stays good.")
-
-
-def unreadable_part(error: OSError) -> str | None:
-    """Of a file that an error is about, what this user may not read: itself or a folder above it; `None` if it is not that."""
-    if error.errno not in (errno.EACCES, errno.EPERM) or not isinstance(error.filename, str):
-        return None
-    path = Path(error.filename).absolute()
-    for parent in reversed(path.parents):
-        if os.path.isdir(parent) and not os.access(parent, os.X_OK):
-            return str(parent)
-    is_there = os.path.lexists(path)
-    return error.filename if is_there and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)) else None
-
-
-def open_closed_streams() -> None:
-    """Open what the caller has closed (`>&-`): the next file would get its number, and whatever a library prints."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            setattr(sys, name, io.TextIOWrapper(io.FileIO(number, mode, closefd=False), "utf-8"))
-
-
-def silence_unwritable() -> None:
-    """Send what cannot be printed nowhere: Python would try again at its end, and give an exit code of its own."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            silence(stream)
-
-
-def make_printable() -> None:
-    """Have letters that the terminal's encoding lacks printed as their code, in place of an exception."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def check_arguments(arguments: list[str]) -> None:
-    """Raise `InputError` for an argument of bytes that are not UTF-8, which no file of ours could hold."""
-    for number, argument in enumerate(arguments, 1):
-        try:
-            argument.encode("utf-8")
-        except UnicodeEncodeError:
-            raise InputError(f"argument {number} of the command, {shown(argument)}, is not UTF-8.") from None
+    """Run the command that `sys.argv` names; see `process.py` for what can end it."""
+    run_as_process(app)
 
 
 def finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number.")
     return value
-
-
-def check_caches() -> None:
-    """Raise `InputError` for a user without a home folder, for whom libraries would make a folder called `~` where they are."""
-    has_place = os.path.expanduser("~") != "~" or "HF_HOME" in os.environ or "XDG_CACHE_HOME" in os.environ
-    if not has_place and "--help" not in sys.argv:
-        raise InputError(
-            "this user has no home folder, where data would be cached: set HF_HOME to a folder that can be written."
-        )
-
-
-def fail(message: str, code: int = 2) -> None:
-    """End with one line, whatever signs are in the names that it holds: the end of a line, a terminal's orders, marks of direction."""
-    end_bars()
-    line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in message)
-    # Its beginning names what is wrong, and its end what to do.
-    shortened = line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
-    print(f"hf-gpt: {shortened}", file=sys.stderr)
-    sys.exit(code)
 
 
 @app.command()
@@ -380,9 +237,9 @@ def push(
     ] = False,
 ) -> None:
     """Upload a model to the Hub: weights, code, tokenizer, card, record and pictures, in one commit of what changed."""
-    from .hub.push import check_page, check_space, collect, push_space, quotes_held_out, repository_name
+    from .hub.contents import collect, quotes_held_out, repository_name
     from .hub.push import push as push_folder
-    from .hub.space import space_files
+    from .hub.space import check_page, check_space, push_space, space_files
 
     if space:
         check_space(run_folder, revision)

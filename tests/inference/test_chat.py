@@ -18,6 +18,7 @@ from hf_gpt.errors import InputError
 from hf_gpt.inference import chat as module
 from hf_gpt.inference.chat import Conversation, chat
 from hf_gpt.inference.generate import generate_text
+from hf_gpt.process import UnreadError
 from hf_gpt.tasks.chat_template import add_chat_template
 
 
@@ -155,7 +156,7 @@ def test_nobody_who_reads_ends_it_as_a_closed_pipe_does(command, plain, monkeypa
     monkeypatch.setattr(TextStreamer, "on_finalized_text", closed)
     given = ["generate", plain, "film 1"] if command == "generate" else ["chat", plain]
     ended = CliRunner().invoke(cli.app, given, input="film 1\nfilm 2\n")
-    assert isinstance(ended.exception, cli.UnreadError)
+    assert isinstance(ended.exception, UnreadError)
 
 
 def test_at_a_terminal_ctrl_c_says_how_to_end_and_ctrl_d_ends(plain, say, monkeypatch):

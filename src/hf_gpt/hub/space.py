@@ -1,11 +1,17 @@
-"""The files of a Space: the page of `hf-gpt demo` for a model on the Hub, with the code of this package beside it."""
+"""A Space: the page of `hf-gpt demo` for a model on the Hub, with the code of this package beside it."""
 
 from importlib import metadata
 from pathlib import Path
 
-from huggingface_hub import SpaceCardData
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceCardData
+from huggingface_hub.errors import RepositoryNotFoundError
 
+from ..errors import InputError
+from ..modeling.configuration_hf_gpt import __version__
 from ..reports.model_card import CARD_FILE, OWN_TAG
+from .connection import full_name, hub_errors, open_hub
+from .contents import repository_name
+from .push import Pushed
 
 
 # What the page is tested with (`make test-browser`).
@@ -54,4 +60,66 @@ def space_card(repo_id: str) -> str:
     )
 
 
-__all__ = ["space_files"]
+def check_space(folder: Path, revision: str | None) -> None:
+    """Raise `InputError` when a page could not load what is pushed."""
+    if revision is not None:
+        raise InputError(f"--space shows the main branch, not --revision {revision}: leave one of them out.")
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json: --space shows a whole model, not an adapter or a GGUF file.")
+
+
+def check_page(folder: Path, repo: str | None, private: bool, force: bool) -> None:
+    """Raise `InputError` when `push_space` would be refused after the model has been pushed; nothing is sent."""
+    name = repository_name(folder, repo)
+    api = open_hub()
+    with hub_errors(api, name):
+        look_at_space(api, full_name(api, name), private, force)
+
+
+def look_at_space(api: HfApi, repo_id: str, private: bool, force: bool) -> bool:
+    """Return whether there is a Space of that name.
+
+    Raises:
+        InputError: it is not one to write into as asked.
+    """
+    try:
+        found = api.space_info(repo_id)
+    except RepositoryNotFoundError:
+        return False
+    names = {sibling.rfilename for sibling in found.siblings or []}
+    # The Hub puts these two into a new Space.
+    is_new = names <= {".gitattributes", CARD_FILE}
+    if not (force or is_new or OWN_TAG in (found.tags or [])):
+        raise InputError(f"the Space {repo_id} was not made by hf-gpt: give another --repo, or write into it with --force.")
+    if private and not found.private:
+        raise InputError(f"the Space {repo_id} is public, which --private does not change: change it on the Hub.")
+    return True
+
+
+def push_space(repo_id: str, private: bool = False, force: bool = False) -> Pushed:
+    """Write a page to try a model that was pushed: a Space of the model's name, in one commit. Repeated, it sends what changed.
+
+    Raises:
+        InputError: see `push`; or a Space of that name was made by something else.
+    """
+    api = open_hub()
+    with hub_errors(api, repo_id):
+        if not look_at_space(api, repo_id, private, force):
+            api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=True if private else None, exist_ok=True)
+        before = api.space_info(repo_id)
+        files = space_files(repo_id)
+        present = [sibling.rfilename for sibling in before.siblings or []]
+        stale = [path for path in present if path.startswith("hf_gpt/") and path not in files]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationDelete(path) for path in stale]
+        operations += [CommitOperationAdd(path, content) for path, content in files.items()]
+        commit = api.create_commit(
+            repo_id,
+            operations,
+            repo_type="space",
+            commit_message=f"The page of {repo_id}, with hf-gpt {__version__}",
+            parent_commit=before.sha,
+        )
+    return Pushed(repo_id, commit.oid, commit.oid != before.sha)
+
+
+__all__ = ["check_page", "check_space", "push_space", "space_files"]
