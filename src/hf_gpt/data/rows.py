@@ -83,6 +83,22 @@ def read_cells(rows: Dataset, column: str) -> Dataset:
     return rows.remove_columns(column).add_column(column, values, feature=kind)
 
 
+def read_labels(rows: Dataset) -> Dataset:
+    """Return the rows with labels that are there: whole numbers stay such where others are NaN, and -1 is none of a `ClassLabel`."""
+    feature, labels = rows.features["label"], rows["label"]
+    if isinstance(feature, datasets.ClassLabel) and any(label is not None and label < 0 for label in labels):
+        values = [None if label is None or label < 0 else label for label in labels]
+        return rows.remove_columns("label").add_column("label", values, feature=feature)
+    if not isinstance(feature, Value) or not feature.dtype.startswith("float"):
+        return rows
+    numbers = [label for label in labels if label is not None and not math.isnan(label)]
+    # NumPy and pandas have no whole number that is missing.
+    if len(numbers) == len(labels) or not all(number.is_integer() for number in numbers):
+        return rows
+    values = [None if label is None or math.isnan(label) else int(label) for label in labels]
+    return rows.remove_columns("label").add_column("label", values, feature=Value("int64"))
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell)
@@ -146,17 +162,20 @@ def _messages(value: Any) -> list[dict[str, Any]]:
 
 
 def _answers(value: Any) -> dict[str, list[Any]]:
-    """Return answers as `{text: [...], answer_start: [...]}`, from SQuAD's own list of answers, or from none."""
-    if value is None:
-        value = []
+    """Return answers as `{text: [...], answer_start: [...]}`, blank ones left out, from SQuAD's own list of answers, or from none."""
     if isinstance(value, str):
         value = json.loads(value)
+    if value is None:
+        value = []
     if isinstance(value, dict):
         texts, starts = value["text"], value["answer_start"]
-        if isinstance(texts, str):
+        if not isinstance(texts, list):
             texts, starts = [texts], [starts]
-        return {"text": list(texts or []), "answer_start": list(starts or [])}
-    return {"text": [answer["text"] for answer in value], "answer_start": [answer["answer_start"] for answer in value]}
+        pairs = list(zip(texts or [], starts or [], strict=True))
+    else:
+        pairs = [(answer["text"], answer["answer_start"]) for answer in value]
+    pairs = [(str(text), int(start)) for text, start in pairs if text is not None and str(text).strip()]
+    return {"text": [text for text, _ in pairs], "answer_start": [start for _, start in pairs]}
 
 
 def is_empty(column: str, value: Any) -> bool:
@@ -165,8 +184,11 @@ def is_empty(column: str, value: Any) -> bool:
         return True
     if column == "messages" or (column in TURNS and isinstance(value, list)):
         return not value or any(turn["content"] is None for turn in value)
-    if column in WORDS:
+    if column in WORDS or column == "tags":
         return not value or any(word is None for word in value)
+    if column == "label" and isinstance(value, list):
+        # A text of no class is one to learn from.
+        return any(label is None for label in value)
     if column == "answers" or isinstance(value, (int, float)):
         return False
     return not value or not str(value).strip()
@@ -203,8 +225,8 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     kept = {names[column]: column for column in columns if names[column] in rows.column_names}
     rows = rows.select_columns(list(kept))
     rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
-    if source.path == "csv" and "label" in rows.column_names:
-        rows = read_cells(rows, "label")
+    if "label" in rows.column_names:
+        rows = read_cells(rows, "label") if source.path == "csv" else read_labels(rows)
     check_finite(rows, source)
     return rows
 

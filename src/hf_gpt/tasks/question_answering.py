@@ -78,14 +78,16 @@ class QuestionAnswering(Task):
         texts = row["answers"]["text"]
         if not texts:
             return 0, 0
-        start = row["answers"]["answer_start"][0]
-        end = start + len(texts[0])
-        if row["context"][start:end] != texts[0]:
-            raise InputError(
-                f"row {number} of the {split} split: the answer {texts[0]!r} is not at answer_start={start} of its context: "
-                "fix the row or leave it out."
-            )
-        return start, end
+        start, text = row["answers"]["answer_start"][0], texts[0]
+        trimmed = text.strip()
+        # White space at an end is of no token of the answer; some count its beginning from it, and some from the first letter.
+        for first in (start + text.index(trimmed), start):
+            if row["context"][first : first + len(trimmed)] == trimmed and first >= 0:
+                return first, first + len(trimmed)
+        raise InputError(
+            f"row {number} of the {split} split: the answer {texts[0]!r} is not at answer_start={start} of its context: "
+            "fix the row or leave it out."
+        )
 
     def collator(self) -> Any:
         return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)

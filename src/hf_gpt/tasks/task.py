@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.encoding import text_ids
@@ -49,6 +50,7 @@ class Task(ABC):
         config: Fields of the model's config that follow from the data, known after `prepare`.
         counts: What was cut or left out, by split, known after `prepare`.
         left_out: Number of rows that were left out before it sees any.
+        class_label: What the dataset itself calls its labels.
     """
 
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
@@ -57,6 +59,7 @@ class Task(ABC):
     columns: ClassVar[dict[str, bool]]
     group: ClassVar[tuple[str, ...]]
     trainer: ClassVar[str] = "trainer"
+    class_label: ClassLabel | None = None
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
         """`pad_to_multiple_of`: of rows in a batch, in tokens; larger: fewer lengths to compile for, smaller: less padding."""
@@ -109,6 +112,20 @@ class Task(ABC):
             raise InputError("tokenizer: it has no eos_token, which closes every input: set one and save it again.")
         return end
 
+    def called(self, labels: Iterable[Any]) -> list[str]:
+        """Return what labels are called: by the dataset, and by `class_names` for that name or for their value in the data."""
+        given = {str(value): str(name) for value, name in (self.settings.class_names or {}).items()}
+        names = [(label, label if self.class_label is None else self.class_label.int2str(label)) for label in labels]
+        return [given.get(str(label), given.get(str(name), str(name))) for label, name in names]
+
+    def check_class_names(self, names: list[str]) -> None:
+        """Raise `InputError` when `class_names` has named none of the labels."""
+        given = self.settings.class_names or {}
+        if given and not set(map(str, given.values())) & set(names):
+            raise InputError(
+                f"class_names: none of {', '.join(map(str, given))} is a label: the labels are {', '.join(names)}."
+            )
+
     def token_ids(self, texts: list[str]) -> list[list[int]]:
         return [ids.tolist() for ids in text_ids(self.tokenizer, texts)]
 
@@ -132,6 +149,12 @@ class Task(ABC):
             head = length // 4 if length < len(part) else length
             ids += [*part[:head], *part[len(part) - (length - head) :], self.boundary()]
         return ids
+
+
+def class_label_of(feature: Any) -> ClassLabel | None:
+    """Return what a column calls its labels, or those in its lists."""
+    inner = getattr(feature, "feature", feature)
+    return inner if isinstance(inner, ClassLabel) else None
 
 
 def label_names(train: list[str], left_out: int) -> list[str]:

@@ -4,20 +4,21 @@ from collections import Counter
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 from tokenizers.processors import TemplateProcessing
 from transformers import DataCollatorWithPadding, EvalPrediction
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .metrics import accuracy, compute, correlation, macro_f1, matthews, micro_f1
-from .task import Task, label_indices, label_names
+from .task import Task, class_label_of, label_indices, label_names
 
 
 SINGLE, MULTI, NUMBER = "single_label_classification", "multi_label_classification", "regression"
 
 
 class TextClassification(Task):
-    """`label` is a class (a name or a whole number), a list of classes, or a number with a point in it (regression)."""
+    """`label` is a class (a name or a whole number), a list of classes, a row of zeros and ones (a column for each class), or a number
+    with a point in it (regression)."""
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     pipeline: ClassVar[str] = "text-classification"
@@ -28,15 +29,19 @@ class TextClassification(Task):
     def learn(self, train: Dataset) -> None:
         self.remember_boundaries()
         feature = train.features["label"]
-        self.class_label = feature if isinstance(feature, ClassLabel) else None
-        first = train[0]["label"]
-        if isinstance(first, float):
+        self.class_label = class_label_of(feature)
+        labels = train["label"]
+        self.is_multi_hot = self.class_label is None and is_multi_hot(labels)
+        if isinstance(labels[0], float):
             self.problem, self.names = NUMBER, ["value"]
-        elif isinstance(first, list):
+        elif self.is_multi_hot:
+            self.problem, self.names = MULTI, self.called(range(len(labels[0])))
+        elif isinstance(labels[0], list):
             self.problem = MULTI
-            self.names = label_names([str(label) for row in train["label"] for label in row], self.left_out)
+            self.names = label_names(self.called(label for row in labels for label in row), self.left_out)
         else:
-            self.problem, self.names = SINGLE, label_names(self.labels(train), self.left_out)
+            self.problem, self.names = SINGLE, label_names(self.called(labels), self.left_out)
+        self.check_class_names(self.names)
         self.config = {
             "problem_type": self.problem,
             "num_labels": len(self.names),
@@ -52,10 +57,7 @@ class TextClassification(Task):
         )
 
     def labels(self, rows: Dataset) -> list[str]:
-        if self.class_label is not None:
-            return [self.class_label.int2str(label) for label in rows["label"]]
-        given = self.settings.class_names or {}
-        return [str(given.get(label, label)) for label in rows["label"]]
+        return self.called(rows["label"])
 
     def targets(self, split: str, rows: Dataset) -> list[Any]:
         """Return the labels as the loss wants them: indices, rows of zeros and ones, or numbers."""
@@ -64,7 +66,12 @@ class TextClassification(Task):
         if self.problem == NUMBER:
             return [float(label) for label in rows["label"]]
         if self.problem == MULTI:
-            chosen = [label_indices([str(label) for label in row], self.names, split) for row in rows["label"]]
+            if self.is_multi_hot:
+                return [
+                    multi_hot(label, len(self.names), f"row {number} of the {split} split")
+                    for number, label in enumerate(rows["label"])
+                ]
+            chosen = [label_indices(self.called(row), self.names, split) for row in rows["label"]]
             return [[float(index in row) for index in range(len(self.names))] for row in chosen]
         return label_indices(self.labels(rows), self.names, split)
 
@@ -129,3 +136,37 @@ class TextClassification(Task):
                 **self.scores(best.predict(features["test"]), targets["test"]),
             },
         ]
+
+
+def is_multi_hot(labels: list[Any]) -> bool:
+    """Return whether labels are rows of zeros and ones: all of one length, and of more than one column.
+
+    Raises:
+        InputError: lists of numbers with a point that are none.
+    """
+    if not isinstance(labels[0], list):
+        return False
+    found = (
+        len({len(row) for row in labels}) == 1 and len(labels[0]) > 1 and all(is_bit(value) for row in labels for value in row)
+    )
+    for number, row in enumerate([] if found else labels):
+        if any(isinstance(value, float) for value in row):
+            raise InputError(
+                f"row {number} of the train split has label {shown(row)}: give classes, or as many zeros and ones in each row."
+            )
+    return found
+
+
+def is_bit(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value in (0, 1)
+
+
+def multi_hot(label: list[Any], columns: int, where: str) -> list[float]:
+    """Return zeros and ones as the loss wants them.
+
+    Raises:
+        InputError: they are none, or not as many as in the train split.
+    """
+    if len(label) != columns or not all(is_bit(value) for value in label):
+        raise InputError(f"{where} has label {shown(label)}: in the train split a label is {columns} zeros and ones.")
+    return [float(value) for value in label]

@@ -10,7 +10,7 @@ from transformers import DataCollatorForTokenClassification, EvalPrediction
 
 from ..errors import InputError
 from .metrics import compute, entity_f1, tag_accuracy
-from .task import Task, label_names
+from .task import Task, class_label_of, label_names
 
 
 IGNORED = -100
@@ -29,7 +29,9 @@ class TokenClassification(Task):
     group: ClassVar[tuple[str, ...]] = ("group", "tokens")
 
     def learn(self, train: Dataset) -> None:
-        self.names = label_names([str(tag) for row in train["tags"] for tag in row], self.left_out)
+        self.class_label = class_label_of(train.features["tags"])
+        self.names = label_names(self.called(tag for row in train["tags"] for tag in row), self.left_out)
+        self.check_class_names(self.names)
         # Places of the last pieces of the words that fit, by split and row. Labels do not say them all: a tag that training has not has
         # none there, and yet counts as an error.
         self.ends: dict[str, list[list[int]]] = {}
@@ -50,7 +52,8 @@ class TokenClassification(Task):
                 raise InputError(
                     f"row {number} of the {split} split has {len(words)} tokens and {len(tags)} tags: give one each."
                 )
-            unseen = [str(tag) for tag in tags if str(tag) not in self.index]
+            tags = self.called(tags)
+            unseen = [tag for tag in tags if tag not in self.index]
             # A rare tag that only a held-out row has is an error of the model, not of the data, unless a user misspelt all.
             if unseen:
                 self.counts[split]["words with a tag that the train split has not"] += len(unseen)
@@ -64,7 +67,7 @@ class TokenClassification(Task):
                     self.counts[split]["words beyond max_length"] += len(words) - len(ends)
                     break
                 ids += pieces
-                targets += [IGNORED] * (len(pieces) - 1) + [self.index.get(str(tag), IGNORED)] * bool(pieces)
+                targets += [IGNORED] * (len(pieces) - 1) + [self.index.get(tag, IGNORED)] * bool(pieces)
                 ends.append(len(ids) - 1)
             inputs.append([*ids, self.boundary()])
             labels.append([*targets, IGNORED])
@@ -82,7 +85,7 @@ class TokenClassification(Task):
 
     def wanted(self, split: str) -> list[list[str]]:
         """Return the tags of the words that fit, by row."""
-        return [[str(tag) for tag in tags[: len(ends)]] for tags, ends in zip(self.rows[split]["tags"], self.ends[split])]
+        return [self.called(tags[: len(ends)]) for tags, ends in zip(self.rows[split]["tags"], self.ends[split])]
 
     def scores(self, found: list[list[str]], wanted: list[list[str]]) -> dict[str, float]:
         return compute((tag_accuracy, entity_f1) if self.is_entities else (tag_accuracy,), found, wanted)
@@ -91,8 +94,8 @@ class TokenClassification(Task):
         """Score the tag that each word has most often in the train split; the most frequent tag of rare words for a new one."""
         counts: dict[str, Counter] = defaultdict(Counter)
         for words, tags in zip(self.rows["train"]["tokens"], self.rows["train"]["tags"]):
-            for word, tag in zip(words, tags):
-                counts[word][str(tag)] += 1
+            for word, tag in zip(words, self.called(tags)):
+                counts[word][tag] += 1
         rare = Counter(tag for tags in counts.values() if tags.total() == 1 for tag in tags)
         common = (rare or Counter(tag for tags in counts.values() for tag in tags.elements())).most_common(1)[0][0]
         best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}

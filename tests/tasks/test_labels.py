@@ -1,0 +1,156 @@
+"""Labels as people have them: each is the class that it is, or is refused by its row."""
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from transformers import EvalPrediction
+
+from hf_gpt.data import sources
+from hf_gpt.data.rows import task_splits
+from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.errors import InputError
+from hf_gpt.tasks import TASKS, TaskSettings
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(iter([["red blue green small large"] * 9]), 300, 64)
+
+
+def prepared(name, tokenizer, rows, feature=None, **settings):
+    """The task and its encoded rows; `feature` is that of the labels."""
+    train = Dataset.from_list(rows)
+    if feature is not None:
+        column = "tags" if name == "token-classification" else "label"
+        train = train.cast(Features({**train.features, column: feature}))
+    task = TASKS[name](tokenizer, TaskSettings(**settings))
+    return task, task.prepare(DatasetDict({"train": train, "test": train}))["test"]
+
+
+def labelled(*labels):
+    return [{"text": f"red {number}", "label": label} for number, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize("kind", [float, int, bool])
+def test_zeros_and_ones_are_a_class_for_each_column(tokenizer, kind):
+    wanted = [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    rows = labelled(*([kind(value) for value in row] for row in wanted))
+    task, encoded = prepared("text-classification", tokenizer, rows, class_names={1: "odd"})
+    assert task.config["problem_type"] == "multi_label_classification"
+    assert task.config["id2label"] == {0: "0", 1: "odd", 2: "2"}
+    assert encoded["labels"] == wanted
+    right = (np.array(wanted) - 0.5) * 9
+    assert task.metrics(EvalPrediction(right, np.array(wanted)), "test") == {"f1": 1.0}
+    # Of three classes that are there, one is found, and one that is not there.
+    right[0] = right[2] = [-9, -9, 9]
+    assert task.metrics(EvalPrediction(right, np.array(wanted)), "test") == {"f1": pytest.approx(0.4)}
+
+
+def test_a_text_of_no_class_is_one_of_zeros(tokenizer):
+    task, encoded = prepared("text-classification", tokenizer, labelled(["a", "b"], [], ["b"]))
+    assert task.names == ["a", "b"]
+    assert encoded["labels"] == [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([[1.0, 0.0], [1.0]], r"row 0 of the train split has label \[1.0, 0.0\]: give classes, or as many zeros"),
+        ([[0.2, 0.8], [1.0, 0.0]], r"row 0 of the train split has label \[0.2, 0.8\]"),
+    ],
+)
+def test_lists_of_numbers_that_are_no_labels_are_refused(tokenizer, labels, told):
+    with pytest.raises(InputError, match=told):
+        prepared("text-classification", tokenizer, labelled(*labels))
+
+
+def test_held_out_zeros_and_ones_are_as_many(tokenizer):
+    task = TASKS["text-classification"](tokenizer, TaskSettings())
+    splits = {"train": labelled([1, 0], [0, 0]), "test": labelled([1, 0], [1, 0, 0])}
+    with pytest.raises(
+        InputError, match=r"row 1 of the test split has label \[1, 0, 0\]: in the train split .* 2 zeros and ones"
+    ):
+        task.prepare(DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()}))
+
+
+NAMED = ClassLabel(names=["neg", "pos"])
+LISTED = List(NAMED)
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature", "class_names", "wanted"),
+    [
+        ([0, 1], NAMED, None, ["neg", "pos"]),
+        ([0, 1], NAMED, {0: "bad"}, ["bad", "pos"]),
+        ([0, 1], NAMED, {"neg": "bad", "pos": "good"}, ["bad", "good"]),
+        (["0", "1"], None, {0: "bad", 1: "good"}, ["bad", "good"]),
+        ([0, 1], None, {"0": "bad", "1": "good"}, ["bad", "good"]),
+        ([[0], [0, 1]], LISTED, None, ["neg", "pos"]),
+        ([["0"], ["0", "1"]], None, {0: "bad", 1: "good"}, ["bad", "good"]),
+    ],
+)
+def test_classes_are_called_what_the_data_and_class_names_say(tokenizer, labels, feature, class_names, wanted):
+    task, _ = prepared("text-classification", tokenizer, labelled(*labels), feature, class_names=class_names)
+    assert task.names == wanted
+    assert task.config["id2label"] == dict(enumerate(wanted))
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification"])
+def test_class_names_of_no_label_are_refused(tokenizer, task):
+    rows = labelled("yes", "no") if task == "text-classification" else [{"tokens": ["red", "blue"], "tags": ["yes", "no"]}]
+    with pytest.raises(InputError, match="class_names: none of 0, 1 is a label: the labels are no, yes"):
+        prepared(task, tokenizer, rows, class_names={0: "bad", 1: "good"})
+
+
+@pytest.mark.parametrize(
+    ("feature", "class_names"),
+    [(List(ClassLabel(names=["O", "B-X", "I-X"])), None), (None, {0: "O", 1: "B-X", 2: "I-X"})],
+    ids=["names of the dataset", "class_names"],
+)
+def test_tags_are_names_and_so_entities(tokenizer, feature, class_names):
+    rows = [{"tokens": ["red", "blue", "green"], "tags": [1, 2, 0]}, {"tokens": ["red"], "tags": [1]}]
+    task, encoded = prepared("token-classification", tokenizer, rows, feature, class_names=class_names)
+    assert task.names == ["B-X", "I-X", "O"]
+    logits = np.full((2, max(map(len, encoded["input_ids"])), 3), -1.0)
+    for number, row in enumerate(encoded["labels"]):
+        for place, label in enumerate(row):
+            logits[number, place, label if label >= 0 else 2] = 1.0
+    wanted = {"accuracy": 1.0, "entity_f1": 1.0, "entity_precision": 1.0, "entity_recall": 1.0}
+    assert task.metrics(EvalPrediction(logits, None), "test") == wanted
+    assert task.baselines({"test": encoded})[0]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("label", "feature", "kind"),
+    [
+        ([0.0, 1.0, 2.0, float("nan")], Value("float64"), Value("int64")),
+        ([0.0, 1.0, 2.0, None], Value("float64"), Value("int64")),
+        ([0, 1, 2, None], Value("int64"), Value("int64")),
+        ([0, 1, 0, -1], NAMED, NAMED),
+        ([0.0, 1.0, 2.5, float("nan")], Value("float64"), Value("float64")),
+        ([[0], [1], [], None], List(Value("int64")), List(Value("int64"))),
+        ([["a"], ["b"], [], [None]], List(Value("string")), List(Value("string"))),
+    ],
+)
+def test_a_label_that_is_missing_is_a_row_left_out_and_changes_no_other(tmp_path, label, feature, kind):
+    path = tmp_path / "rows.parquet"
+    texts = [f"text {number}" for number in range(200)]
+    Dataset.from_dict({"text": texts, "label": label * 50}, Features({"text": Value("string"), "label": feature})).to_parquet(
+        path
+    )
+    source = sources.text_source({"path": "parquet", "files": str(path)})
+    splits, dropped, _ = task_splits(source, TASKS["text-classification"].columns, ("text",), 0.1, 0.1)
+    assert dropped == {"empty rows": 50}
+    assert sum(len(part) for part in splits.values()) == 150
+    assert splits["train"].features["label"] == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "start"), [("blue", 4), (" blue", 3), (" blue ", 3), ("blue ", 4), ("\tblue", 4), (" blue ", 4)]
+)
+def test_an_answer_with_white_space_at_an_end_is_the_answer(tokenizer, text, start):
+    rows = [{"question": "which?", "context": "red blue green", "answers": {"text": [text], "answer_start": [start]}}]
+    _, encoded = prepared("question-answering", tokenizer, rows, max_length=40, stride=2)
+    row = encoded[0]
+    ids = row["input_ids"][row["start_positions"] : row["end_positions"] + 1]
+    assert tokenizer.decode(ids).strip() == "blue"
