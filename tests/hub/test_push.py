@@ -76,7 +76,7 @@ def test_the_card_on_the_hub_loads_the_model_by_its_name(hub, folder):
     assert f'from_pretrained("{REPO}")' in card.text
     assert card.data.library_name == "transformers"
     assert card.data.pipeline_tag == "text-generation"
-    assert card.data.license == "apache-2.0"
+    assert card.data.license is None
     record = json.loads(hub.files(REPO)["record.json"])
     assert card.data.eval_results[0].metric_value == round(record["test"]["loss"], 4)
     recipe = yaml.safe_load(hub.files(REPO)["recipe.yaml"])
@@ -303,6 +303,14 @@ REFUSED = {
         "lacks steps",
     ),
     "other weights than were measured": (other_weights, "are not those that record.json was measured on"),
+    "data whose terms forbid it": (
+        lambda folder: change_json(folder / "record.json", data={"path": "alpaca-en"}),
+        "weights that learned from alpaca-en are not published. Written by a language model",
+    ),
+    "a base whose data's terms forbid it": (
+        lambda folder: change_json(folder / "record.json", origin={"unpublishable": ["dpo-en"]}),
+        "weights that learned from dpo-en are not published",
+    ),
     "a run that has not ended": (lambda folder: (folder / "record.json").unlink(), "has not ended"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),

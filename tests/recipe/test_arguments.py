@@ -39,6 +39,7 @@ def test_no_is_a_word_where_a_word_is_expected():
         ({"test_share": 0}, "test_share=0.0 must be above 0 and below 1"),
         ({"block_size": 1}, "block_size=1 must be at least 2"),
         ({"eval_strategy": "sometimes"}, "sometimes"),
+        ({"license": "Apache 2.0"}, "license='Apache 2.0' is no name of a licence on the Hub"),
     ],
 )
 def test_wrong_keys_and_values(extra, told):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from tests.conftest import ROOT
 from tests.helpers.commands import run_command
 from tests.helpers.recipes import (
@@ -67,6 +68,28 @@ def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
     # An empty line would end the table.
     assert "|\n\n|" not in card
     assert "| **this model** |" in card
+
+
+def test_licence_and_base_come_from_what_it_was_trained_from(base, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "base")
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\nbase_model: alice/first\n---\n# Base\n")
+    (folder / "record.json").write_text(json.dumps({"data": {"path": "alpaca-en"}}))
+    rows = write_rows(tmp_path, classification)
+    few = {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "task_baselines": False}
+    values = task_values(folder, rows, tmp_path / "tuned", "text-classification", lora={"r": 2}, **few)
+    origin = {"license": "cc-by-4.0", "base_model": "alice/first", "unpublishable": ["alpaca-en"]}
+    assert run(parse_recipe(values))["origin"] == origin
+    card = ModelCard.load(tmp_path / "tuned" / "README.md").data
+    assert (card.license, card.base_model) == ("cc-by-4.0", "alice/first")
+    # An adapter's own folder is where it comes from.
+    (tmp_path / "base" / "README.md").unlink()
+    further = {**values, "output_dir": str(tmp_path / "more"), "adapter": str(tmp_path / "tuned"), "license": "mit"}
+    further.pop("lora")
+    assert run(parse_recipe(further))["origin"] == origin
+    assert ModelCard.load(tmp_path / "more" / "README.md").data.license == "mit"
+    new = {**values, "output_dir": str(tmp_path / "new"), "random_weights": True}
+    new.pop("lora")
+    assert "origin" not in run(parse_recipe(new))
 
 
 @pytest.mark.parametrize("adapter", [None, {"r": 4}], ids=["full", "lora"])

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,8 @@ RANGES: dict[str, Range] = {
 # Inside the mappings of a recipe: what peft does not look at.
 _LORA = {"r": Range(1, 2**20), "lora_alpha": Range(0, 1e6, is_low_open=True), "lora_dropout": BELOW_ONE}
 INNER_RANGES: dict[str, dict[str, Range]] = {"lora": _LORA, "qlora": _LORA}
+# How the Hub writes the name of a licence; what it has no name for is `other`.
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 # Mappings whose keys are names of fields.
 FIELD_MAPPINGS = ("config", "lora", "qlora", "lr_scheduler_kwargs")
 
@@ -123,6 +126,11 @@ def check_ranges(values: dict[str, Any]) -> None:
     for key, choices in CHOICES.items():
         if key in values and values[key] not in choices:
             raise InputError(f"{key}={shown(values[key])} must be one of {', '.join(str(choice) for choice in choices)}.")
+    license_name = values.get("license")
+    if license_name is not None and not LICENSE.fullmatch(license_name):
+        raise InputError(
+            f"license={shown(license_name)} is no name of a licence on the Hub: apache-2.0, mit, cc-by-sa-4.0, other, …"
+        )
     for part in FIELD_MAPPINGS:
         unnamed = [key for key in values.get(part) or {} if not isinstance(key, str)]
         if unnamed:

@@ -18,6 +18,7 @@ from ..errors import InputError, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..recipe.arguments import RECIPE_FILE
 from ..reports.model_card import CARD_FILE, OWN_TAG, plain_card, render_card
+from ..reports.origin import check_publishable, unpublishable
 from ..reports.privacy import check_public
 from ..reports.records import RECORD_FILE, folder_hash, read_record
 from ..run_folder.manifest import TOKENIZER_FILES
@@ -94,6 +95,7 @@ def collect(folder: Path, repo_id: str) -> Contents:
             check_public(read_text(folder / name), name)
     if RECORD_FILE in files:
         record = read_record(folder)
+        check_publishable(unpublishable(record), str(folder))
         check_measured(folder, record)
         files[RECIPE_FILE] = public_recipe(record)
     files[CARD_FILE] = card_of(folder, repo_id)

@@ -73,6 +73,8 @@ class RunArguments:
         max_minutes: How long training may take; the run times its own steps and fixes their number. With `max_steps` or
             `num_train_epochs` too, what ends first counts; with neither, a text is read ten times at most.
         on_nan: What a loss that is not a number does: `stop` the run, or `skip` the step and count it.
+        license: Under which licence the weights are, as the Hub calls it, for the card; by default that of the model that is trained
+            further, if its card names one.
         overwrite: Whether an output folder with another or a finished run may be replaced.
     """
 
@@ -86,6 +88,7 @@ class RunArguments:
     sample_tokens: int = 64
     max_minutes: float | None = None
     on_nan: Literal["stop", "skip"] = "stop"
+    license: str | None = None
     overwrite: bool = False
 
 

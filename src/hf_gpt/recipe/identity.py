@@ -24,6 +24,7 @@ REPORTING = frozenset(
         "sample_prompts",
         "sample_tokens",
         "task_baselines",
+        "license",
         "report_to",
         "run_name",
         "project",

@@ -17,6 +17,7 @@ from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce, note_written, read_manifest
 from .markdown import Safe, code, inline, python, quoted
+from .origin import LICENSE_KEYS
 from .record_fields import check_fields
 from .records import RECORD_FILE, check_record, folder_hash, overfitting_line, read_record, write_json
 from .terminal import notice
@@ -87,13 +88,18 @@ def card_data(record: dict[str, Any]) -> ModelCardData:
     # Only a dataset of the Hub has a revision in the record, and only a model of the Hub an owner in its name.
     is_on_the_hub = "revision" in record["data"]
     base = record["recipe"].get("model_name_or_path") or ""
+    origin = record.get("origin", {})
+    base_model = base if "/" in base else origin.get("base_model")
+    # An adapter loads onto what it was trained on, which an import of that model is not.
+    relation = "adapter" if is_adapter and "base_model" not in origin else "finetune"
     emissions = record.get("emissions")
     return ModelCardData(
         language="en" if record["data"]["path"] == "movie-reviews" else None,
-        license="apache-2.0",
+        **license_of(record),
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag=pipeline_of(record),
-        base_model=base if "/" in base else None,
+        base_model=base_model,
+        base_model_relation=relation if base_model else None,
         datasets=[record["data"]["path"]] if is_on_the_hub else None,
         tags=[OWN_TAG] if is_adapter or "exported" in record else [OWN_TAG, "custom_code"],
         model_name=record["name"],
@@ -101,6 +107,13 @@ def card_data(record: dict[str, Any]) -> ModelCardData:
         # The Hub's field is in grams.
         co2_eq_emissions={"emissions": 1000 * emissions["co2_kg"], "source": "codecarbon"} if emissions else None,
     )
+
+
+def license_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the licence that a card states: the recipe's, else what the model that was trained further came with; empty if neither."""
+    given = record["recipe"].get("license")
+    origin = record.get("origin", {})
+    return {"license": given} if given else {key: origin[key] for key in LICENSE_KEYS if key in origin}
 
 
 def plain_card(repo_id: str, base: str | None) -> ModelCard:

@@ -9,12 +9,14 @@ from ..hub.push import check_repository, push
 from ..recipe.arguments import RECIPE_FILE, Recipe
 from ..recipe.identity import public_values
 from ..reports.model_card import CARD_FILE, write_card
+from ..reports.origin import check_publishable, unpublishable
 from ..reports.privacy import check_public
 from ..reports.record_fields import check_fields
 from ..reports.records import RECORD_FILE, read_record, write_json
 from ..reports.terminal import notice
 from ..run_folder.checkpoints import lock
 from ..run_folder.manifest import announce, note_written, read_manifest, write_manifest
+from .job import inherited
 from .output_dir import PICTURE_FILE, Found, wait_for_all
 
 
@@ -24,6 +26,8 @@ def check_publishing(recipe: Recipe) -> None:
     arguments = recipe.training
     if not arguments.push_to_hub:
         return
+    learned = [{"path": source.path} for source in (recipe.source, *(part for part, _ in recipe.source.mixture))]
+    check_publishable(unpublishable({"data": {"mixture": learned}, **inherited(recipe)}), "push_to_hub=true: this run")
     # `Trainer` sends the folder as it is with each checkpoint, the recipe included.
     check_public(recipe.values, RECIPE_FILE)
     if arguments.process_index == 0:

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 
 from ..recipe.arguments import Recipe
 from ..recipe.identity import public_values
+from ..reports.origin import origin_of
 from ..reports.records import emissions, folder_hash, make_record
 from .adapters import adapter_kind
 from .budget import settled_steps
@@ -96,6 +97,7 @@ def build_record(
         "auto_class": job.auto_class,
         "recipe": public_values(recipe),
         "adapter": adapter_kind(recipe),
+        **inherited(recipe),
         "data": data,
         "model_sha256": folder_hash(folder),
         "steps": state.global_step,
@@ -114,9 +116,15 @@ def build_record(
     return make_record(job.record_kind, **{**common, **measured})
 
 
+def inherited(recipe: Recipe) -> dict[str, Any]:
+    """Return, as `{"origin": ...}`, what the record of a run takes over from the model or the adapter that it trains further."""
+    base = recipe.task.adapter or recipe.model.model_name_or_path
+    return {} if base is None or recipe.task.random_weights else {"origin": origin_of(base)}
+
+
 def finite(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without numbers that JSON has not: the correlation of a constant is none."""
     return {key: value for key, value in row.items() if not isinstance(value, float) or np.isfinite(value)}
 
 
-__all__ = ["Job", "build_record", "finite"]
+__all__ = ["Job", "build_record", "finite", "inherited"]

