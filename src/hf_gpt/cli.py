@@ -204,6 +204,10 @@ def export(
     layout: Annotated[
         str | None, typer.Option(help="openai-gpt, gpt2, llama, qwen3, gpt_neo or gguf; by default the first that fits.")
     ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="Of gguf: q8_0, q5_1, q5_0, q4_1 or q4_0 for the matrices; by default the model's dtype."),
+    ] = None,
 ) -> None:
     """Write a model as a checkpoint that transformers, vLLM or llama.cpp run without any code of ours."""
     from .conversion import new_folder, write_foreign
@@ -216,7 +220,7 @@ def export(
     with refused(f"model={model!r} cannot be exported"):
         try:
             with new_folder(out_dir) as folder:
-                written = write_foreign(loaded, folder, layout, tokenizer)
+                written = write_foreign(loaded, folder, layout, tokenizer, quantize)
                 if record is not None:
                     write_export_record(record, Path(model), folder, written)
         except ValueError as error:

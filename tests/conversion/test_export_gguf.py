@@ -1,17 +1,22 @@
 """The GGUF file holds the model, as `transformers`' own reader of GGUF sees it, and its tokenizer."""
 
 import json
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from tests.helpers.parity_references import random_ids
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config, PreTrainedTokenizerFast, Qwen3Config
 
-from hf_gpt import GPTForCausalLM, export_checkpoint, preset
+from hf_gpt import GPTForCausalLM, export_checkpoint, list_presets, preset
 
 
 gguf = pytest.importorskip("gguf")
+
+from hf_gpt.conversion.gguf_file import choose_architecture  # noqa: E402
+
 
 VOCABULARY = 300
 SPECIAL = ["<|endoftext|>", "<|user|>"]
@@ -111,6 +116,43 @@ def test_what_the_reader_of_transformers_does_not_read(tmp_path):
     assert fields["tokenizer.ggml.model"] == "no_vocab"
 
 
+# What the page says of files that are read alone: sizes that the reader takes from the defaults of its config classes.
+READ_WRONG = {
+    "head_dim of a Qwen3": ("qwen3", {"head_dim": 64}, "self_attn.q_proj.weight"),
+    "positions of a GPT-2": ("gpt2", {"max_position_embeddings": 64}, "wpe.weight"),
+    "width of a GPT-2's MLP": ("gpt2", {"intermediate_size": 96}, "mlp.c_fc.weight"),
+    "entries of a GPT-2 without a tokenizer": ("gpt2", {}, "wte.weight"),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", READ_WRONG)
+def test_what_the_reader_of_transformers_derives_it_can_be_told(case, tmp_path, caplog):
+    name, overrides, matrix = READ_WRONG[case]
+    model = model_of(name, **overrides)
+    tokenizer = None if "tokenizer" in case else tokenizer_of()
+    export_checkpoint(model, tmp_path / "gguf", "gguf", tokenizer=tokenizer)
+    export_checkpoint(model, tmp_path / "native")
+    read = partial(AutoModelForCausalLM.from_pretrained, tmp_path / "gguf", gguf_file="model.gguf", dtype=torch.float32)
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        read()
+    assert matrix in caplog.text
+    theirs = read(config=AutoConfig.from_pretrained(tmp_path / "native"))
+    assert (theirs(random_ids()).logits - model(random_ids()).logits).abs().max() <= 1e-5
+
+
+def test_the_presets_whose_file_is_read_alone():
+    derived = {"gpt2": GPT2Config().n_positions, "qwen3": Qwen3Config().head_dim}
+    found = {
+        name
+        for name in list_presets()
+        if (config := preset(name)).norm_position == "pre"
+        and "sliding_attention" not in config.layer_types
+        and derived[choose_architecture(config)] == (config.head_dim if config.qk_norm else config.max_position_embeddings)
+    }
+    assert found == {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "modern-1b"}
+
+
 @pytest.mark.parametrize("pre", ["gpt-2", "smollm"])
 def test_tokenizer(pre, tmp_path):
     tokenizer = tokenizer_of(smollm() if pre == "smollm" else None)
@@ -201,3 +243,77 @@ def test_merges_that_are_written_as_text(tmp_path):
     path.write_text(json.dumps(description))
     export_checkpoint(model_of("llama"), tmp_path / "out", "gguf", tokenizer=tmp_path / "tokenizer")
     assert fields_of(tmp_path / "out" / "model.gguf")["tokenizer.ggml.merges"] == merges
+
+
+# The step between two neighbours of a block's scale: of its largest value, or of its range.
+STEPS = {
+    "q8_0": lambda blocks: np.abs(blocks).max(-1) / 127,
+    "q5_1": lambda blocks: np.ptp(blocks, axis=-1) / 31,
+    "q5_0": lambda blocks: np.abs(blocks).max(-1) / 16,
+    "q4_1": lambda blocks: np.ptp(blocks, axis=-1) / 15,
+    "q4_0": lambda blocks: np.abs(blocks).max(-1) / 8,
+}
+
+
+def quantizable(name):
+    return model_of(name, hidden_size=64, intermediate_size=96)
+
+
+@pytest.mark.parametrize("quantize", STEPS)
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3-untied"])
+def test_quantized(name, quantize, tmp_path):
+    """Every matrix is within a step of what it was, and as much smaller; what stays exact has the bits of an export without it."""
+    model = quantizable(name)
+    assert export_checkpoint(model, tmp_path / "whole", "gguf") == "gguf"
+    assert export_checkpoint(model, tmp_path / "out", "gguf", quantize=quantize) == "gguf"
+    whole, written = (
+        {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / folder / "model.gguf").tensors}
+        for folder in ("whole", "out")
+    )
+    assert whole.keys() == written.keys()
+    for name, tensor in written.items():
+        expected = whole[name].data
+        if expected.ndim == 1 or name.startswith("position_embd"):
+            assert tensor.tensor_type.name == "F32"
+            assert np.array_equal(tensor.data, expected)
+            continue
+        kind = "q8_0" if name in ("token_embd.weight", "output.weight") else quantize
+        assert tensor.tensor_type.name == kind.upper()
+        found = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        error, blocks = (array.reshape(-1, 32) for array in (np.abs(found - expected), expected))
+        # The scale itself has 11 bits.
+        assert (error.max(-1) <= 1.1 * STEPS[kind](blocks)).all()
+        assert error.max() > 0
+        assert tensor.n_bytes < expected.nbytes / 3
+    fields = fields_of(tmp_path / "out" / "model.gguf")
+    assert gguf.LlamaFileType(fields["general.file_type"]).name == f"MOSTLY_{quantize.upper()}"
+
+
+@torch.no_grad()
+def test_a_quantized_file_computes_nearly_the_same(tmp_path):
+    model = quantizable("llama")
+    expected, differences = model(random_ids()).logits, {}
+    for quantize in STEPS:
+        export_checkpoint(model, tmp_path / quantize, "gguf", quantize=quantize)
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path / quantize, gguf_file="model.gguf", dtype=torch.float32)
+        differences[quantize] = ((theirs(random_ids()).logits - expected).std() / expected.std()).item()
+    assert 0 < differences["q8_0"] < 0.05
+    assert differences["q8_0"] < differences["q5_0"] < differences["q4_0"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "layout", "quantize", "words"),
+    [
+        ({}, "gguf", "q4_k_m", "quantize='q4_k_m' is not a type .* one of q8_0, q5_1"),
+        ({}, "llama", "q8_0", "quantize='q8_0' is of layout='gguf'"),
+        ({}, None, "q8_0", "quantize='q8_0' is of layout='gguf'"),
+        ({"hidden_size": 48}, "gguf", "q8_0", "hidden_size=48: there with quantize='q8_0' it is a multiple of 32"),
+        ({"intermediate_size": 100}, "gguf", "q4_0", "intermediate_size=100"),
+        ({"num_attention_heads": 1, "num_key_value_heads": 1}, "gguf", "q4_0", r"head_dim=16"),
+    ],
+)
+def test_what_cannot_be_quantized(overrides, layout, quantize, words, tmp_path):
+    model = model_of("llama", **{"hidden_size": 64, "intermediate_size": 96, **overrides})
+    with pytest.raises(ValueError, match=words):
+        export_checkpoint(model, tmp_path / "out", layout, quantize=quantize)
+    assert not list(tmp_path.iterdir())

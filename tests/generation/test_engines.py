@@ -7,6 +7,7 @@ import torch
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM, GenerationConfig, pipeline
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
+from transformers.integrations.executorch import TorchExportableModuleForDecoderOnlyLM
 
 from hf_gpt.data.tokenizer import train_tokenizer
 
@@ -81,6 +82,27 @@ def test_an_exported_program_takes_any_batch_and_length(architecture):
         ids = token_ids(*shape)
         exported = program.module()(input_ids=ids, use_cache=False).logits
         torch.testing.assert_close(exported, model(ids).logits, rtol=0, atol=1e-5)
+
+
+def test_the_recipe_for_executorch_writes_the_same_text(architecture):
+    """transformers' recipe for it: a step of one token with a static cache, where layers slide with a hybrid one, as one program.
+
+    The recipe gives a layer that slides a cache of full length: a text no longer than the window is what it promises.
+    """
+    window = {"sliding_window": 32} if architecture == "gpt3" else {}
+    model = spread_model(architecture, **window)
+    model.generation_config.cache_implementation = "static"
+    recipe = TorchExportableModuleForDecoderOnlyLM(model, batch_size=1, max_cache_len=24)
+    assert type(recipe.model).__name__.endswith("HybridCache" if window else "StaticCache")
+    step = {"input_ids": token_ids(1, 1), "cache_position": torch.tensor([0])}
+    run = recipe.export(**step, strict=False).module()
+    written = token_ids(1, 5)
+    for position in range(16):
+        logits = run(input_ids=written[:, position : position + 1], cache_position=torch.tensor([position]))
+        if position + 1 == written.shape[1]:
+            written = torch.cat([written, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+    expected = spread_model(architecture, **window).generate(token_ids(1, 5), max_new_tokens=12, do_sample=False)
+    assert torch.equal(written, expected)
 
 
 @torch.no_grad()

@@ -75,10 +75,10 @@ def test_the_blocks_of_a_page_run(page, blocks, checks):
 
 
 def test_the_exports_of_serving_run(place, monkeypatch):
-    """The first block of the page, whose two folders the commands below it serve."""
-    block = re.search(r"```bash\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[1]
-    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
-    assert [command[:2] for command in commands] == [["hf-gpt", "export"]] * 2
+    """The commands of the page, whose folders the others of it serve, and the block that reads one."""
+    text = serving.PAGE.read_text(encoding="utf-8")
+    commands = [shlex.split(line, comments=True) for line in re.findall(r"^hf-gpt export.*", text, flags=re.MULTILINE)]
+    assert [command[3] for command in commands] == ["native", "gguf", "small"]
     monkeypatch.chdir(place)
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
@@ -86,7 +86,11 @@ def test_the_exports_of_serving_run(place, monkeypatch):
             cli.main()
         assert ended.value.code == 0
     assert (place / "native" / "model.safetensors").is_file()
-    assert (place / "gguf" / "model.gguf").is_file()
+    assert (place / "small" / "model.gguf").stat().st_size < (place / "gguf" / "model.gguf").stat().st_size
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "gguf_file" in block]
+    names: dict = {}
+    exec(compile(block, "docs/serving.md", "exec"), names)
+    assert names["model"].config.head_dim == 16
 
 
 @pytest.mark.slow
@@ -108,7 +112,7 @@ def test_the_compiled_block_of_serving_writes_the_same_text(place):
 
 @pytest.mark.slow
 def test_the_block_without_onednn_of_serving_turns_it_off_and_on_again(place):
-    block, switched, _ = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    block, switched, *_ = re.findall(r"```python\n(.*?)```", serving.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     plain = block.replace("model.forward = torch.compile(model.forward, fullgraph=True)\n", "")
     watch = "seen = []; model.register_forward_hook(lambda *_: seen.append(torch.backends.mkldnn.enabled))"
     check = "print(any(seen), torch.backends.mkldnn.enabled, model.dtype, written.shape[1] > prompt['input_ids'].shape[1])"

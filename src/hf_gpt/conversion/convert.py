@@ -190,6 +190,7 @@ def export_checkpoint(
     out_dir: str | Path,
     layout: str | None = None,
     tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+    quantize: str | None = None,
 ) -> str:
     """Write a model as a checkpoint of an architecture that others know, with the same logits.
 
@@ -202,6 +203,8 @@ def export_checkpoint(
             (a `llama`, `qwen3` or `gpt2`). `None` is the first of the others that can express the model.
         tokenizer (`PreTrainedTokenizerBase`, `str` or `Path`, *optional*): A tokenizer, or a folder whose tokenizer files,
             if there are any, are copied.
+        quantize (`str`, *optional*): Of `gguf`: `q8_0`, `q5_1`, `q5_0`, `q4_1` or `q4_0` for the matrices. `None` keeps the
+            model's dtype.
 
     Returns:
         `str`: The layout that was written.
@@ -211,7 +214,7 @@ def export_checkpoint(
             `out_dir` is not empty.
     """
     with new_folder(out_dir) as folder:
-        return write_foreign(model, folder, layout, tokenizer)
+        return write_foreign(model, folder, layout, tokenizer, quantize)
 
 
 def write_foreign(
@@ -219,6 +222,7 @@ def write_foreign(
     folder: Path,
     layout: str | None = None,
     tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+    quantize: str | None = None,
 ) -> str:
     """`export_checkpoint` into a folder that is there: for whoever puts more beside the checkpoint before the folder has its name."""
     if not isinstance(model, GPTForCausalLM):
@@ -231,8 +235,10 @@ def write_foreign(
     if isinstance(tokenizer, (str, Path)) and not Path(tokenizer).is_dir():
         raise ValueError(f"tokenizer={str(tokenizer)!r} is no folder: give one, or a tokenizer that is loaded already.")
     if layout == "gguf":
-        import_gguf_writer()(model, folder / "model.gguf", tokenizer)
+        import_gguf_writer()(model, folder / "model.gguf", tokenizer, quantize)
         return layout
+    if quantize is not None:
+        raise ValueError(f"quantize={quantize!r} is of layout='gguf', and layout={layout!r}: give both, or neither.")
     foreign = to_foreign(model, layout)
     foreign.save_pretrained(folder)
     if isinstance(tokenizer, (str, Path)):

@@ -50,18 +50,34 @@ FILE_TYPES = {
     torch.float16: gguf.LlamaFileType.MOSTLY_F16,
     torch.bfloat16: gguf.LlamaFileType.MOSTLY_BF16,
 }
+# Of the types that `gguf.quants` writes, those for matrices of any values. Each row is cut into blocks with a scale of their own.
+QUANTIZED = {
+    "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    "q5_1": (gguf.GGMLQuantizationType.Q5_1, gguf.LlamaFileType.MOSTLY_Q5_1),
+    "q5_0": (gguf.GGMLQuantizationType.Q5_0, gguf.LlamaFileType.MOSTLY_Q5_0),
+    "q4_1": (gguf.GGMLQuantizationType.Q4_1, gguf.LlamaFileType.MOSTLY_Q4_1),
+    "q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
+}
+BLOCK_SIZE = 32
 # What llama.cpp computes for each architecture, whatever a file might say.
 ACTIVATIONS = {"gpt2": "gelu_new", "llama": "silu", "qwen3": "silu"}
 
 
-def write_gguf(model: GPTForCausalLM, path: Path, tokenizer: PreTrainedTokenizerBase | str | Path | None = None) -> None:
-    """Write `model` as a GGUF file of the architecture `gpt2`, `llama` or `qwen3`, in the model's dtype.
+def write_gguf(
+    model: GPTForCausalLM,
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+    quantize: str | None = None,
+) -> None:
+    """Write `model` as a GGUF file of the architecture `gpt2`, `llama` or `qwen3`, in the model's dtype or quantized.
 
     Args:
         model (`GPTForCausalLM`)
         path (`Path`): The file.
         tokenizer (`PreTrainedTokenizerBase`, `str` or `Path`, *optional*): A byte-level BPE, or a folder with its files. The
             file of a model without one takes and gives token ids only.
+        quantize (`str`, *optional*): A type of `QUANTIZED` for the matrices of the blocks. Embeddings and output matrix have
+            8 bits at the least, as llama.cpp's own quantizer leaves them more; norms, biases and positions are float32.
 
     Raises:
         ValueError: GGUF cannot express a config field, or the tokenizer; the message names it and its value.
@@ -69,10 +85,15 @@ def write_gguf(model: GPTForCausalLM, path: Path, tokenizer: PreTrainedTokenizer
     if model.dtype not in FILE_TYPES:
         raise CannotExpressError("gguf", "dtype", model.dtype, "it is float32, float16 or bfloat16")
     architecture = choose_architecture(model.config)
+    if quantize is not None:
+        check_quantization(quantize, model.config)
     writer = gguf.GGUFWriter(path, architecture)
-    add_config(writer, model.config, architecture, model.dtype)
+    writer.add_file_type(FILE_TYPES[model.dtype] if quantize is None else QUANTIZED[quantize][1])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    add_config(writer, model.config, architecture)
     add_tokenizer(writer, load_tokenizer(tokenizer), model.config)
-    add_tensors(writer, model, architecture)
+    for name, tensor in foreign_tensors(model, architecture).items():
+        add_tensor(writer, name, tensor, quantize)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -103,8 +124,23 @@ def choose_architecture(config: GPTConfig) -> str:
     raise ValueError(f"GGUF cannot express this model. {' '.join(reasons)} Keep it in its own layout with save_pretrained.")
 
 
-def add_config(writer: gguf.GGUFWriter, config: GPTConfig, architecture: str, dtype: torch.dtype) -> None:
-    writer.add_file_type(FILE_TYPES[dtype])
+def check_quantization(quantize: str, config: GPTConfig) -> None:
+    if quantize not in QUANTIZED:
+        raise ValueError(
+            f"quantize={quantize!r} is not a type that the package gguf writes: it is one of {', '.join(QUANTIZED)}. For others, "
+            "export without it and run llama.cpp's own llama-quantize on the file."
+        )
+    widths = {
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_attention_heads * head_dim": config.num_attention_heads * config.head_dim,
+    }
+    for name, width in widths.items():
+        if width % BLOCK_SIZE:
+            raise CannotExpressError("gguf", name, width, f"with quantize={quantize!r} it is a multiple of {BLOCK_SIZE}")
+
+
+def add_config(writer: gguf.GGUFWriter, config: GPTConfig, architecture: str) -> None:
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -122,7 +158,7 @@ def add_config(writer: gguf.GGUFWriter, config: GPTConfig, architecture: str, dt
     writer.add_layer_norm_rms_eps(config.norm_eps)
 
 
-def add_tensors(writer: gguf.GGUFWriter, model: GPTForCausalLM, architecture: str) -> None:
+def foreign_tensors(model: GPTForCausalLM, architecture: str) -> dict[str, torch.Tensor]:
     config = model.config
     ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     if config.tie_word_embeddings:
@@ -135,16 +171,22 @@ def add_tensors(writer: gguf.GGUFWriter, model: GPTForCausalLM, architecture: st
             for name, number in heads.items():
                 name = f"{LAYER.format(i)}.self_attn.{name}.weight"
                 ours[name] = interleave_pairs(ours[name], number)
-    for name, tensor in tensors_to_theirs(MODULES[architecture], config.num_hidden_layers, ours).items():
-        # llama.cpp computes norms, biases and positions in float32 and asks for them so.
-        if tensor.ndim == 1 or name.startswith("position_embd") or tensor.dtype == torch.float32:
-            writer.add_tensor(name, tensor.float().numpy())
-        elif tensor.dtype == torch.float16:
-            writer.add_tensor(name, tensor.numpy())
-        else:
-            # numpy has no bfloat16: the bytes are given with their type beside them.
-            data = tensor.contiguous().view(torch.uint8).numpy()
-            writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.BF16)
+    return tensors_to_theirs(MODULES[architecture], config.num_hidden_layers, ours)
+
+
+def add_tensor(writer: gguf.GGUFWriter, name: str, tensor: torch.Tensor, quantize: str | None) -> None:
+    # llama.cpp computes norms, biases and positions in float32 and asks for them so.
+    if tensor.ndim == 1 or name.startswith("position_embd"):
+        writer.add_tensor(name, tensor.float().numpy())
+    elif quantize is not None:
+        kind = QUANTIZED["q8_0" if name.startswith(("token_embd", "output")) else quantize][0]
+        writer.add_tensor(name, gguf.quants.quantize(tensor.float().numpy(), kind), raw_dtype=kind)
+    elif tensor.dtype == torch.bfloat16:
+        # numpy has no bfloat16: the bytes are given with their type beside them.
+        data = tensor.contiguous().view(torch.uint8).numpy()
+        writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.BF16)
+    else:
+        writer.add_tensor(name, tensor.numpy())
 
 
 def interleave_pairs(weight: torch.Tensor, number_of_heads: int) -> torch.Tensor:
