@@ -4,6 +4,7 @@ import peft
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
@@ -44,27 +45,41 @@ def test_an_adapter_on_the_output_matrix_is_part_of_the_training_loss():
     assert adapted.train()(input_ids=ids, labels=ids).loss.item() == pytest.approx(scored, abs=1e-5)
 
 
-# Of each method, what it needs to be told of a model this small; no `target_modules`.
-METHODS = {
-    "LoraConfig": {},
-    "IA3Config": {},
+# What a method needs to be told of a model this small; none is told its `target_modules`.
+SETTINGS = {
     "AdaLoraConfig": {"total_step": 10},
-    "VeraConfig": {},
-    "LoHaConfig": {},
-    "LoKrConfig": {},
-    "OFTConfig": {"oft_block_size": 4},
     "BOFTConfig": {"boft_block_size": 4},
-    "LNTuningConfig": {},
-    "HRAConfig": {},
-    "RandLoraConfig": {},
+    "C3AConfig": {"block_size": 4},
+    "FourierFTConfig": {"n_frequency": 16},
+    "MissConfig": {"r": 4},
+    "OFTConfig": {"oft_block_size": 4},
+    "PsoftConfig": {"r": 4},
+    "RoadConfig": {"group_size": 4},
+    "ShiraConfig": {"r": 4},
+    "TrainableTokensConfig": {"token_indices": [2, 3]},
     "VBLoRAConfig": {"vector_length": 16, "num_vectors": 8},
+    "WaveFTConfig": {"n_frequency": 16},
 }
+# One knows Llama, Mistral and GPT-2 alone, one asks for a task with every row, one has weights after the last layer that nothing reads.
+LEFT_OUT = {"AdaptionPromptConfig", "PolyConfig", "ShadowConfig"}
+# Every method of the installed peft that changes modules by their names.
+METHODS = sorted(
+    config.__name__
+    for config in set(PEFT_TYPE_TO_CONFIG_MAPPING.values())
+    if "target_modules" in config.__dataclass_fields__ and config.__name__ not in LEFT_OUT
+)
+KNOWN = {"LoraConfig", "IA3Config", "AdaLoraConfig", "VeraConfig", "LoHaConfig", "LoKrConfig", "OFTConfig", "BOFTConfig"}
+KNOWN |= {"LNTuningConfig", "HRAConfig", "RandLoraConfig", "VBLoRAConfig"}
+
+
+def test_the_methods_are_found():
+    assert set(METHODS) >= KNOWN
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_knows_where_it_goes(architecture, method):
     model = randomize(AutoModelForCausalLM.from_config(tiny_config(architecture)), std=0.1)
-    adapted = peft.get_peft_model(model, getattr(peft, method)(task_type="CAUSAL_LM", **METHODS[method]))
+    adapted = peft.get_peft_model(model, getattr(peft, method)(task_type="CAUSAL_LM", **SETTINGS.get(method, {})))
     ids = torch.randint(2, 96, (2, 12))
     adapted.train()(input_ids=ids, labels=ids).loss.backward()
     learned = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
