@@ -109,6 +109,18 @@ def test_a_character_across_two_chunks_is_read_whole(tmp_path):
     text_files.check_utf8(path)
 
 
+@pytest.mark.parametrize("content", ["null", '{"text": "a row"}\n\n  null \n', "\nnull\nnull"])
+def test_a_row_of_json_that_is_null_is_named_and_does_not_end_the_process(content, tmp_path):
+    """PyArrow 26 reads a file of nothing else into a segmentation fault."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+    number = content.splitlines().index("null") + 1 if "null" in content.splitlines() else 3
+    with pytest.raises(InputError, match=rf"rows\.jsonl': line {number} is null, where a row is an object in braces"):
+        loading.load_rows(sources.text_source({"path": "json", "files": str(path)}))
+    path.write_text('[\n{"text": "a row"},\nnull\n]')
+    assert len(loading.load_rows(sources.text_source({"path": "json", "files": str(path)}))) == 2
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

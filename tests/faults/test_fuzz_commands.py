@@ -502,6 +502,7 @@ def test_any_text_file_is_used_or_refused(command, finished, outcomes):
     @fuzzed(4, many)
     @example(suffix=".txt", texts=USUAL, how=("nothing",))
     @example(suffix=".txt", texts=USUAL, how=("a pipe",))
+    @example(suffix=".json", texts=USUAL, how=("content", b"null"))
     @given(suffix=st.sampled_from(sorted(WRITERS)), texts=TEXTS, how=TEXT_DAMAGE)
     def attempt(suffix, texts, how):
         with scratch() as here:

@@ -15,7 +15,7 @@ from ..errors import InputError, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
-from .text_files import BROKEN_ARCHIVES, check_utf8, file_state, read_documents, separator_of, usual_separator
+from .text_files import BROKEN_ARCHIVES, check_json_rows, check_utf8, file_state, read_documents, separator_of, usual_separator
 
 
 # Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
@@ -78,6 +78,8 @@ def _load_files(source: TextSource, columns: tuple[str, ...] | None, is_part: bo
     if source.path != "parquet":
         for file in files:
             check_utf8(file)
+            if source.path == "json":
+                check_json_rows(file)
     if source.path in CONLL_COLUMNS:
         return _load_conll(source.path, files)
     if source.sample_by == "document":

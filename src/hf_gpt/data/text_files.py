@@ -179,6 +179,17 @@ def check_utf8(path: Path) -> None:
         raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
 
 
+def check_json_rows(path: Path) -> None:
+    """Raise `InputError` with the line that is `null` and no row: of nothing but these, PyArrow's reader ends the process."""
+    for file in opened(path):
+        for number, line in enumerate(file, start=1):
+            line = line.strip()
+            if number == 1 and line.startswith(b"["):
+                return
+            if line == b"null":
+                raise InputError(f"dataset: files={str(path)!r}: line {number} is null, where a row is an object in braces.")
+
+
 def _unreadable(path: Path, error: OSError) -> InputError:
     what = "folder" if path.is_dir() else "file"
     return InputError(
