@@ -12,7 +12,7 @@ from . import goals
 from .ablations import CHANGES
 from .frame import ROOT, Section, find_record, find_records, processor_of, spread, table
 from .optimizer_step import PRECISIONS
-from .speed.ratios import PEERS, ratios, read_runs, seconds_after_compiling, summary, wall_seconds
+from .speed.ratios import PEERS, ratios, read_runs, seconds_after_compiling, summary, tokens, wall_seconds
 from .speed.systems import SYSTEMS
 
 
@@ -20,31 +20,35 @@ COLORS = {"ours": "#1f4e79", "stock": "#b5651d", "expert": "#c9a227", "nanogpt":
 WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
         "head": (
-            "wall time to the same validation loss",
-            "its loss",
-            "its minutes",
-            "ours takes",
-            "with no time for compiling",
+            "until the validation loss of",
+            "loss",
+            "it trains (minutes)",
+            "hf-gpt",
+            "tokens until then",
         ),
-        "foot": "Two cores of an {processors}, {parameters:.1f}M parameters, the same reviews, {seeds}; learning rates tuned on all "
-        "sides. How, and every other figure: [benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+        "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews, {seeds} "
+        "(median and range); each side with the best of its learning rates. Method and all runs: "
+        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
         "or": " or an ",
         "seed": "one seed",
         "seeds": "{count} seeds",
-        "less": "{ratio} less",
+        "faster": ("**{bound}{median:.1f}× faster**{spread}", " ({low:.1f} to {high:.1f})"),
+        "fewer": ("{bound}{median:.1f}× fewer",),
         "stock": "`run_clm.py` with GPT-2",
         "expert": "the same, tuned: bfloat16, compiled",
         "nanogpt": "nanoGPT, bfloat16, compiled",
         "long": "{title}, an hour, one seed",
     },
     "README_zh.md": {
-        "head": ("达到相同验证损失的时间", "对方的损失", "对方的分钟数", "我们所需", "不计编译"),
-        "foot": "{processors} 的两个核，{parameters:.1f}M 参数，同样的影评，{seeds}；各方学习率都调过。方法与其他数字见 "
-        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md)。",
+        "head": ("达到谁的验证损失", "损失", "对方训练（分钟）", "hf-gpt 快", "词元少用"),
+        "foot": "{processors} 的两个核，注明处用 bfloat16，{parameters:.1f}M 参数，同一批影评，{seeds}（中位数与范围）；"
+        "各方都用自己最好的学习率。"
+        "方法与全部运行见 [benchmarks/RESULTS.md](benchmarks/RESULTS.md)。",
         "or": "或 ",
         "seed": "一个种子",
         "seeds": "{count} 个种子",
-        "less": "少 {ratio}",
+        "faster": ("**{bound}{median:.1f} 倍**{spread}", "（{low:.1f}–{high:.1f}）"),
+        "fewer": ("{bound}{median:.1f} 倍",),
         "stock": "`run_clm.py` 与 GPT-2",
         "expert": "同上，经调优：bfloat16、已编译",
         "nanogpt": "nanoGPT，bfloat16、已编译",
@@ -59,14 +63,14 @@ def median(runs: list[dict[str, Any]], key: str) -> float:
 
 def readme_rows(words: dict[str, Any], runs: list[dict[str, Any]], title: str) -> list[list[str]]:
     """Return a row for each peer that has been timed; `title` has a place for its name."""
-    wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
+    wall, used = ratios(runs, wall_seconds), ratios(runs, tokens)
     rows = []
     for peer in PEERS:
         of_peer = [run for run in runs if run["system"] == peer]
         if summary(wall, peer):
             cells = [title.format(title=words[peer]), f"{median(of_peer, 'loss'):.3f}"]
-            cells += [f"{median(of_peer, 'seconds') / 60:.1f}", words["less"].format(ratio=f"**{summary(wall, peer)}**")]
-            rows.append([*cells, summary(compiled, peer)])
+            cells += [f"{median(of_peer, 'seconds') / 60:.1f}", summary(wall, peer, *words["faster"])]
+            rows.append([*cells, summary(used, peer, *words["fewer"])])
     return rows
 
 

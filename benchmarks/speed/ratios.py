@@ -1,4 +1,4 @@
-"""How many times faster our recipe has a peer's loss, from the records of the runs."""
+"""How many times faster our recipe has a peer's loss, and with how many times fewer tokens, from the records of the runs."""
 
 import math
 import statistics
@@ -11,7 +11,7 @@ from ..frame import find_records
 
 
 PEERS = ("stock", "expert", "nanogpt")
-Seconds = Callable[[dict[str, Any]], float]
+Cost = Callable[[dict[str, Any]], float]
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,21 @@ class Ratio:
         peer: Name of the system.
         seed: Of both sides.
         target: The peer's validation loss at its end, nats per token.
-        peer_seconds: What the peer took for it.
-        our_seconds: What ours takes for the same loss; None if no run of ours got there.
-        is_bound: Whether the shortest run of ours was below the target already, so that our seconds are an upper bound.
+        peer_cost: What the peer took for it, in seconds or in tokens.
+        our_cost: What ours takes for the same loss; None if no run of ours got there.
+        is_bound: Whether the shortest run of ours was below the target already, so that our cost is an upper bound.
     """
 
     peer: str
     seed: int
     target: float
-    peer_seconds: float
-    our_seconds: float | None
+    peer_cost: float
+    our_cost: float | None
     is_bound: bool
 
     @property
     def value(self) -> float:
-        return 0.0 if self.our_seconds is None else self.peer_seconds / self.our_seconds
+        return 0.0 if self.our_cost is None else self.peer_cost / self.our_cost
 
 
 def wall_seconds(record: dict[str, Any]) -> float:
@@ -47,13 +47,17 @@ def seconds_after_compiling(record: dict[str, Any]) -> float:
     return record["seconds"] - record["compile_seconds"]
 
 
-def seconds_to(target: float, runs: list[tuple[float, float]]) -> tuple[float | None, bool]:
-    """Return seconds to a loss from `(seconds, loss)` of whole runs of several lengths, each with a schedule of its own.
+def tokens(record: dict[str, Any]) -> float:
+    return record["tokens"]
 
-    Between two runs, the loss is taken to fall with the logarithm of the time.
+
+def cost_to(target: float, runs: list[tuple[float, float]]) -> tuple[float | None, bool]:
+    """Return the cost of a loss from `(cost, loss)` of whole runs of several lengths, each with a schedule of its own.
+
+    Between two runs, the loss is taken to fall with the logarithm of the cost.
 
     Returns:
-        The seconds, None if no run got there, and whether the shortest run was there already.
+        The cost, None if no run got there, and whether the shortest run was there already.
     """
     runs = sorted(runs)
     if runs[0][1] <= target:
@@ -70,25 +74,27 @@ def read_runs(folder: str) -> list[dict[str, Any]]:
     return find_records(f"{folder}/*-seed-*")
 
 
-def ratios(runs: list[dict[str, Any]], seconds: Seconds) -> list[Ratio]:
+def ratios(runs: list[dict[str, Any]], cost: Cost) -> list[Ratio]:
     """Return every peer and seed that has its runs."""
     found = []
     for peer in PEERS:
         for record in runs:
-            ours = [(seconds(run), run["loss"]) for run in runs if run["system"] == "ours" and run["seed"] == record["seed"]]
+            ours = [(cost(run), run["loss"]) for run in runs if run["system"] == "ours" and run["seed"] == record["seed"]]
             if record["system"] == peer and ours:
-                needed, is_bound = seconds_to(record["loss"], ours)
-                found.append(Ratio(peer, record["seed"], record["loss"], seconds(record), needed, is_bound))
+                needed, is_bound = cost_to(record["loss"], ours)
+                found.append(Ratio(peer, record["seed"], record["loss"], cost(record), needed, is_bound))
     return found
 
 
-def summary(found: list[Ratio], peer: str) -> str:
-    """Median and range over the seeds, such as `5.2 (4.9 to 5.5)`; "at least" where our shortest run was below already."""
+def summary(
+    found: list[Ratio], peer: str, style: str = "{bound}{median:.1f}×{spread}", span: str = " ({low:.1f} to {high:.1f})"
+) -> str:
+    """Median and range over the seeds, such as `5.2× (4.9 to 5.5)`; "at least" where our shortest run was below already."""
     values = sorted(ratio.value for ratio in found if ratio.peer == peer)
     if not values:
         return ""
     if values[0] == 0.0:
         return "not reached"
     bound = "≥ " if any(ratio.is_bound for ratio in found if ratio.peer == peer) else ""
-    spread = f" ({values[0]:.1f} to {values[-1]:.1f})" if len(values) > 1 else ""
-    return f"{bound}{statistics.median(values):.1f}×{spread}"
+    spread = span.format(low=values[0], high=values[-1]) if len(values) > 1 else ""
+    return style.format(bound=bound, median=statistics.median(values), spread=spread)
