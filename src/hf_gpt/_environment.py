@@ -28,6 +28,3 @@ if (sys.argv[0] == "-m" and "hf_gpt" in sys.orig_argv) or Path(sys.argv[0]).name
     # Importing takes seconds, in which a Ctrl-C would be a traceback of somebody else's; `cli.main` has a handler of its own.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
-
-
-__all__ = ["INTERRUPTED"]

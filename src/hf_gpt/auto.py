@@ -54,6 +54,3 @@ def fill_peft_tables() -> None:
         if name.endswith("_MODULES_MAPPING") and "qwen3" in table:
             table.setdefault("hf_gpt", list(table["qwen3"]))
     constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING["hf_gpt"] = list(LORA_TARGETS)
-
-
-__all__ = ["register"]

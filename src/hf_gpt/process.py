@@ -159,6 +159,3 @@ def fail(message: str, code: int = 2) -> None:
     shortened = line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
     print(f"hf-gpt: {shortened}", file=sys.stderr)
     sys.exit(code)
-
-
-__all__ = ["Commands", "UnreadError", "run_as_process"]

@@ -36,6 +36,3 @@ def refused(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (*DISK_ERRORS, errno.EPIPE):
             raise
         raise InputError(f"{what}: {reason_of(error)}") from error
-
-
-__all__ = ["UNUSABLE", "refused"]

@@ -320,16 +320,3 @@ def check_schedule_keywords(schedule: str, keywords: dict[str, Any]) -> None:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise InputError(f"{key}={shown(value)} must be a number.")
             check_range(key, value, SCHEDULE_RANGES[name])
-
-
-__all__ = [
-    "CHOICES",
-    "HONOURED",
-    "RANGES",
-    "REFUSED",
-    "SETTLED",
-    "Range",
-    "check_range",
-    "check_ranges",
-    "check_training_keys",
-]

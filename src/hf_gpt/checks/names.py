@@ -37,6 +37,3 @@ def check_name(name: str, field: str) -> None:
     if is_local:
         near = f" {missing[0]} is there." if missing and str(missing[0]) not in (".", "/") else ""
         raise InputError(f"{field}={shown(name)} does not exist: give a folder that does, or owner/name of the Hub.{near}")
-
-
-__all__ = ["check_name"]

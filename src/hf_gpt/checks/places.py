@@ -213,15 +213,3 @@ def free_bytes(folder: Path) -> str:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
     found = os.statvfs(there)
     return f"{found.f_bavail * found.f_frsize:,} bytes and {found.f_favail:,} inodes are free there"
-
-
-__all__ = [
-    "PICTURE_METADATA",
-    "check_new_file",
-    "check_picture",
-    "check_place",
-    "home_folder",
-    "is_of_place",
-    "replacing",
-    "writing",
-]

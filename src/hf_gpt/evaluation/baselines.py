@@ -33,6 +33,3 @@ def score_ngrams(
         name = "unigram" if order == 1 else f"Kneser-Ney {order}-gram"
         scored.append({"name": name, "order": order, "seconds": time.monotonic() - begun, **result.to_dict()})
     return scored
-
-
-__all__ = ["score_ngrams"]

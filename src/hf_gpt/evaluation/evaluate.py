@@ -75,6 +75,3 @@ def held_out_shares(name: str) -> tuple[float, float]:
         raise InputError(f"{file} holds a {type(values).__name__}: a recipe is a mapping.")
     check_ranges({key: value for key, value in values.items() if key in ("validation_share", "test_share")})
     return values.get("validation_share", DataArguments.validation_share), values.get("test_share", DataArguments.test_share)
-
-
-__all__ = ["evaluate_folder", "held_out_shares"]

@@ -295,6 +295,3 @@ def _token_ids(name: str, tokens: Sequence[int] | np.ndarray, vocab_size: int, *
                 f"{name} holds the id {extreme}, outside [0, {vocab_size}); pass the vocab_size of the tokenizer that made it."
             )
     return ids.astype(np.int64)
-
-
-__all__ = ["NgramModel", "kneser_ney_discounts"]

@@ -78,6 +78,3 @@ def _http_message(error: HfHubHTTPError, name: str, again: str) -> str:
     if status in TRANSIENT:
         return f"the Hub answers {status} for {name}{reason}. {again}"
     return f"the Hub refuses the push to {name} with {status}{reason}."
-
-
-__all__ = ["full_name", "hub_errors", "is_transient", "open_hub"]

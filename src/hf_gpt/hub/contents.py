@@ -245,14 +245,3 @@ def unmeasured_card(folder: Path, repo_id: str) -> bytes:
         data.base_model, data.library_name = base, "peft"
     check_public(str(card), CARD_FILE)
     return str(card).encode()
-
-
-__all__ = [
-    "REPLACED",
-    "Contents",
-    "card_of",
-    "collect",
-    "matches",
-    "quotes_held_out",
-    "repository_name",
-]

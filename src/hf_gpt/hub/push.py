@@ -120,6 +120,3 @@ def check_target(found: ModelInfo, repo_id: str, private: bool, force: bool) -> 
     is_ours = OWN_TAG in (found.tags or []) or (found.config or {}).get("model_type") == GPTConfig.model_type
     if not (force or is_ours or is_empty):
         raise InputError(f"{repo_id} was not made by hf-gpt: give another --repo, or write into it with --force.")
-
-
-__all__ = ["Pushed", "check_repository", "push"]

@@ -120,6 +120,3 @@ def push_space(repo_id: str, private: bool = False, force: bool = False) -> Push
             parent_commit=before.sha,
         )
     return Pushed(repo_id, commit.oid, commit.oid != before.sha)
-
-
-__all__ = ["check_page", "check_space", "push_space", "space_files"]

@@ -23,6 +23,3 @@ def adapter_base(folder: str) -> str | None:
     if not isinstance(base, str):
         raise InputError(f"{path} names no base_model_name_or_path: copy it again.")
     return base
-
-
-__all__ = ["adapter_base"]

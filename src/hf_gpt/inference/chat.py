@@ -170,6 +170,3 @@ def chat(
 
 def tell(message: str) -> None:
     print(f"({message})", file=sys.stderr, flush=True)
-
-
-__all__ = ["Conversation", "chat"]

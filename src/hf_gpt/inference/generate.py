@@ -25,6 +25,3 @@ def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: floa
             max_new_tokens=max_new_tokens,
             streamer=TextStreamer(tokenizer, skip_special_tokens=True),
         )
-
-
-__all__ = ["generate_text"]

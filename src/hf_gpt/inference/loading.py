@@ -169,6 +169,3 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
             "transformers.pipeline('fill-mask', ...), or fine-tune it."
         )
     return (model if as_saved else hardware.in_native_type(model)).eval(), tokenizer
-
-
-__all__ = ["build_new", "check_weights", "load_config", "load_model", "load_pretrained", "override_fields"]

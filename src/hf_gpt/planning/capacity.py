@@ -124,6 +124,3 @@ def hint(config: Any, parameters: int) -> str:
         if lowest:
             return f"{name}={getattr(config, name):,} is the reason: {lowest:,} would fit."
     return "Make it smaller in more than one of its sizes."
-
-
-__all__ = ["check_memory", "check_sizes", "device_memory", "host_memory"]

@@ -147,6 +147,3 @@ PARTS: dict[str, type] = {
     "task": TaskArguments,
     "training": TrainingArguments,
 }
-
-
-__all__ = ["PARTS", "RECIPE_FILE", "DataArguments", "ModelArguments", "Recipe", "RunArguments", "TaskArguments"]

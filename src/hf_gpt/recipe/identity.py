@@ -85,6 +85,3 @@ def public_values(recipe: Recipe) -> dict[str, Any]:
         if isinstance(public.get(key), str) and os.path.isdir(public[key]):
             public[key] = Path(public[key]).name
     return public
-
-
-__all__ = ["LENGTHS", "output_path", "public_values", "recipe_identity"]

@@ -188,6 +188,3 @@ def compile_seconds(layers: int | None, device: str) -> float:
     """Return about how long compiling takes before the first step."""
     constant, each = COMPILE_SECONDS.get(device, COMPILE_SECONDS["cpu"])
     return constant + each * (layers or USUAL_LAYERS)
-
-
-__all__ = ["RunSize", "Settled", "compile_seconds", "has_compiler", "settle_machine"]

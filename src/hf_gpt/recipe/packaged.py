@@ -73,6 +73,3 @@ def find_recipe(name: str) -> Path:
         raise InputError(f"{name} is not there: give the path of a file, or a packaged recipe; `hf-gpt recipes` lists them.")
     hint = did_you_mean(name.removeprefix("recipes/").removesuffix(".yaml"), list_recipes(), cutoff=0.4)
     raise InputError(f"recipe {name!r} is neither a file, a folder nor a packaged recipe.{hint} `hf-gpt recipes` lists them.")
-
-
-__all__ = ["copy_recipes", "find_recipe", "list_recipes", "resource_folder"]

@@ -265,6 +265,3 @@ def kept_by(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
 def recipe_text(recipe: Recipe) -> str:
     """Return the recipe as YAML, as it was read with its overrides: what a run folder keeps to be resumed and reproduced."""
     return yaml.safe_dump(recipe.values, sort_keys=False, allow_unicode=True)
-
-
-__all__ = ["apply_overrides", "load_recipe", "parse_recipe", "read_recipe", "recipe_text", "run_size"]

@@ -126,15 +126,3 @@ def _does_not_fit(phases: Mapping[str, float], steps: int, fixed: int, shares: f
     longer = f", or max_steps={needed} or more" if needed else ""
     hint = f"give shares of the run, {fix}{longer}" if fix else f"make num_stable_steps shorter{longer}"
     return f"{written} do not fit into a run of {steps:,} steps, in which the rate would never be what it should: {hint}."
-
-
-__all__ = [
-    "FIELDS",
-    "MOST_EPOCHS",
-    "check_shares",
-    "epoch_line",
-    "occasions",
-    "phase_lengths",
-    "resolve_schedule",
-    "steps_per_epoch",
-]

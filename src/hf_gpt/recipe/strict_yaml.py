@@ -96,6 +96,3 @@ def _text(value: str, what: str) -> str:
         return value.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
         raise InputError(f"{what} holds {shown(value)}, which is not UTF-8: half of a pair of surrogates.") from None
-
-
-__all__ = ["read_yaml"]

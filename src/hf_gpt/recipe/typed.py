@@ -45,6 +45,3 @@ def _type_name(kind: Any) -> str:
     if kind is type(None):
         return "null"
     return kind.__name__ if isinstance(kind, type) and typing.get_origin(kind) is None else str(kind)
-
-
-__all__ = ["checked"]

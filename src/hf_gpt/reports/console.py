@@ -186,13 +186,3 @@ PRINTERS: dict[str, Callable[..., None]] = {
     "train-masked": print_masked_record,
     "finetune": print_task_record,
 }
-
-__all__ = [
-    "PRINTERS",
-    "print_comparison",
-    "print_findings",
-    "print_masked_record",
-    "print_plan",
-    "print_record",
-    "print_task_record",
-]

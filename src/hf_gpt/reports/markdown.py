@@ -47,6 +47,3 @@ def python(text: str) -> Safe:
 def _escaped(text: str) -> str:
     marked = MARKS.sub(lambda found: "\\" + found.group(), text)
     return "".join(HTML.get(letter, letter) for letter in marked)
-
-
-__all__ = ["Safe", "code", "inline", "python", "quoted"]

@@ -68,6 +68,3 @@ def check_publishable(packages: list[str], what: str) -> None:
     if packages:
         terms = " ".join(dict.fromkeys(PACKAGES[name].caveat for name in packages))
         raise InputError(f"{what}: weights that learned from {', '.join(packages)} are not published. {terms}")
-
-
-__all__ = ["LICENSE_KEYS", "check_publishable", "origin_of", "unpublishable"]

@@ -65,6 +65,3 @@ def _texts(content: Any, place: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(content, (list, tuple)):
         for index, value in enumerate(content):
             yield from _texts(value, f"{place}[{index}]")
-
-
-__all__ = ["check_public", "without_secrets"]

@@ -160,6 +160,3 @@ def _values(value: Any, steps: list[str], place: str) -> Iterator[tuple[str, Any
             yield from _values(value[key], rest, where)
         elif not rest:
             yield where, _ABSENT
-
-
-__all__ = ["FIELDS", "check_fields"]

@@ -98,6 +98,3 @@ def notice(message: str) -> None:
 
     tqdm.write(message)
     sys.stdout.flush()
-
-
-__all__ = ["Interruption", "end_bars", "hide_bars_of_weights", "is_worth_telling", "notice", "silence", "silence_libraries"]

@@ -190,19 +190,3 @@ def _foreign_inside(folder: Path) -> Path | None:
             if path.is_file() and not (relative in listed if listed is not None else pattern.fullmatch(name)):
                 return path
     return None
-
-
-__all__ = [
-    "EVENTS_FOLDER",
-    "MANIFEST_FILE",
-    "RECORD_FILE",
-    "SPLIT_FOLDER",
-    "Manifest",
-    "announce",
-    "first_foreign",
-    "is_plain",
-    "note_written",
-    "own_paths",
-    "read_manifest",
-    "write_manifest",
-]

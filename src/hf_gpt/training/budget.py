@@ -280,6 +280,3 @@ def keep_to_budget(trainer: GuardedTrainer, minutes: float | None, folder: Path)
 def settled_steps(folder: Path) -> dict[str, Any]:
     """For a record: how the run in a folder came to its number of steps, as `{"time_budget": …}`, if it had a budget; else empty."""
     return {name: value for name, value in read_settled(folder).items() if name == "time_budget"}
-
-
-__all__ = ["Costs", "TimeBudget", "foreseen_steps", "keep_to_budget", "run_intervals", "settled_steps", "steps_within"]

@@ -248,6 +248,3 @@ def with_section(path: Path, step: int, section: str) -> str:
 def _step_of(section: str) -> int:
     found = re.match(r"## Step (\d+)", section)
     return int(found[1]) if found else -1
-
-
-__all__ = ["SAMPLES_FILE", "ProgressLine", "ProgressRecorder", "SampleWriter", "measured_speed"]

@@ -49,6 +49,3 @@ def lost_process(error: BaseException, folder: Path) -> str:
 
 def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-__all__ = ["first_line", "named_causes"]

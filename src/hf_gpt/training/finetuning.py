@@ -363,6 +363,3 @@ def answers(trainer: GuardedTrainer, task: Task, rows: Dataset, batch_size: int 
         texts += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
     model.train(was_training)
     return texts
-
-
-__all__ = ["Finetuning", "build_model", "build_task"]

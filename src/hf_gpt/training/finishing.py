@@ -69,6 +69,3 @@ def finish_again(recipe: Recipe, found: Found, plot: Callable[[dict[str, Any], P
             finish(recipe, record, plot)
     wait_for_all(recipe)
     return record
-
-
-__all__ = ["check_publishing", "finish", "finish_again"]

@@ -125,6 +125,3 @@ def inherited(recipe: Recipe) -> dict[str, Any]:
 def finite(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without numbers that JSON has not: the correlation of a constant is none."""
     return {key: value for key, value in row.items() if not isinstance(value, float) or np.isfinite(value)}
-
-
-__all__ = ["Job", "build_record", "finite", "inherited"]

@@ -25,6 +25,3 @@ class WholeLabelSmoother(LabelSmoother):
         # Trainer has taken the labels out: what is left comes of no label, as the language model's loss of a classifier.
         beside = model_output.get("loss") if isinstance(model_output, dict) else None
         return loss if beside is None else loss + beside
-
-
-__all__ = ["WholeLabelSmoother"]

@@ -213,15 +213,3 @@ def write_samples(
         set_seed(seed)
         samples.append({"prompt": prompt, "text": objective.sample(model, tokenizer, prompt, length), "seed": seed})
     return samples
-
-
-__all__ = [
-    "OBJECTIVES",
-    "Objective",
-    "check_objective",
-    "collate",
-    "held_out_beginnings",
-    "samples_on_the_way",
-    "set_generation",
-    "write_samples",
-]

@@ -28,7 +28,6 @@ from ..run_folder.manifest import (
     SPLIT_FOLDER,
     TOKENIZER_FILES,
     Manifest,
-    announce,
     first_foreign,
     note_written,
     own_paths,
@@ -337,17 +336,3 @@ def wait_for_all(recipe: Recipe) -> None:
     """Hold each process here until all have come."""
     if recipe.training.distributed_state is not None:
         recipe.training.distributed_state.wait_for_everyone()
-
-
-__all__ = [
-    "DATA_FILE",
-    "PICTURE_FILE",
-    "Found",
-    "acquire_output_folder",
-    "announce",
-    "check_output_folder",
-    "check_same_data",
-    "note_written",
-    "replaces",
-    "wait_for_all",
-]

@@ -81,6 +81,3 @@ def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     }
     factory = OPTIMIZERS[options.optimizer]
     return lambda: factory, rates
-
-
-__all__ = ["check_schedule", "optimizer_arguments", "prepare_launch"]

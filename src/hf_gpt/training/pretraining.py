@@ -349,6 +349,3 @@ def handful(recipe: Recipe, language_data: LanguageData) -> LanguageData:
         for name, blocks in language_data.blocks.items()
     }
     return replace(language_data, blocks=few)
-
-
-__all__ = ["LanguageData", "Pretraining", "build_blocks", "build_model", "build_trainer"]

@@ -46,5 +46,3 @@ def _in_child() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_child=_in_child)
-
-__all__ = ["children_end_with_this_process"]

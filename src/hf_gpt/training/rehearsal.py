@@ -205,6 +205,3 @@ def example_log(tokens: int, test: dict[str, float]) -> list[dict[str, Any]]:
     common = {"epoch": 0.01, "step": 1, "tokens": tokens, "elapsed_seconds": 1.0}
     training = {"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "tokens_per_second": float(tokens), **common}
     return [training, {"eval_runtime": 1.0, **{f"eval_{name}": value for name, value in test.items()}, **common}]
-
-
-__all__ = ["ROWS", "TOKENS", "check_metric", "check_prompts", "check_tools", "rehearse"]

@@ -171,6 +171,3 @@ def last_valid_checkpoint(folder: Path) -> str | None:
     elif lines:
         notice("No whole checkpoint is left: starting from the beginning.")
     return None if checkpoint is None else str(checkpoint)
-
-
-__all__ = ["job_of", "run", "train"]

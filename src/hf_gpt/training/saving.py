@@ -91,6 +91,3 @@ def save_joined(trainer: GuardedTrainer, model: PreTrainedModel, folder: Path) -
         type(model).from_pretrained(parts, trust_remote_code=False).save_pretrained(folder)
         save_tokenizer(trainer, folder)
         shutil.rmtree(parts)
-
-
-__all__ = ["save_model"]

@@ -154,6 +154,3 @@ def _say(message: str, is_talking: bool) -> None:
 
 def _is_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("WORLD_SIZE", 1)) > 1
-
-
-__all__ = ["GracefulShutdown"]

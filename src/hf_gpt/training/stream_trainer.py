@@ -38,6 +38,3 @@ class StreamTrainer(GuardedTrainer):
         if checkpoint is not None:
             load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
             self.args.ignore_data_skip = True
-
-
-__all__ = ["StreamTrainer"]

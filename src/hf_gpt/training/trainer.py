@@ -391,6 +391,3 @@ def change_rates(
 
     if before:
         scheduler.lr_lambdas = [changed(early, late) for early, late in zip(before, after)]
-
-
-__all__ = ["GuardedTrainer", "batch_hash", "skipped_steps", "untouched_random_state"]

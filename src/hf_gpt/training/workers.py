@@ -38,6 +38,3 @@ def _end_workers() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in workers:
         worker.kill()
-
-
-__all__ = ["SIGNALS", "outlive_signals"]
