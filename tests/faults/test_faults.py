@@ -17,6 +17,8 @@ import pytest
 import torch
 from benchmarks.tiny import recipe_values
 from reliability.faults import STEPS, Phase, attempt, forked, is_equal, kill_runs, one_thread, state_of
+from safetensors.torch import load_file
+from tests.helpers.commands import run_command
 from transformers import Trainer
 
 from hf_gpt.data import packing
@@ -39,8 +41,8 @@ def values_of(corpus, folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "finished"
+def undisturbed(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
     run(parse_recipe(values_of(corpus, folder)))
     return folder
 
@@ -105,7 +107,7 @@ def to_the_group_and_again(child, number):
         pytest.param("SIGTERM", once, 0, marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_saves_and_ends_and_the_run_resumes_to_the_same_bits(name, tell, workers, corpus, finished, tmp_path):
+def test_a_signal_saves_and_ends_and_the_run_resumes_to_the_same_bits(name, tell, workers, corpus, undisturbed, tmp_path):
     values = values_of(corpus, tmp_path / "run", save_steps=1000, dataloader_num_workers=workers)
     child, phase = in_child(values, tmp_path / "log")
     wait_for(phase, "stepping", 5)
@@ -121,7 +123,7 @@ def test_a_signal_saves_and_ends_and_the_run_resumes_to_the_same_bits(name, tell
     assert checkpoints.find_damage(saved) is None
     assert 5 <= int(saved.name.split("-")[1]) < STEPS
     run(parse_recipe(values))
-    assert is_equal(state_of(tmp_path / "run"), state_of(finished))
+    assert is_equal(state_of(tmp_path / "run"), state_of(undisturbed))
 
 
 def test_a_second_ctrl_c_ends_at_once(corpus, tmp_path):
@@ -139,7 +141,7 @@ def test_a_second_ctrl_c_ends_at_once(corpus, tmp_path):
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
-def test_a_run_whose_output_nobody_reads_saves_and_ends(corpus, finished, tmp_path):
+def test_a_run_whose_output_nobody_reads_saves_and_ends(corpus, undisturbed, tmp_path):
     """`| head`: what it prints goes into a pipe that is closed."""
     values = values_of(corpus, tmp_path / "run", save_steps=1000, logging_steps=1)
     reader, writer = os.pipe()
@@ -159,7 +161,7 @@ def test_a_run_whose_output_nobody_reads_saves_and_ends(corpus, finished, tmp_pa
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
     assert checkpoints.find_damage(saved) is None
     run(parse_recipe(values))
-    assert is_equal(state_of(tmp_path / "run"), state_of(finished))
+    assert is_equal(state_of(tmp_path / "run"), state_of(undisturbed))
 
 
 def test_handlers_are_those_of_before_also_after_a_failure(corpus, tmp_path, monkeypatch):
@@ -243,7 +245,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(harm, tmp_path
     assert (tmp_path / "damaged-checkpoint-20").exists(), "what was written is not lost"
 
 
-def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(corpus, finished, tmp_path, capsys):
+def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(corpus, undisturbed, tmp_path, capsys):
     """`save_total_limit: 1` keeps two for this."""
     values = values_of(corpus, tmp_path / "run", save_total_limit=1)
     child, phase = in_child(values, tmp_path / "log")
@@ -259,7 +261,7 @@ def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(corpus, finished
     told = capsys.readouterr().out
     assert "checkpoint-30 is damaged: optimizer.pt has another SHA-256" in told
     assert "Resuming from" in told
-    assert is_equal(state_of(tmp_path / "run"), state_of(finished))
+    assert is_equal(state_of(tmp_path / "run"), state_of(undisturbed))
 
 
 def test_a_second_process_refuses_the_folder(corpus, tmp_path):
@@ -300,14 +302,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_may_be_skipped(value, corpus
     assert "step 13, batch of SHA-256" in capsys.readouterr().out
     assert record["skipped_steps"] == 1
     assert record["steps"] == 20
-    assert all(torch.isfinite(value).all() for value in state_of_weights(tmp_path / "run").values())
+    assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "run" / "model.safetensors").values())
     assert all(row["loss"] < 20 for row in record["history"] if "loss" in row)
-
-
-def state_of_weights(folder):
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
 
 
 def test_a_skipped_step_changes_no_weight(corpus, tmp_path, monkeypatch):
@@ -371,8 +367,6 @@ def test_a_file_that_cannot_be_written_to_its_end(corpus, tmp_path):
 def test_a_cache_folder_that_cannot_be_written(is_while_reading, corpus, tmp_path, monkeypatch, capsys):
     from datasets.exceptions import DatasetGenerationError
 
-    from hf_gpt import cli
-
     def refused(*arguments, **named):
         error = OSError(errno.EROFS, "Read-only file system", "/cache/datasets")
         if is_while_reading:
@@ -380,13 +374,9 @@ def test_a_cache_folder_that_cannot_be_written(is_while_reading, corpus, tmp_pat
         raise error
 
     monkeypatch.setattr("datasets.load_dataset", refused)
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps(values_of(corpus, tmp_path / "run")))
-    monkeypatch.setattr("sys.argv", ["hf-gpt", "train", str(recipe)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 2
-    told = capsys.readouterr().err
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values_of(corpus, tmp_path / "run")))
+    code, _, told = run_command(monkeypatch, capsys, "train", tmp_path / "recipe.yaml")
+    assert code == 2
     assert "Read-only file system at /cache/datasets" in told
     assert not (tmp_path / "run").exists()
 
@@ -426,11 +416,11 @@ def test_a_held_out_file_that_changes_is_named(corpus, tmp_path):
         check_same_data(tmp_path, before, fingerprint(source, None))
 
 
-def test_a_stream_whose_file_vanishes(corpus, finished, tmp_path, monkeypatch):
+def test_a_stream_whose_file_vanishes(corpus, undisturbed, tmp_path, monkeypatch):
     mine = tmp_path / "mine.jsonl"
     mine.write_bytes(corpus.read_bytes())
     dataset = {"path": "json", "files": str(mine), "text_column": "body", "streaming": True}
-    values = values_of(mine, tmp_path / "run", dataset=dataset, tokenizer=str(finished))
+    values = values_of(mine, tmp_path / "run", dataset=dataset, tokenizer=str(undisturbed))
     training_step = Trainer.training_step
     monkeypatch.setattr(
         Trainer, "training_step", lambda self, *a, **k: (mine.unlink(missing_ok=True), training_step(self, *a, **k))[1]
@@ -450,11 +440,11 @@ def test_a_worker_that_dies(corpus, tmp_path, monkeypatch):
         run(parse_recipe(values_of(corpus, tmp_path / "run", dataloader_num_workers=1)))
 
 
-def test_a_stream_whose_file_changes(corpus, finished, tmp_path, monkeypatch):
+def test_a_stream_whose_file_changes(corpus, undisturbed, tmp_path, monkeypatch):
     mine = tmp_path / "mine.jsonl"
     mine.write_bytes(corpus.read_bytes())
     dataset = {"path": "json", "files": str(mine), "text_column": "body", "streaming": True}
-    values = values_of(mine, tmp_path / "run", dataset=dataset, tokenizer=str(finished))
+    values = values_of(mine, tmp_path / "run", dataset=dataset, tokenizer=str(undisturbed))
     training_step = Trainer.training_step
 
     def step(self, *arguments, **named):

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from benchmarks.tiny import recipe_values, write_corpus
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -35,55 +34,23 @@ from tests.helpers.fuzzing import (
     outcome_of,
 )
 from tests.helpers.page import ShownError
+from tests.helpers.runs import contents, killed_at, short_values
 from tests.hub.conftest import hub  # noqa: F401
 from tests.inference.test_demo import USUAL as FIELDS
 from tests.inference.test_demo import answer, folders, page  # noqa: F401
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from hf_gpt.recipe.arguments import PARTS
-from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.run_folder import checkpoints
 from hf_gpt.run_folder.manifest import read_manifest
 from hf_gpt.training import run as runs
-from hf_gpt.training.run import run
-
-
-class KilledError(BaseException):
-    """Takes the place of `kill -9` at a place that is chosen: nothing is run after it."""
-
-
-def stop(*arguments):
-    raise KilledError
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
-    write_corpus(path)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:300]))
-    return path
-
-
-def values_of(corpus, folder, **changes):
-    short = {"max_steps": 4, "save_steps": 2, "logging_steps": 2, "eval_strategy": "no", "learning_rate": 0.01}
-    return recipe_values(corpus, folder, **{**short, **changes})
-
-
-@pytest.fixture(scope="module")
-def finished(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    run(parse_recipe(values_of(corpus, folder)))
-    return folder
 
 
 @pytest.fixture(scope="module")
 def interrupted(corpus, tmp_path_factory):
     """Killed between its last step and its model."""
     folder = tmp_path_factory.mktemp("runs") / "interrupted"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(runs, "save_model", stop)
-        with pytest.raises(KilledError):
-            run(parse_recipe(values_of(corpus, folder)))
+    killed_at(short_values(corpus, folder), runs, "save_model")
     return folder
 
 
@@ -130,15 +97,6 @@ def scratch():
             os.chdir(before)
 
 
-def contents(folder):
-    """What lies in a folder: bytes of files, and where links lead."""
-    return {
-        path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
-
-
 # -------------------------------------------------------------------------------------------------- files of a folder
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
@@ -159,9 +117,9 @@ READERS = {
 
 
 @pytest.mark.parametrize("command", READERS)
-def test_a_folder_with_broken_files_is_used_or_refused(command, corpus, finished, foreign, outcomes):
+def test_a_folder_with_broken_files_is_used_or_refused(command, corpus, original, foreign, outcomes):
     arguments, names, many = READERS[command]
-    source = foreign if command == "import" else finished
+    source = foreign if command == "import" else original
 
     @fuzzed(3, many)
     @example(done=[(names[0], ("nothing",))])
@@ -171,7 +129,7 @@ def test_a_folder_with_broken_files_is_used_or_refused(command, corpus, finished
             folder = here.parent / "model"
             shutil.copytree(source, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
             Path(TEXT).write_text("\n".join(USUAL))
-            values = {**values_of(corpus, "trained"), "model_name_or_path": None, "block_size": 16}
+            values = {**short_values(corpus, "trained"), "model_name_or_path": None, "block_size": 16}
             values = {key: value for key, value in values.items() if key not in ("preset", "config")}
             Path("recipe.yaml").write_text(json.dumps(values))
             for name, how in done:
@@ -191,10 +149,10 @@ def test_a_folder_with_broken_files_is_used_or_refused(command, corpus, finished
 @fuzzed(3, 300)
 @example(done=[])
 @given(done=st.lists(st.tuples(st.sampled_from((*MODEL_FILES, *RECORD_FILES)), DAMAGE), max_size=2))
-def test_a_folder_with_broken_files_is_pushed_or_refused(done, finished, hub, outcomes):  # noqa: F811
+def test_a_folder_with_broken_files_is_pushed_or_refused(done, original, hub, outcomes):  # noqa: F811
     with scratch() as here:
         folder = here.parent / "model"
-        shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
+        shutil.copytree(original, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
         for name, how in done:
             damage(folder / name, how)
         hub.repos.clear()
@@ -234,7 +192,7 @@ CHECKPOINT_FILES = (
     ),
     is_sealed=st.booleans(),
 )
-def test_a_run_folder_with_broken_files_is_resumed_or_refused(done, is_sealed, corpus, interrupted, finished, outcomes):
+def test_a_run_folder_with_broken_files_is_resumed_or_refused(done, is_sealed, corpus, interrupted, original, outcomes):
     """Also where the list of hashes fits what was broken: not every fault is one of the disk."""
     with scratch() as here:
         folder = here.parent / "run"
@@ -246,7 +204,7 @@ def test_a_run_folder_with_broken_files_is_resumed_or_refused(done, is_sealed, c
             if is_sealed and not any(path.is_symlink() for path in checkpoint.rglob("*")):
                 shutil.rmtree(checkpoint / "sha256.json", ignore_errors=True)
                 (checkpoint / "sha256.json").write_text(json.dumps(checkpoints.file_hashes(checkpoint)))
-        Path("recipe.yaml").write_text(json.dumps(values_of(corpus, folder)))
+        Path("recipe.yaml").write_text(json.dumps(short_values(corpus, folder)))
         outcome, told = outcome_of("train", "recipe.yaml")
         outcomes[outcome] += 1
         if outcome == "used":
@@ -254,7 +212,7 @@ def test_a_run_folder_with_broken_files_is_resumed_or_refused(done, is_sealed, c
             weights = load_file(folder / "model.safetensors")
             assert all(torch.isfinite(tensor).all() for tensor in weights.values())
             if not is_sealed:
-                expected = load_file(finished / "model.safetensors")
+                expected = load_file(original / "model.safetensors")
                 assert all(torch.equal(weights[name], expected[name]) for name in expected), told
 
 
@@ -288,7 +246,7 @@ def test_a_recipe_with_any_values_is_used_or_refused(command, corpus, outcomes):
     @given(changes=st.dictionaries(st.sampled_from(KEYS), NUMBERS | WORDS | ANYTHING, min_size=1, max_size=2))
     def attempt(changes):
         with scratch():
-            values = values_of(corpus, "trained")
+            values = short_values(corpus, "trained")
             for key, value in changes.items():
                 parent, _, child = key.partition(".")
                 if child:
@@ -444,7 +402,7 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("command", ARGUMENTS)
-def test_any_arguments_are_used_or_refused(command, corpus, finished, foreign, outcomes):
+def test_any_arguments_are_used_or_refused(command, corpus, original, foreign, outcomes):
     usual, more, many = ARGUMENTS[command]
     first = 0 if command == "none" else 1
     changed = st.dictionaries(st.integers(first, len(usual) - 1), ODD, max_size=2)
@@ -456,10 +414,10 @@ def test_any_arguments_are_used_or_refused(command, corpus, finished, foreign, o
     def attempt(changes, additions, value):
         with scratch() as here:
             make_zoo(here / "zoo")
-            shutil.copytree(finished, "model", ignore=shutil.ignore_patterns("checkpoint-*"))
+            shutil.copytree(original, "model", ignore=shutil.ignore_patterns("checkpoint-*"))
             shutil.copytree(foreign, "gpt2")
             Path("text.txt").write_text("\n".join(USUAL))
-            Path("recipe.yaml").write_text(json.dumps(values_of(corpus, "trained")))
+            Path("recipe.yaml").write_text(json.dumps(short_values(corpus, "trained")))
             before = contents(here / "zoo")
             arguments = [changes.get(index, word) for index, word in enumerate(usual)]
             if command == "train" and 2 in changes:
@@ -496,7 +454,7 @@ TEXT_COMMANDS = {
 
 
 @pytest.mark.parametrize("command", TEXT_COMMANDS)
-def test_any_text_file_is_used_or_refused(command, finished, outcomes):
+def test_any_text_file_is_used_or_refused(command, original, outcomes):
     arguments, many = TEXT_COMMANDS[command]
 
     @fuzzed(4, many)
@@ -509,7 +467,7 @@ def test_any_text_file_is_used_or_refused(command, finished, outcomes):
             path = here.parent / f"text{suffix}"
             path.write_bytes(WRITERS[suffix](texts))
             damage(path, how)
-            outcome, _ = outcome_of(*(argument.format(model=finished, text=path) for argument in arguments))
+            outcome, _ = outcome_of(*(argument.format(model=original, text=path) for argument in arguments))
             outcomes[outcome] += 1
             if outcome == "refused":
                 assert not Path("out").exists()

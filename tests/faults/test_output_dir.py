@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmarks.tiny import recipe_values
 from safetensors.torch import load_file
 from tests.conftest import ROOT
+from tests.helpers.runs import KilledError, contents, kill, killed_at, leave_out_rehearsal, short_values, weights
 
 from hf_gpt.checks import places
 from hf_gpt.errors import InputError
@@ -20,42 +20,6 @@ from hf_gpt.run_folder.manifest import announce, read_manifest
 from hf_gpt.training import finishing, output_dir, pretraining
 from hf_gpt.training import run as runs
 from hf_gpt.training.run import run
-
-
-class KilledError(BaseException):
-    """Takes the place of `kill -9` at a place that is chosen: nothing is run after it."""
-
-
-def leave_out_rehearsal(patched):
-    """It does beforehand what is to be interrupted later."""
-    patched.setattr(runs, "rehearse", lambda *arguments: None)
-
-
-def values_of(corpus, folder, **changes):
-    short = {"max_steps": 4, "save_steps": 2, "logging_steps": 2, "eval_strategy": "no", "learning_rate": 0.01}
-    return recipe_values(corpus, folder, **{**short, **changes})
-
-
-@pytest.fixture(scope="module")
-def original(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    run(parse_recipe(values_of(corpus, folder)))
-    return folder
-
-
-@pytest.fixture
-def finished(original, tmp_path):
-    """A finished run, moved to where a test may harm it."""
-    shutil.copytree(original, tmp_path / "run")
-    return tmp_path / "run"
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def weights(folder):
-    return (folder / "model.safetensors").read_bytes()
 
 
 def earlier(folder):
@@ -90,7 +54,7 @@ def test_a_tilde_means_the_same_everywhere(written, corpus, tmp_path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     monkeypatch.chdir(tmp_path)
-    recipe = parse_recipe(values_of(corpus, written))
+    recipe = parse_recipe(short_values(corpus, written))
     assert os.path.abspath(recipe.output_dir) == os.path.abspath(recipe.training.output_dir)
     home = os.path.abspath(recipe.output_dir).startswith(str(tmp_path / "home"))
     assert home == (not written.startswith("."))
@@ -100,8 +64,8 @@ def test_a_finished_run_in_the_home_folder_is_not_overwritten(finished, corpus, 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path.parent)
     before = contents(finished)
-    with pytest.raises(InputError, match="holds a finished run"):
-        run(parse_recipe(values_of(corpus, "~/run")))
+    with pytest.raises(InputError, match=r"holds a finished run.*overwrite=true"):
+        run(parse_recipe(short_values(corpus, "~/run")))
     assert contents(finished) == before
     assert not (tmp_path.parent / "~").exists()
 
@@ -181,7 +145,7 @@ def test_a_run_folder_with_anything_else_is_refused_whatever_is_asked(plant, cha
         pytest.skip("a comment in the recipe of a run that goes on stays in it")
     before = contents(finished)
     with pytest.raises(InputError, match=refusal_of(plant)):
-        run(parse_recipe(values_of(corpus, finished, **changes)))
+        run(parse_recipe(short_values(corpus, finished, **changes)))
     assert contents(finished) == before
 
 
@@ -190,7 +154,7 @@ def test_a_project_with_a_recipe_of_its_own_is_not_deleted(original, corpus, tmp
     project = tmp_path / "project"
     (project / ".git").mkdir(parents=True)
     (project / "thesis.txt").write_text("years of work")
-    (project / "recipe.yaml").write_text(yaml.safe_dump(values_of(corpus, "runs/x")))
+    (project / "recipe.yaml").write_text(yaml.safe_dump(short_values(corpus, "runs/x")))
     monkeypatch.chdir(project)
     before = contents(project)
     for place in (".", "../project", str(project)):
@@ -202,8 +166,9 @@ def test_a_project_with_a_recipe_of_its_own_is_not_deleted(original, corpus, tmp
         run(load_recipe("project/recipe.yaml", ["output_dir=project", "overwrite=true"]))
     shutil.rmtree(project / ".git")
     for _ in range(2):
-        with pytest.raises(InputError, match="holds no run"):
-            run(load_recipe("project/recipe.yaml", ["output_dir=project", "overwrite=true"]))
+        for overwrite in ("true", "false"):
+            with pytest.raises(InputError, match="holds no run"):
+                run(load_recipe("project/recipe.yaml", ["output_dir=project", f"overwrite={overwrite}"]))
         # Neither do data of one's own make it a run.
         (project / "data.json").write_text('{"rows": []}')
     (project / "data.json").unlink()
@@ -215,23 +180,23 @@ def test_what_somebody_puts_into_the_folder_while_the_run_lasts_stays(corpus, tm
     save_model = runs.save_model
     monkeypatch.setattr(runs, "save_model", lambda *a: ((folder / "README.md").write_text("years of work"), save_model(*a)))
     with pytest.raises(InputError, match=r"README\.md is nothing that the run has written: take it out"):
-        run(parse_recipe(values_of(corpus, folder)))
+        run(parse_recipe(short_values(corpus, folder)))
     assert (folder / "README.md").read_text() == "years of work"
     (folder / "README.md").rename(tmp_path / "saved")
     monkeypatch.undo()
-    assert run(parse_recipe(values_of(corpus, folder)))["steps"] == 4
+    assert run(parse_recipe(short_values(corpus, folder)))["steps"] == 4
 
 
 def test_a_recipe_in_the_folder_that_it_overwrites_is_still_there(finished, corpus, monkeypatch):
     recipe = load_recipe(str(finished / "recipe.yaml"), [f"output_dir={finished}", "overwrite=true", "max_steps=2"])
     leave_out_rehearsal(monkeypatch)
-    monkeypatch.setattr(output_dir.shutil, "rmtree", lambda *a, **k: (_ for _ in ()).throw(KilledError))
+    monkeypatch.setattr(output_dir.shutil, "rmtree", kill)
     with pytest.raises(KilledError):
         run(recipe)
     assert (finished / "recipe.yaml").is_file()
     monkeypatch.undo()
     with pytest.raises(InputError, match="was being replaced"):
-        run(parse_recipe(values_of(corpus, finished)))
+        run(parse_recipe(short_values(corpus, finished)))
     assert run(recipe)["steps"] == 2
     assert yaml.safe_load((finished / "recipe.yaml").read_text())["max_steps"] == 2
 
@@ -332,7 +297,7 @@ def test_a_place_that_is_none_is_named_before_anything_is_written(place, corpus,
     folder, told = place(tmp_path)
     before = contents(tmp_path)
     with pytest.raises(InputError, match=told) as caught:
-        run(parse_recipe(values_of(corpus, folder, overwrite=True)))
+        run(parse_recipe(short_values(corpus, folder, overwrite=True)))
     assert "\n" not in str(caught.value)
     assert contents(tmp_path) == before
 
@@ -347,32 +312,25 @@ def test_a_place_that_may_not_be_written_is_named(tmp_path, monkeypatch):
 
 
 def test_a_run_may_be_moved_and_named_by_another_path(corpus, original, tmp_path, monkeypatch, capsys):
-    first, values = tmp_path / "first", values_of(corpus, tmp_path / "first")
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "save_model", lambda *a: (_ for _ in ()).throw(KilledError))
-        with pytest.raises(KilledError):
-            run(parse_recipe(values))
-        # Through a parent that is a link, by a relative path, and after an `mv`.
-        (tmp_path / "parent").symlink_to(tmp_path)
-        patched.chdir(tmp_path)
-        for place in ("first", "parent/first", "second"):
-            if place == "second":
-                first.rename(tmp_path / "second")
-            with pytest.raises(KilledError):
-                run(parse_recipe({**values, "output_dir": place}))
-            assert "Resuming from" in capsys.readouterr().out
+    first, values = tmp_path / "first", short_values(corpus, tmp_path / "first")
+    killed_at(values, runs, "save_model")
+    # Through a parent that is a link, by a relative path, and after an `mv`.
+    (tmp_path / "parent").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for place in ("first", "parent/first", "second"):
+        if place == "second":
+            first.rename(tmp_path / "second")
+        killed_at({**values, "output_dir": place}, runs, "save_model")
+        assert "Resuming from" in capsys.readouterr().out
     run(parse_recipe({**values, "output_dir": str(tmp_path / "second")}))
     assert weights(tmp_path / "second") == weights(original)
 
 
-def test_the_best_checkpoint_is_found_after_a_move(corpus, tmp_path, monkeypatch):
-    values = values_of(
+def test_the_best_checkpoint_is_found_after_a_move(corpus, tmp_path):
+    values = short_values(
         corpus, tmp_path / "first", eval_strategy="steps", eval_steps=2, load_best_model_at_end=True, learning_rate=3.0
     )
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "save_model", lambda *a: (_ for _ in ()).throw(KilledError))
-        with pytest.raises(KilledError):
-            run(parse_recipe(values))
+    killed_at(values, runs, "save_model")
     state = json.loads((tmp_path / "first" / "checkpoint-4" / "trainer_state.json").read_text())
     (tmp_path / "first").rename(tmp_path / "second")
     run(parse_recipe({**values, "output_dir": str(tmp_path / "second")}))
@@ -381,12 +339,9 @@ def test_the_best_checkpoint_is_found_after_a_move(corpus, tmp_path, monkeypatch
     assert all((saved[name] == best[name]).all() for name in saved)
 
 
-def test_what_is_reported_may_differ_when_a_run_is_taken_up(corpus, original, tmp_path, monkeypatch):
-    values = values_of(corpus, tmp_path / "run", sample_prompts=["The"], sample_tokens=60)
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "build_record", lambda *a: (_ for _ in ()).throw(KilledError))
-        with pytest.raises(KilledError):
-            run(parse_recipe(values))
+def test_what_is_reported_may_differ_when_a_run_is_taken_up(corpus, original, tmp_path):
+    values = short_values(corpus, tmp_path / "run", sample_prompts=["The"], sample_tokens=60)
+    killed_at(values, runs, "build_record")
     others = {"sample_prompts": ["A"], "sample_tokens": 4, "ngram_orders": [1], "run_name": "b", "logging_steps": 1}
     record = run(parse_recipe({**values, **others}))
     assert record["samples"][0]["prompt"] == "A"
@@ -394,13 +349,10 @@ def test_what_is_reported_may_differ_when_a_run_is_taken_up(corpus, original, tm
     assert weights(tmp_path / "run") == weights(original)
 
 
-def test_a_finished_run_is_extended_by_more_steps(corpus, finished, monkeypatch, capsys):
+def test_a_finished_run_is_extended_by_more_steps(corpus, finished, capsys):
     before = contents(finished)
-    longer = values_of(corpus, finished, max_steps=6)
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "build_record", lambda *a: (_ for _ in ()).throw(KilledError))
-        with pytest.raises(KilledError):
-            run(parse_recipe(longer))
+    longer = short_values(corpus, finished, max_steps=6)
+    killed_at(longer, runs, "build_record")
     told = capsys.readouterr().out
     assert "max_steps was 4 and is 6: the run resumes, and its schedule (inverse_sqrt) now spans the new length." in told
     assert "Resuming from" in told
@@ -410,11 +362,11 @@ def test_a_finished_run_is_extended_by_more_steps(corpus, finished, monkeypatch,
     assert [row["step"] for row in record["history"] if "loss" in row] == [2, 4, 6]
     assert weights(finished) != before["model.safetensors"]
     with pytest.raises(InputError, match=r"another recipe \(max_steps was 6\)"):
-        run(parse_recipe(values_of(corpus, finished)))
+        run(parse_recipe(short_values(corpus, finished)))
     for checkpoint in finished.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
     with pytest.raises(InputError, match="without a checkpoint that a longer one could resume from"):
-        run(parse_recipe(values_of(corpus, finished, max_steps=8)))
+        run(parse_recipe(short_values(corpus, finished, max_steps=8)))
 
 
 # ---------------------------------------------------------------------------------------------------- the end of a run
@@ -430,14 +382,10 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("kill", KILLS)
-def test_the_end_of_a_run_is_repeated_by_the_same_command(kill, corpus, original, tmp_path, monkeypatch):
-    values, published = values_of(corpus, tmp_path / "run"), []
-    with monkeypatch.context() as patched:
-        leave_out_rehearsal(patched)
-        patched.setattr(*KILLS[kill], lambda *a: (_ for _ in ()).throw(KilledError))
-        with pytest.raises(KilledError):
-            run(parse_recipe(values))
+@pytest.mark.parametrize("moment", KILLS)
+def test_the_end_of_a_run_is_repeated_by_the_same_command(moment, corpus, original, tmp_path, monkeypatch):
+    values, published = short_values(corpus, tmp_path / "run"), []
+    killed_at(values, *KILLS[moment])
     monkeypatch.setattr(finishing, "publish", published.append)
     run(parse_recipe(values))
     assert set(contents(tmp_path / "run")) == set(contents(original))
@@ -451,7 +399,7 @@ def test_a_finished_run_says_that_the_text_was_edited_since(corpus, finished, tm
     edited = tmp_path / "edited" / corpus.name
     edited.parent.mkdir()
     shutil.copyfile(corpus, edited)
-    values = values_of(edited, finished, overwrite=True)
+    values = short_values(edited, finished, overwrite=True)
     run(parse_recipe(values))
     with pytest.raises(InputError, match="or replace it with overwrite=true, or raise max_steps"):
         run(parse_recipe({**values, "overwrite": False}))
@@ -468,9 +416,9 @@ def test_what_is_missing_of_a_finished_run_is_made_again(name, is_earlier, corpu
     (finished / name).unlink()
     if name == "tokenizer.json":
         with pytest.raises(InputError, match="holds a finished run"):
-            run(parse_recipe(values_of(corpus, finished)))
+            run(parse_recipe(short_values(corpus, finished)))
         return
-    run(parse_recipe(values_of(corpus, finished)))
+    run(parse_recipe(short_values(corpus, finished)))
     assert (finished / name).is_file()
     assert weights(finished) == weights(original)
 
@@ -480,7 +428,7 @@ def test_what_is_missing_of_a_finished_run_is_made_again(name, is_earlier, corpu
 
 def test_a_kill_at_any_moment_of_the_claim_leaves_nothing_or_a_run(corpus, original, tmp_path, monkeypatch):
     """Each call that changes the disk is made the last one, in turn."""
-    values, moment = values_of(corpus, tmp_path / "run"), 0
+    values, moment = short_values(corpus, tmp_path / "run"), 0
     while True:
         done = []
         with monkeypatch.context() as patched:
@@ -520,14 +468,14 @@ def test_a_full_disk_while_claiming_names_the_folder(corpus, tmp_path, monkeypat
         with pytest.raises(
             InputError, match=r"run cannot be written: No space left on device \(.* bytes and .* inodes are free"
         ):
-            run(parse_recipe(values_of(corpus, tmp_path / "run")))
-    assert run(parse_recipe(values_of(corpus, tmp_path / "run")))["steps"] == 4
+            run(parse_recipe(short_values(corpus, tmp_path / "run")))
+    assert run(parse_recipe(short_values(corpus, tmp_path / "run")))["steps"] == 4
 
 
 def test_data_without_a_recipe_as_an_earlier_version_left_them_may_be_claimed(corpus, original, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "data.json").write_text(json.dumps(read_manifest(original).data))
-    assert run(parse_recipe(values_of(corpus, tmp_path / "run")))["steps"] == 4
+    assert run(parse_recipe(short_values(corpus, tmp_path / "run")))["steps"] == 4
 
 
 def test_a_damaged_manifest_is_named_and_nothing_is_touched(corpus, finished):
@@ -535,7 +483,7 @@ def test_a_damaged_manifest_is_named_and_nothing_is_touched(corpus, finished):
         (finished / "run.json").write_text(text)
         before = contents(finished)
         with pytest.raises(InputError, match=r"run\.json is damaged"):
-            run(parse_recipe(values_of(corpus, finished, overwrite=True)))
+            run(parse_recipe(short_values(corpus, finished, overwrite=True)))
         assert contents(finished) == before
 
 
@@ -552,7 +500,7 @@ def test_a_checkpoint_that_lacks_a_part_is_not_resumed_from_in_silence(name, con
         (checkpoint / name).write_bytes(content)
     (checkpoint / "sha256.json").write_text(json.dumps(checkpoints.file_hashes(checkpoint)))
     with pytest.raises(InputError, match="checkpoint"):
-        run(parse_recipe(values_of(corpus, finished)))
+        run(parse_recipe(short_values(corpus, finished)))
 
 
 # ------------------------------------------------------------------------------------------------- earlier versions
@@ -561,13 +509,13 @@ def test_a_checkpoint_that_lacks_a_part_is_not_resumed_from_in_silence(name, con
 def test_a_run_of_an_earlier_version_goes_on_and_is_replaced(corpus, finished, original):
     earlier(finished)
     with pytest.raises(InputError, match="holds a finished run"):
-        run(parse_recipe(values_of(corpus, finished)))
+        run(parse_recipe(short_values(corpus, finished)))
     (finished / "record.json").unlink()
     shutil.rmtree(finished / "checkpoint-4")
-    run(parse_recipe(values_of(corpus, finished)))
+    run(parse_recipe(short_values(corpus, finished)))
     assert weights(finished) == weights(original)
     earlier(finished)
-    assert run(parse_recipe(values_of(corpus, finished, overwrite=True, learning_rate=0.5)))["steps"] == 4
+    assert run(parse_recipe(short_values(corpus, finished, overwrite=True, learning_rate=0.5)))["steps"] == 4
     assert not (finished / "data.json").exists()
 
 
@@ -579,7 +527,7 @@ def test_a_run_of_an_earlier_version_with_anything_else_is_refused(plant, corpus
     plant(finished)
     before = contents(finished)
     with pytest.raises(InputError, match=refusal_of(plant)):
-        run(parse_recipe(values_of(corpus, finished, overwrite=True, learning_rate=0.5)))
+        run(parse_recipe(short_values(corpus, finished, overwrite=True, learning_rate=0.5)))
     assert contents(finished) == before
 
 
@@ -595,4 +543,4 @@ def test_names_are_announced_once_and_foreign_ones_never(finished):
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system here that takes no folders")
 def test_a_file_system_that_takes_no_folders_is_named(corpus):
     with pytest.raises(InputError, match="output_dir='/proc/x' cannot be made"):
-        run(parse_recipe(values_of(corpus, Path("/proc/x"))))
+        run(parse_recipe(short_values(corpus, Path("/proc/x"))))

@@ -5,7 +5,6 @@ import contextlib
 import io
 import json
 import pickle
-import re
 import shutil
 import tarfile
 import zipfile
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.tiny import recipe_values
 from tests.conftest import ROOT
+from tests.helpers.commands import run_command
+from tests.helpers.runs import short_values
 
 from hf_gpt.data.packages.fetching import members
 from hf_gpt.errors import InputError
@@ -33,19 +33,6 @@ class Trap:
 
     def __reduce__(self):
         return (open, (self.marker, "w"))
-
-
-def values_of(corpus, folder, **changes):
-    return recipe_values(
-        corpus, folder, **{"max_steps": 4, "save_steps": 2, "logging_steps": 2, "eval_strategy": "no", **changes}
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    run(parse_recipe(values_of(corpus, folder)))
-    return folder
 
 
 FILES = sorted((ROOT / "src").rglob("*.py"))
@@ -77,23 +64,15 @@ def test_no_code_of_ours_loads_objects(path):
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_trap_in_a_checkpoint_is_not_run(name, finished, corpus, tmp_path):
     """Whoever made the checkpoint can make its list of hashes fit, too."""
-
-    marker, output = tmp_path / "marker", tmp_path / "run"
-    shutil.copytree(finished, output)
-    (output / "record.json").unlink()
-    for old in output.glob("checkpoint-4"):
-        shutil.rmtree(old)
-    values = values_of(corpus, output)
-    (output / "recipe.yaml").write_text(
-        re.sub(r"output_dir: .*", f"output_dir: {output}", (output / "recipe.yaml").read_text())
-    )
-    checkpoint = output / "checkpoint-2"
+    marker, checkpoint = tmp_path / "marker", finished / "checkpoint-2"
+    (finished / "record.json").unlink()
+    shutil.rmtree(finished / "checkpoint-4")
     torch.save({"state": Trap(marker)}, checkpoint / name)
     checkpoint.rename(tmp_path / "trapped")
     (tmp_path / "trapped" / "sha256.json").unlink()
     checkpoints.finalize(tmp_path / "trapped", checkpoint)
     with pytest.raises(InputError, match="holds objects that only running its code would read"):
-        run(parse_recipe(values))
+        run(parse_recipe(short_values(corpus, finished)))
     assert not marker.exists()
     pickle.loads(pickle.dumps(Trap(marker))).close()
     assert marker.exists(), "the trap itself has to work"
@@ -101,23 +80,20 @@ def test_a_trap_in_a_checkpoint_is_not_run(name, finished, corpus, tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "checkpoint-2/model.safetensors", "recipe.yaml"])
 def test_nothing_is_written_through_a_link(name, finished, corpus, tmp_path):
-
-    victim, output = tmp_path / "victim", tmp_path / "run"
+    victim = tmp_path / "victim"
     victim.write_text("years of work")
-    shutil.copytree(finished, output)
-    (output / name).unlink()
-    (output / name).symlink_to(victim)
+    (finished / name).unlink()
+    (finished / name).symlink_to(victim)
     with pytest.raises(InputError, match="is a link: a run folder holds files only"):
-        run(parse_recipe(values_of(corpus, output, overwrite=True)))
+        run(parse_recipe(short_values(corpus, finished, overwrite=True)))
     assert victim.read_text() == "years of work"
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside", "/outside", "a/../../outside", "C:\\outside", "\\\\host\\share", "..\\outside"]
+    "name", ["../outside", "/outside", "a/../../outside", "C:\\outside", "\\outside", "\\\\host\\share", "..\\outside"]
 )
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_an_archive_cannot_name_a_place_outside(kind, name, tmp_path):
-
     path = tmp_path / f"package.{kind}"
     if kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
@@ -132,7 +108,6 @@ def test_an_archive_cannot_name_a_place_outside(kind, name, tmp_path):
 
 
 def test_links_in_an_archive_are_not_followed(tmp_path):
-
     with tarfile.open(tmp_path / "package.tar", "w") as archive:
         info = tarfile.TarInfo("inside")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -147,7 +122,7 @@ def test_no_file_of_a_run_tells_a_token_or_a_home(corpus, tmp_path, monkeypatch)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
     folder = home / "run"
-    run(parse_recipe(values_of(corpus, Path("run"))))
+    run(parse_recipe(short_values(corpus, Path("run"))))
     read = 0
     for path in folder.rglob("*"):
         if path.is_file():
@@ -227,9 +202,9 @@ def commands(folder, corpus, tmp_path):
     rows.write_text("".join(json.dumps({"text": f"row number {i}", "label": i % 2}) + "\n" for i in range(200)))
     tuned = {"preset": None, "model_name_or_path": str(folder), "config": {}}
     recipes = {
-        "train": values_of(corpus, tmp_path / "trained", **tuned),
-        "tokenizer": values_of(corpus, tmp_path / "trained", tokenizer=str(folder)),
-        "classify": values_of(rows, tmp_path / "trained", **tuned, task="text-classification"),
+        "train": short_values(corpus, tmp_path / "trained", **tuned),
+        "tokenizer": short_values(corpus, tmp_path / "trained", tokenizer=str(folder)),
+        "classify": short_values(rows, tmp_path / "trained", **tuned, task="text-classification"),
     }
     recipes["classify"]["dataset"].pop("text_column")
     for name, values in recipes.items():
@@ -246,8 +221,6 @@ def commands(folder, corpus, tmp_path):
 
 @pytest.mark.parametrize("through", ["config", "tokenizer", "config and tokenizer"])
 def test_no_command_runs_code_beside_a_model_though_yes_is_piped(through, finished, corpus, tmp_path, monkeypatch, capsys):
-    from hf_gpt import cli
-
     marker = tmp_path / "marker"
     folder = planted(finished, tmp_path / "foreign", marker, through)
     monkeypatch.setattr("builtins.input", lambda *_: "yes")
@@ -255,11 +228,8 @@ def test_no_command_runs_code_beside_a_model_though_yes_is_piped(through, finish
         if through == "config" and Path(command[-1]).name == "tokenizer.yaml":
             # A tokenizer of a known class is loaded beside whatever model.
             continue
-        monkeypatch.setattr("sys.argv", ["hf-gpt", *map(str, command)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        told = capsys.readouterr().err
-        assert stopped.value.code == 2, told
+        code, _, told = run_command(monkeypatch, capsys, *command)
+        assert code == 2, told
         assert not marker.exists(), command
         assert told.count("hf-gpt: ") == 1, told
         assert "trust_remote_code" not in told

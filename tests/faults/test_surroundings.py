@@ -9,42 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.tiny import recipe_values, write_corpus
 from safetensors.torch import load_file
 from tests.conftest import ROOT
 from tests.helpers.fuzzing import outcome_of
+from tests.helpers.runs import short_values
 from transformers import AutoModelForCausalLM, GPT2Config, Trainer
 
 from hf_gpt.recipe.packaged import resource_folder
-from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.run_folder.manifest import read_manifest
-from hf_gpt.training.run import run
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
-    write_corpus(path)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:300]))
-    return path
-
-
-def values_of(corpus, folder, **changes):
-    short = {"max_steps": 4, "save_steps": 2, "logging_steps": 2, "eval_strategy": "no", "learning_rate": 0.01}
-    return recipe_values(corpus, folder, **{**short, **changes})
-
-
-@pytest.fixture(scope="module")
-def original(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    run(parse_recipe(values_of(corpus, folder)))
-    return folder
-
-
-@pytest.fixture
-def finished(original, tmp_path):
-    shutil.copytree(original, tmp_path / "run")
-    return tmp_path / "run"
 
 
 def told(*arguments):
@@ -109,6 +81,7 @@ def test_a_conversation_of_bytes_that_are_no_text_or_without_stdin(finished, tmp
 
 
 ODD = [
+    {"MPLBACKEND": "nothing", "TERMINAL_WIDTH": "many", "HF_HUB_DOWNLOAD_TIMEOUT": "long"},
     {"COLUMNS": "1", "LINES": "-3", "TERM": "dumb"},
     {"COLUMNS": "many", "NO_COLOR": "1", "FORCE_COLOR": "x"},
     {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
@@ -120,22 +93,19 @@ ODD = [
 
 
 @pytest.mark.parametrize(
-    "environment",
-    [
-        {"MPLBACKEND": "nothing", "TERMINAL_WIDTH": "many", "HF_HUB_DOWNLOAD_TIMEOUT": "long"},
-        *(pytest.param(odd, marks=pytest.mark.slow) for odd in ODD),
-    ],
-    ids=lambda odd: " ".join(odd),
+    "line", [pytest.param("plan --help", marks=pytest.mark.slow), "plan --preset gpt2 --picture plan.png"]
 )
-def test_an_odd_environment_is_borne_or_named(environment, tmp_path):
-    for line in ("hf-gpt plan --help", "hf-gpt plan --preset gpt2 --picture plan.png"):
-        code, message = shell(f"exec {line}", tmp_path, **environment)
-        assert code == 0 or (code == 2 and message.splitlines()[-1].startswith("hf-gpt: ")), message
+@pytest.mark.parametrize(
+    "environment", [ODD[0], *(pytest.param(odd, marks=pytest.mark.slow) for odd in ODD[1:])], ids=" ".join
+)
+def test_an_odd_environment_is_borne_or_named(environment, line, tmp_path):
+    code, message = shell(f"exec hf-gpt {line}", tmp_path, **environment)
+    assert code == 0 or (code == 2 and message.splitlines()[-1].startswith("hf-gpt: ")), message
 
 
 @pytest.mark.slow
 def test_a_cache_that_cannot_be_made_is_named(corpus, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(json.dumps(values_of(corpus, "out")))
+    (tmp_path / "recipe.yaml").write_text(json.dumps(short_values(corpus, "out")))
     for place in ("/dev/null/x", "/proc/x"):
         code, message = shell("exec hf-gpt train recipe.yaml", tmp_path, HF_HOME=place)
         assert code == 2
@@ -286,7 +256,7 @@ NAMES = ("-x", "$a_b$ [b]%s{}", "名前\u202egnp\N{GRINNING FACE}", "line\nend\x
 def test_a_run_of_any_name_is_trained_shown_and_shared(name, corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / name
-    Path("recipe.yaml").write_text(json.dumps(values_of(corpus, "x", max_steps=2)))
+    Path("recipe.yaml").write_text(json.dumps(short_values(corpus, "x", max_steps=2)))
     assert outcome_of("train", "recipe.yaml", f"output_dir={json.dumps(str(folder))}")[0] == "used"
     assert outcome_of("card", folder)[0] == "used"
     assert outcome_of("compare", folder)[0] == "used"
@@ -299,7 +269,7 @@ def test_a_run_of_any_name_is_trained_shown_and_shared(name, corpus, tmp_path, m
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_run_whose_folder_is_moved_ends_with_what_it_saved(replaced, corpus, original, tmp_path, monkeypatch):
     """And with the place where that is now: nothing is written to where the folder was."""
-    values, training_step = values_of(corpus, tmp_path / "first"), Trainer.training_step
+    values, training_step = short_values(corpus, tmp_path / "first"), Trainer.training_step
 
     def step(self, *arguments, **named):
         if self.state.global_step == 3 and (tmp_path / "first").exists():
@@ -328,5 +298,5 @@ def test_a_damaged_file_of_what_a_run_has_settled_is_named(content, corpus, fini
     (finished / "record.json").unlink()
     (finished / "settled.json").write_text(content)
     recipe = finished.parent / "recipe.yaml"
-    recipe.write_text(json.dumps(values_of(corpus, finished)))
+    recipe.write_text(json.dumps(short_values(corpus, finished)))
     assert "settled.json is damaged" in told("train", recipe)

@@ -41,17 +41,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def run_plainly(place, *commands):
-    """The exit code of each command, and all that was said on stderr."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-c", PLAIN, json.dumps(commands)]
-    ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, input="a film\n")
-    codes = [int(line.split()[1]) for line in ended.stdout.splitlines() if line.startswith("ended ")]
-    assert len(codes) == len(commands), ended.stderr
-    return codes, ended.stderr
-
-
-def test_what_needs_no_training_needs_no_extra(place):
+def test_what_needs_an_extra_names_the_right_one_and_nothing_else_needs_any(place):
     commands = (
         ("recipes",),
         ("generate", "model", "a film", "--max-new-tokens", "4"),
@@ -60,27 +50,19 @@ def test_what_needs_no_training_needs_no_extra(place):
         ("export", "model", "native"),
         ("import", "native", "again"),
     )
-    codes, said = run_plainly(place, *commands)
-    assert codes == [0] * len(commands), said
-    assert (place / "native" / "README.md").is_file()
-
-
-def test_what_needs_an_extra_names_the_right_one(place):
     needed = {
-        (
-            "export",
-            "model",
-            "file",
-            "--layout",
-            "gguf",
-        ): "pip install 'hf-gpt[gguf]'",
+        ("export", "model", "file", "--layout", "gguf"): "pip install 'hf-gpt[gguf]'",
         ("train", "pretrain/quickstart"): "pip install 'hf-gpt[train]'",
         ("evaluate", "model", "a.txt"): "pip install 'hf-gpt[train]'",
         ("demo", "model"): "gradio is not installed, which this command needs: pip install 'hf-gpt[demo]'",
     }
-    codes, said = run_plainly(place, *needed)
-    assert codes == [2] * len(needed), said
-    lines = [line for line in said.splitlines() if line.startswith("hf-gpt: ")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-c", PLAIN, json.dumps([*commands, *needed])]
+    ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, input="a film\n")
+    codes = [int(line.split()[1]) for line in ended.stdout.splitlines() if line.startswith("ended ")]
+    assert codes == [0] * len(commands) + [2] * len(needed), ended.stderr
+    assert (place / "native" / "README.md").is_file()
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("hf-gpt: ")]
     assert len(lines) == len(needed)
     for line, wanted in zip(lines, needed.values()):
         assert wanted in line

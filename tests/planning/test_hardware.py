@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from hf_gpt import _environment
 from hf_gpt.planning import hardware
 
 
@@ -40,7 +41,7 @@ def test_a_command_shares_the_processor_with_other_programs_before_torch_is_load
     script = f"""
 import os, sys
 sys.argv, sys.orig_argv = {program.split()[:1]!r}, {["python", *program.split()]!r}
-import hf_gpt._environment
+exec(open({_environment.__file__!r}).read())
 print(os.environ.get("OMP_WAIT_POLICY"))
 """
     environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}

@@ -1,6 +1,7 @@
 """Records that another hand has changed: every field that is read is looked at, and what is shown of one is shown as it is."""
 
 import copy
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import pytest
 from tests.conftest import ROOT
 
+from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.reports import console as printing
 from hf_gpt.reports import markdown
@@ -139,14 +141,30 @@ def test_any_name_is_drawn_and_printed(name, tmp_path, capsys):
     assert "[/red] :smile:" in told
 
 
-@pytest.mark.parametrize(
-    "environment", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}]
-)
-def test_a_terminal_that_cannot_print_a_letter(environment, tmp_path):
+@pytest.fixture
+def comparison(tmp_path):
+    """The arguments of a command that prints letters which few encodings have."""
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "record.json").write_text(json.dumps({**RECORDS["quickstart"], "name": "\N{GRINNING FACE} 漢字"}))
-    command = [sys.executable, "-m", "hf_gpt", "compare", str(tmp_path / "one"), "--plot", str(tmp_path / "c.png")]
-    result = subprocess.run(command, capture_output=True, check=False, env={**os.environ, **environment}, cwd=ROOT)
+    return ["compare", str(tmp_path / "one"), "--plot", str(tmp_path / "c.png")]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_cannot_print_a_letter(encoding, comparison, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.argv", ["hf-gpt", *comparison])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert rb"\U0001f600" in out.buffer.getvalue()
+
+
+@pytest.mark.slow
+def test_a_locale_without_letters(comparison):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "hf_gpt", *comparison]
+    result = subprocess.run(command, capture_output=True, check=False, env=environment, cwd=ROOT)
     assert result.returncode == 0, result.stderr
 
 

@@ -7,12 +7,11 @@ import shutil
 import pytest
 from benchmarks.tiny import recipe_values
 from reliability.faults import is_equal, one_thread, state_of
-from transformers import TrainerCallback
+from tests.helpers.runs import killed_after
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.run_folder.settled import read_settled
-from hf_gpt.training import run as runs
 from hf_gpt.training.budget import Costs, TimeBudget, steps_within
 from hf_gpt.training.run import run
 
@@ -88,36 +87,13 @@ def test_a_step_that_compiles_is_not_taken_for_a_slow_machine():
     assert slow._is_enough()
 
 
-class Stop(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
-
-
-def interrupted(monkeypatch, values, step):
-    """A run that is ended in the moment after a step, as by a kill: nothing is saved any more."""
-    with monkeypatch.context() as patched:
-        keep = runs.keep_to_budget
-
-        def stopping(trainer, *arguments):
-            keep(trainer, *arguments)
-            trainer.add_callback(Stop(step))
-
-        patched.setattr(runs, "keep_to_budget", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            run(parse_recipe(values))
-
-
-def test_a_run_fixes_its_steps_and_a_resumed_one_ends_with_the_same_bits(corpus, tmp_path, clock, monkeypatch, capsys):
+def test_a_run_fixes_its_steps_and_a_resumed_one_ends_with_the_same_bits(corpus, tmp_path, clock, capsys):
     values = values_of(corpus, tmp_path / "run")
     # Before any checkpoint, before the number is fixed: nothing is settled, and the run begins anew.
-    interrupted(monkeypatch, values, 4)
+    killed_after(values, 4)
     assert "max_steps" not in read_settled(tmp_path / "run")
     clock.now = 0.0
-    interrupted(monkeypatch, values, 12)
+    killed_after(values, 12)
     settled = json.loads((tmp_path / "run" / "settled.json").read_text())
     steps = settled["max_steps"]
     assert 20 <= steps < 60

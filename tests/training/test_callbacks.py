@@ -16,6 +16,7 @@ from benchmarks.tiny import recipe_values
 from reliability.faults import is_equal, one_thread
 from safetensors.torch import load_file
 from tests.conftest import ROOT, tiny_config
+from tests.helpers.runs import killed_after
 
 from hf_gpt import planning
 from hf_gpt.recipe.parser import parse_recipe
@@ -62,16 +63,9 @@ def test_samples_are_written_at_each_evaluation_and_change_no_weight(corpus, tmp
     assert is_equal(*weights)
 
 
-def test_a_resumed_run_repeats_no_sample(corpus, tmp_path, monkeypatch):
-    def killed(self, args, state, control, **kwargs):
-        if state.global_step == 9:
-            raise KeyboardInterrupt
-
+def test_a_resumed_run_repeats_no_sample(corpus, tmp_path):
     values = values_of(corpus, tmp_path / "run", save_steps=6)
-    with monkeypatch.context() as patched:
-        patched.setattr(ProgressRecorder, "on_step_end", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(parse_recipe(values))
+    killed_after(values, 9)
     assert steps_in(tmp_path / "run" / "samples.md") == [4, 8]
     run(parse_recipe(values))
     assert steps_in(tmp_path / "run" / "samples.md") == [4, 8, 12]

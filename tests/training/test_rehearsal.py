@@ -199,7 +199,10 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FEW = ("pretraining", "an adapter", "text-classification", "text-to-text, an adapter")
+
+
+@pytest.mark.parametrize("kind", [*FEW, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in FEW)])
 def test_a_run_that_was_rehearsed_has_the_same_bits(kind, real_text, base, tmp_path, monkeypatch):
     if kind.startswith(("text-to-text", "preference")):
         pytest.importorskip("trl", reason="trl needs Python 3.11")

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -95,66 +94,6 @@ def test_the_folder_is_a_complete_repository(finished):
     assert str(folder.parent) not in (folder / "record.json").read_text() + (folder / "README.md").read_text()
 
 
-@pytest.mark.slow
-def test_it_loads_with_the_package(finished):
-    folder, _ = finished
-    script = f"""
-import hf_gpt
-from transformers import AutoModelForCausalLM, pipeline
-model = AutoModelForCausalLM.from_pretrained({str(folder)!r})
-assert type(model) is hf_gpt.GPTForCausalLM
-text = pipeline("text-generation", {str(folder)!r})("The value", max_new_tokens=4)[0]["generated_text"]
-assert text.startswith("The value"), text
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
-
-
-def test_it_loads_without_the_package(finished, tmp_path):
-    folder, _ = finished
-    script = f"""
-import sys
-sys.modules["hf_gpt"] = None
-import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained({str(folder)!r}, trust_remote_code=True).eval()
-inputs = AutoTokenizer.from_pretrained({str(folder)!r})("The value of an object", return_tensors="pt")
-torch.save(model(**inputs).logits, {str(tmp_path / "logits.pt")!r})
-for auto in (AutoModel, AutoModelForSequenceClassification):
-    auto.from_pretrained({str(folder)!r}, trust_remote_code=True)
-assert not any(name.split(".")[0] == "hf_gpt" and module is not None for name, module in sys.modules.items())
-"""
-    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    inputs = AutoTokenizer.from_pretrained(folder)("The value of an object", return_tensors="pt")
-    assert torch.equal(model(**inputs).logits, torch.load(tmp_path / "logits.pt", weights_only=True))
-
-
-def test_a_finished_run_is_not_overwritten(finished, real_text, monkeypatch, capsys, tmp_path):
-    folder, _ = finished
-    before = (folder / "model.safetensors").stat().st_mtime_ns
-    path = write_recipe(tmp_path, recipe_values(real_text, folder))
-    code, _, told = run_command(monkeypatch, capsys, "train", path)
-    assert code == 2
-    assert "holds a finished run" in told
-    assert "overwrite=true" in told
-    assert (folder / "model.safetensors").stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_with_something_else_is_not_touched(overwrite, real_text, monkeypatch, capsys, tmp_path):
-    output = tmp_path / "mine"
-    output.mkdir()
-    (output / "thesis.txt").write_text("years of work")
-    recipe = write_recipe(tmp_path, recipe_values(real_text, output, overwrite=overwrite))
-    code, _, told = run_command(monkeypatch, capsys, "train", recipe)
-    assert code == 2
-    assert "holds no run" in told
-    assert (output / "thesis.txt").read_text() == "years of work"
-
-
 def test_a_run_of_another_recipe_is_replaced_only_on_demand(real_text, tmp_path):
     output = tmp_path / "run"
     run(parse_recipe(recipe_values(real_text, output, max_steps=4)))
@@ -215,21 +154,6 @@ def test_nonsense_is_named_and_leaves_nothing(name, real_text, monkeypatch, caps
     assert not output.exists()
 
 
-@pytest.mark.parametrize("library", ["datasets", pytest.param("peft", marks=pytest.mark.slow)])
-def test_a_plain_installation_says_what_a_command_needs(library):
-    script = f"""
-import sys
-sys.modules[{library!r}] = None
-sys.argv = ["hf-gpt", "train", "pretrain/quickstart"]
-from hf_gpt.cli import main
-main()
-"""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert result.returncode == 2, result.stderr
-    assert f"{library} is not installed, which this command needs: pip install 'hf-gpt[train]'" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_text_that_is_not_utf8(monkeypatch, capsys, tmp_path, real_text):
     bad = tmp_path / "latin.txt"
     bad.write_bytes("caf\xe9".encode("latin-1"))
@@ -278,8 +202,7 @@ def test_the_command_trains_scores_generates_and_renders(command, finished, real
     (folder / "README.md").unlink()
     command("card", folder)
     assert f"{record['test']['loss']:.3f}" in (folder / "README.md").read_text()
-    listed = subprocess.run([sys.executable, "-m", "hf_gpt", "recipes"], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert "pretrain/quickstart" in listed.stdout == command("recipes")
+    assert "pretrain/quickstart" in command("recipes")
 
 
 def test_a_run_is_exported_and_comes_back(command, finished, tmp_path):
