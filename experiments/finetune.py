@@ -50,7 +50,7 @@ def score_baselines(name: str, overrides: tuple[str, ...] = ()) -> None:
     task = build_task(recipe)
     shares = recipe.data.validation_share, recipe.data.test_share
     splits, _, _ = task_splits(recipe.source, task.columns, task.group, *shares)
-    found = task.baselines(task.prepare(splits))
+    found = task.baselines(splits, task.prepare(splits))
     scored = {"recipe": f"finetune/{name}", "test_rows": len(splits["test"]), "baselines": found}
     write_record(f"finetune/{name}-baselines", "baselines", **scored)
 

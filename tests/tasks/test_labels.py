@@ -40,10 +40,10 @@ def test_zeros_and_ones_are_a_class_for_each_column(tokenizer, kind):
     assert task.config["id2label"] == {0: "0", 1: "odd", 2: "2"}
     assert encoded["labels"] == wanted
     right = (np.array(wanted) - 0.5) * 9
-    assert task.metrics(EvalPrediction(right, np.array(wanted)), "test") == {"f1": 1.0}
+    assert task.metrics(EvalPrediction(right, np.array(wanted)), encoded) == {"f1": 1.0}
     # Of three classes that are there, one is found, and one that is not there.
     right[0] = right[2] = [-9, -9, 9]
-    assert task.metrics(EvalPrediction(right, np.array(wanted)), "test") == {"f1": pytest.approx(0.4)}
+    assert task.metrics(EvalPrediction(right, np.array(wanted)), encoded) == {"f1": pytest.approx(0.4)}
 
 
 def test_a_text_of_no_class_is_one_of_zeros(tokenizer):
@@ -116,8 +116,9 @@ def test_tags_are_names_and_so_entities(tokenizer, feature, class_names):
         for place, label in enumerate(row):
             logits[number, place, label if label >= 0 else 2] = 1.0
     wanted = {"accuracy": 1.0, "entity_f1": 1.0, "entity_precision": 1.0, "entity_recall": 1.0}
-    assert task.metrics(EvalPrediction(logits, None), "test") == wanted
-    assert task.baselines({"test": encoded})[0]["accuracy"] == 1.0
+    assert task.metrics(EvalPrediction(logits, None), encoded) == wanted
+    splits = dict.fromkeys(("train", "test"), Dataset.from_list(rows))
+    assert task.baselines(splits, {"test": encoded})[0]["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_tag_that_training_has_not_and_words_beyond_the_length(tokenizer):
     logits[:, :, task.index["O"]] = 1.0
     labelled = [[place for place, label in enumerate(row) if label != -100] for row in encoded["test"]["labels"]]
     logits[0, labelled[0][0], task.index["B-X"]] = 2.0
-    found = task.metrics(EvalPrediction(logits, np.full((2, length), -100)), "test")
+    found = task.metrics(EvalPrediction(logits, np.full((2, length), -100)), encoded["test"])
     fitting = len(labelled[1])
     assert 0 < fitting < 40
     assert found["accuracy"] == pytest.approx(2 / (3 + fitting))
@@ -57,19 +57,19 @@ def test_an_answer_out_of_windows_or_none(tokenizer, threshold):
     for number, (start, end) in enumerate(zip(windows["start_positions"], windows["end_positions"])):
         # Of "no answer" each window is as sure as of the answer that one of them has.
         logits[0, number, start] = logits[1, number, end] = 2.0
-    found = task.metrics(EvalPrediction((logits[0], logits[1]), None), "test")
+    found = task.metrics(EvalPrediction((logits[0], logits[1]), None), windows)
     assert found["exact_match"] == (100.0 if threshold == 0.0 else 50.0)
 
 
 def test_classes_and_choices_are_compared_with_label_ids(tokenizer):
     rows = [EXAMPLES["text-classification"][0](number) for number in range(4)]
-    task, _ = prepared("text-classification", tokenizer, {"train": rows, "test": rows[:1]})
+    task, encoded = prepared("text-classification", tokenizer, {"train": rows, "test": rows[:1]})
     logits = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    found = task.metrics(EvalPrediction(logits, np.array([1, 1, 1])), "test")
+    found = task.metrics(EvalPrediction(logits, np.array([1, 1, 1])), encoded["test"])
     assert found["accuracy"] == pytest.approx(1 / 3)
     rows = [EXAMPLES["multiple-choice"][0](number) for number in range(4)]
-    task, _ = prepared("multiple-choice", tokenizer, {"train": rows, "test": rows[:1]})
-    assert task.metrics(EvalPrediction(logits, np.array([1, 1, 1])), "test") == {"accuracy": pytest.approx(1 / 3)}
+    task, encoded = prepared("multiple-choice", tokenizer, {"train": rows, "test": rows[:1]})
+    assert task.metrics(EvalPrediction(logits, np.array([1, 1, 1])), encoded["test"]) == {"accuracy": pytest.approx(1 / 3)}
 
 
 def test_figures_by_hand():

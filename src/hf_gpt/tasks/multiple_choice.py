@@ -1,6 +1,7 @@
 """The right one of several continuations (Radford et al. 2018, section 3.3: question answering and commonsense reasoning)."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,13 +53,13 @@ class MultipleChoice(Task):
     def collator(self) -> Any:
         return DataCollatorForMultipleChoice(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+    def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         return accuracy(np.asarray(prediction.predictions).argmax(-1), prediction.label_ids)
 
-    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score the place that is right most often, and the choice whose words occur most in the question."""
-        test = self.rows["test"]
-        most = Counter(self.rows["train"]["label"]).most_common(1)[0][0]
+        test = splits["test"]
+        most = Counter(splits["train"]["label"]).most_common(1)[0][0]
         shared = []
         for row in test:
             words = set(row["question"].lower().split())

@@ -1,6 +1,7 @@
 """Answers that are in a text, in the format of SQuAD (Rajpurkar et al. 2016 and 2018)."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,8 +33,7 @@ class QuestionAnswering(Task):
     group: ClassVar[tuple[str, ...]] = ("group", "context")
 
     def learn(self, train: Dataset) -> None:
-        # By split: labels are places in windows, and answers are texts, so the figures need where each window begins in which text.
-        self.windows: dict[str, list[dict[str, Any]]] = {}
+        self.may_be_absent = any(not answers["text"] for answers in train["answers"])
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
         windows = []
@@ -63,14 +63,15 @@ class QuestionAnswering(Task):
                         "input_ids": [*question, *ids[first : first + room], self.boundary()],
                         "start_positions": len(question) + inside[0] if whole else last,
                         "end_positions": len(question) + inside[-1] if whole else last,
+                        # For the figures, since labels are places in windows and answers are texts.
                         "row": number,
+                        "context": row["context"],
+                        "answers": row["answers"]["text"],
                         "begins": len(question),
                         "offsets": part,
                     }
                 )
-        self.windows[split] = windows
-        names = ("input_ids", "start_positions", "end_positions")
-        return Dataset.from_dict({name: [window[name] for window in windows] for name in names})
+        return Dataset.from_list(windows)
 
     @staticmethod
     def answer_span(split: str, number: int, row: dict[str, Any]) -> tuple[int, int]:
@@ -92,26 +93,27 @@ class QuestionAnswering(Task):
     def collator(self) -> Any:
         return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+    def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         logits: Any = prediction.predictions
         starts, ends = logits
-        # The windows of a text agree that it has no answer only as far as the least sure of them.
-        best = [("", -np.inf, np.inf)] * len(self.rows[split])
-        for window, start_logits, end_logits in zip(self.windows[split], starts, ends):
-            text, score = self.best_answer(self.rows[split][window["row"]]["context"], window, start_logits, end_logits)
-            last = len(window["input_ids"]) - 1
-            kept, kept_score, nothing = best[window["row"]]
+        best: dict[int, tuple[str, float, float]] = {}
+        wanted: dict[int, list[str]] = {}
+        for window, start_logits, end_logits in zip(encoded, starts, ends):
+            row, last = window["row"], len(window["input_ids"]) - 1
+            wanted[row] = window["answers"]
+            text, score = self.best_answer(window, start_logits, end_logits)
+            kept, kept_score, nothing = best.get(row, ("", -np.inf, np.inf))
+            # The windows of a text agree that it has no answer only as far as the least sure of them.
             nothing = min(nothing, start_logits[last] + end_logits[last])
-            best[window["row"]] = (text, score, nothing) if score > kept_score else (kept, kept_score, nothing)
-        may_be_absent = any(not answers["text"] for answers in self.rows["train"]["answers"])
+            best[row] = (text, score, nothing) if score > kept_score else (kept, kept_score, nothing)
         limit = self.settings.no_answer_threshold
-        found = ["" if may_be_absent and score < nothing + limit else text for text, score, nothing in best]
-        return answer_match(found, [answers["text"] for answers in self.rows[split]["answers"]])
+        found = ["" if self.may_be_absent and score < nothing + limit else text for text, score, nothing in best.values()]
+        return answer_match(found, list(wanted.values()))
 
     @staticmethod
-    def best_answer(context: str, window: dict[str, Any], starts: np.ndarray, ends: np.ndarray) -> tuple[str, float]:
+    def best_answer(window: dict[str, Any], starts: np.ndarray, ends: np.ndarray) -> tuple[str, float]:
         """Return the span with the largest sum of start and end logit, and that sum."""
-        begins, offsets = window["begins"], window["offsets"]
+        context, begins, offsets = window["context"], window["begins"], window["offsets"]
         starts, ends = starts[begins : begins + len(offsets)], ends[begins : begins + len(offsets)]
         answer, highest = "", -np.inf
         likely_ends = np.argsort(-ends)[:CANDIDATES]
@@ -122,11 +124,11 @@ class QuestionAnswering(Task):
                     answer = context[offsets[first][0] : offsets[last][1]].strip()
         return answer, float(highest)
 
-    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score the sentence that shares most words with the question, as the answer (the sliding window of Rajpurkar et al. 2016)."""
         found = []
-        for row in self.rows["test"]:
+        for row in splits["test"]:
             sentences = re.split(r"(?<=[.!?])\s+", row["context"])
             found.append(max(sentences, key=lambda sentence: answer_f1(sentence, row["question"])))
-        wanted = [answers["text"] for answers in self.rows["test"]["answers"]]
+        wanted = [answers["text"] for answers in splits["test"]["answers"]]
         return [{"name": "sentence that shares most words with the question", **answer_match(found, wanted)}]

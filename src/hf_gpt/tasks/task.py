@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -69,11 +69,9 @@ class Task(ABC):
         self.config: dict[str, Any] = {}
         self.counts: dict[str, Counter] = {}
         self.left_out = 0
-        self.rows: dict[str, Dataset] = {}
 
     def prepare(self, splits: DatasetDict) -> dict[str, Dataset]:
         """Learn from the train split what labels there are, and encode every split."""
-        self.rows = dict(splits)
         self.learn(splits["train"])
         encoded = {}
         for name, rows in splits.items():
@@ -89,17 +87,18 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, split: str, rows: Dataset) -> Dataset:
-        """Make model inputs and labels of each row; add to `counts[split]` what was cut or left out."""
+        """Make model inputs and labels of each row, beside them what only `metrics` reads: columns that are no argument of a model
+        reach none. Add to `counts[split]` what was cut or left out."""
 
     def collator(self) -> Any:
         """Return what makes a batch of encoded rows; `None` where a trainer of TRL has its own."""
         return None
 
-    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
-        """Score the model's output for a whole split, in the order of its encoded rows; none beside the loss by default."""
+    def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
+        """Score the model's output for encoded rows, in their order; none beside the loss by default."""
         return {}
 
-    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score what needs no training on the same test rows: dictionaries with a `name` and figures."""
         return []
 

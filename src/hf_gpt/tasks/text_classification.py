@@ -1,6 +1,7 @@
 """Classes or numbers for a text or a pair of texts (Radford et al. 2018, section 3.3: classification, entailment, similarity)."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,7 +86,7 @@ class TextClassification(Task):
     def collator(self) -> Any:
         return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+    def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         logits, targets = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         if self.problem == NUMBER:
             return correlation(logits.reshape(-1), targets)
@@ -97,7 +98,7 @@ class TextClassification(Task):
     def scores(predictions: Any, targets: Any) -> dict[str, float]:
         return compute((accuracy, macro_f1, matthews), predictions, targets)
 
-    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score the most frequent class; TF-IDF of words with logistic regression as scikit-learn sets them up; and TF-IDF of words and
         pairs of words, its C chosen on the validation split. For numbers, ridge regression on the same features, its alpha alike."""
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -108,7 +109,7 @@ class TextClassification(Task):
             return []
         texts = {
             name: [" \n ".join(parts) for parts in zip(*(rows[c] for c in ("text", "text_pair") if c in rows.column_names))]
-            for name, rows in self.rows.items()
+            for name, rows in splits.items()
         }
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
         features = {"train": vectorizer.fit_transform(texts["train"])}

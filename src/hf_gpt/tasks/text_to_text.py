@@ -1,6 +1,7 @@
 """A text for a text, as a continuation of a prompt: summarization, translation, generative question answering (Radford et al. 2019)."""
 
 import string
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from datasets import Dataset
@@ -52,7 +53,7 @@ class TextToText(Task):
             completions.append(row["target"])
         return Dataset.from_dict({"prompt": prompts, "completion": completions})
 
-    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+    def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         """Score generated texts against targets: `predictions` and `label_ids`."""
         return self.scores(prediction.predictions, prediction.label_ids)
 
@@ -60,11 +61,11 @@ class TextToText(Task):
     def scores(found: Any, wanted: Any) -> dict[str, float]:
         return compute((rouge, translation), found, wanted) | answer_match(found, [[text] for text in wanted])
 
-    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score the first sentence of the source, and as many of its first words as a target has on average."""
         limit = self.settings.max_test_rows
-        sources, wanted = (list(self.rows["test"][name])[:limit] for name in ("source", "target"))
-        targets = self.rows["train"]["target"]
+        sources, wanted = (list(splits["test"][name])[:limit] for name in ("source", "target"))
+        targets = splits["train"]["target"]
         words = max(1, round(sum(len(target.split()) for target in targets) / len(targets)))
         first = [source.split(". ")[0].split("\n")[0] for source in sources]
         lead = [" ".join(source.split()[:words]) for source in sources]

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,9 +33,6 @@ class TokenClassification(Task):
         self.class_label = class_label_of(train.features["tags"])
         self.names = label_names(self.called(tag for row in train["tags"] for tag in row), self.left_out)
         self.check_class_names(self.names)
-        # Places of the last pieces of the words that fit, by split and row. Labels do not say them all: a tag that training has not has
-        # none there, and yet counts as an error.
-        self.ends: dict[str, list[list[int]]] = {}
         self.index = {name: place for place, name in enumerate(self.names)}
         self.is_entities = all(name == "O" or re.match(r"[BI]-", name) for name in self.names)
         self.config = {
@@ -44,8 +42,7 @@ class TokenClassification(Task):
         }
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
-        inputs, labels = [], []
-        self.ends[split] = []
+        inputs, labels, all_ends, all_tags = [], [], [], []
         room = self.settings.max_length - 2
         for number, (words, tags) in enumerate(zip(rows["tokens"], rows["tags"])):
             if len(words) != len(tags):
@@ -71,34 +68,35 @@ class TokenClassification(Task):
                 ends.append(len(ids) - 1)
             inputs.append([*ids, self.boundary()])
             labels.append([*targets, IGNORED])
-            self.ends[split].append(ends)
-        return Dataset.from_dict({"input_ids": inputs, "labels": labels})
+            all_ends.append(ends)
+            all_tags.append(tags[: len(ends)])
+        # The places of the last pieces of the words that fit, and their tags. Labels do not say them all: a tag that training has not
+        # has none there, and yet counts as an error.
+        return Dataset.from_dict({"input_ids": inputs, "labels": labels, "ends": all_ends, "tags": all_tags})
 
     def collator(self) -> Any:
         return DataCollatorForTokenClassification(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def metrics(self, prediction: EvalPrediction, split: str) -> dict[str, float]:
+    def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         """Score the words that fit, those with a tag that training never saw counted as wrong."""
         best = np.asarray(prediction.predictions).argmax(-1)
-        found = [[self.names[row[end]] for end in ends] for row, ends in zip(best, self.ends[split])]
-        return self.scores(found, self.wanted(split))
+        found = [[self.names[row[end]] for end in ends] for row, ends in zip(best, encoded["ends"])]
+        return self.scores(found, list(encoded["tags"]))
 
-    def wanted(self, split: str) -> list[list[str]]:
-        """Return the tags of the words that fit, by row."""
-        return [self.called(tags[: len(ends)]) for tags, ends in zip(self.rows[split]["tags"], self.ends[split])]
-
-    def scores(self, found: list[list[str]], wanted: list[list[str]]) -> dict[str, float]:
+    def scores(self, found: Any, wanted: Any) -> dict[str, float]:
         return compute((tag_accuracy, entity_f1) if self.is_entities else (tag_accuracy,), found, wanted)
 
-    def baselines(self, encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score the tag that each word has most often in the train split; the most frequent tag of rare words for a new one."""
         counts: dict[str, Counter] = defaultdict(Counter)
-        for words, tags in zip(self.rows["train"]["tokens"], self.rows["train"]["tags"]):
+        for words, tags in zip(splits["train"]["tokens"], splits["train"]["tags"]):
             for word, tag in zip(words, self.called(tags)):
                 counts[word][tag] += 1
         rare = Counter(tag for tags in counts.values() if tags.total() == 1 for tag in tags)
         common = (rare or Counter(tag for tags in counts.values() for tag in tags.elements())).most_common(1)[0][0]
         best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-        rows = zip(self.rows["test"]["tokens"], self.ends["test"])
-        found = [[best.get(word, common) for word in words[: len(ends)]] for words, ends in rows]
-        return [{"name": "most frequent tag of each word", **self.scores(found, self.wanted("test"))}]
+        wanted = list(encoded["test"]["tags"])
+        found = [
+            [best.get(word, common) for word in words[: len(tags)]] for words, tags in zip(splits["test"]["tokens"], wanted)
+        ]
+        return [{"name": "most frequent tag of each word", **self.scores(found, wanted)}]

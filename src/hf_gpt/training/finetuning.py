@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ class Finetuning:
         for reason, count in dropped.items():
             notice(f"{count:,} {reason} are left out.")
         task.left_out = sum(dropped.values())
-        self.encoded = task.prepare(splits)
+        self.splits, self.encoded = splits, task.prepare(splits)
         for split, counts in overlap.items():
             task.counts[split].update(counts)
         for line in count_lines(task):
@@ -93,7 +92,7 @@ class Finetuning:
 
     def score_baselines(self, model: Any) -> None:
         if self.recipe.task.task_baselines:
-            self.baselines = self.task.baselines(self.encoded)
+            self.baselines = self.task.baselines(self.splits, self.encoded)
 
     def handful(self, recipe: Recipe) -> "Finetuning | None":
         if self.launch.processes > 1:
@@ -225,7 +224,7 @@ def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dat
         eval_dataset=in_order(encoded["validation"]),
         data_collator=task.collator(),
         processing_class=task.tokenizer,
-        compute_metrics=lambda prediction: task.metrics(prediction, "validation"),
+        compute_metrics=lambda prediction: task.metrics(prediction, encoded["validation"]),
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
         callbacks=[ProgressRecorder()],
     )
@@ -299,19 +298,10 @@ TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
 
 
 def handful(task: Task, encoded: dict[str, Dataset]) -> tuple[Task, dict[str, Dataset]]:
-    """Return a task of a few rows, and these as it has encoded them; whatever `task` has learned and counted stays as it is."""
+    """Return a task that writes little, and a few of its rows."""
     few = copy.copy(task)
-    for name, value in vars(task).items():
-        if isinstance(value, dict):
-            setattr(few, name, dict(value))
-    few.counts = {name: Counter() for name in task.counts}
     few.settings = replace(task.settings, max_new_tokens=TOKENS, max_test_rows=ROWS)
-    rows = {name: part.select(range(min(ROWS, len(part)))) for name, part in encoded.items()}
-    if task.trainer == "trainer":
-        # Figures are computed from the rows, of which one may be several when it is encoded.
-        few.rows = {name: part.select(range(min(ROWS, len(part)))) for name, part in task.rows.items()}
-        rows |= {name: few.encode(name, few.rows[name]) for name in ("validation", "test")}
-    return few, rows
+    return few, {name: part.select(range(min(ROWS, len(part)))) for name, part in encoded.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- results
@@ -322,7 +312,7 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, fl
     if task.trainer == "trainer":
         trainer.compute_metrics = None
         output: Any = trainer.predict(in_order(test), metric_key_prefix="test")
-        return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output, "test")}
+        return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output, test)}
     found = trainer.evaluate(test)
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}
     wanted = ("loss", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
@@ -332,7 +322,7 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, fl
         if "prompt" in test.column_names:
             texts: Any = answers(trainer, task, test)
             targets: Any = list(test["completion"])[: len(texts)]
-            result |= task.metrics(EvalPrediction(texts, targets), "test")
+            result |= task.metrics(EvalPrediction(texts, targets), test)
     return result
 
 
