@@ -51,7 +51,7 @@ WORDS = {
         "mean": "mean of all tokens",
         "labels": "labels",
         "pretrained": "pretrained",
-        "random": "new weights",
+        "random": "from scratch",
         "baseline": "TF-IDF of words and pairs + logistic regression",
         "all labels": "all",
         "curves": "Validation loss of each model against tokens and against time",

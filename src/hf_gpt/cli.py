@@ -85,7 +85,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, max=MOST, help="Blocks at a time.")] = 16,
     few_shot: Annotated[
         int | None,
-        typer.Option(min=0, max=1000, help="Score a recipe's classification or answers by a prompt with so many examples."),
+        typer.Option(min=0, max=1000, help="Score a recipe's classification or answers by a prompt with this many examples."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST, help="Test rows that are prompted for.")] = 200,
 ) -> None:

@@ -71,7 +71,7 @@ def test_a_recipe_that_could_not_be_pushed_does_not_train(hub, real_text, tmp_pa
         run(parse_recipe(values))
     with pytest.raises(InputError, match="push_to_hub=true: this run: weights that learned from dpo-en are not published"):
         run(parse_recipe({**values, "dataset": {"mixture": [{"path": "dpo-en", "weight": 1, "text_column": "prompt"}]}}))
-    with pytest.raises(InputError, match="hub_token does not belong into a recipe"):
+    with pytest.raises(InputError, match="hub_token does not belong in a recipe"):
         parse_recipe({**values, "hub_token": "hf_x"})
     with pytest.raises(InputError, match=r"the recipe: model_name_or_path holds the folder"):
         run(parse_recipe({**values, "push_to_hub": False, "preset": None, "model_name_or_path": "/Users/alice/model"}))

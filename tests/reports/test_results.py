@@ -108,7 +108,7 @@ def test_a_card_that_a_person_changed_is_not_lost(record, tmp_path, monkeypatch,
     code, _, err = run_command(monkeypatch, capsys, "card", tmp_path)
     assert code == 2
     assert err.count("\n") == 1
-    assert "move one of them away, then run the same command again" in err
+    assert "move one of them away, then rerun the same command" in err
     assert (kept.read_text(), card.read_text()) == ("my own", "my second")
 
 
@@ -126,7 +126,7 @@ def test_the_card_of_a_run_is_renewed_unless_a_person_changed_it(record, tmp_pat
     code, _, err = run_command(monkeypatch, capsys, "card", tmp_path)
     assert code == 2
     assert err.count("\n") == 1
-    assert "move it away, then run the same command again" in err
+    assert "move it away, then rerun the same command" in err
     assert card.read_text().endswith("MY-OWN\n")
     card.rename(tmp_path / "mine.md")
     assert run_command(monkeypatch, capsys, "card", tmp_path)[0] == 0

@@ -378,8 +378,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(base, tmp_path):
     assert weights(tmp_path / "whole" / "run") == weights(tmp_path / "cut" / "run")
 
 
-@pytest.mark.parametrize("new", [False, True], ids=["trained weights", "new weights"])
-def test_pretraining_shows_against_new_weights(new, base, tmp_path):
+@pytest.mark.parametrize("new", [False, True], ids=["trained weights", "random weights"])
+def test_pretraining_shows_against_random_weights(new, base, tmp_path):
     from safetensors.torch import load_file
 
     rows = write_rows(tmp_path, classification)
@@ -489,7 +489,7 @@ BAD_ROWS = {
         {"config": {"is_causal": "maybe"}},
         "expected bool, got str",
     ),
-    "a quantized base of new weights": (
+    "a quantized base of random weights": (
         "text-classification",
         classification,
         {"qlora": {}, "random_weights": True},

@@ -134,7 +134,7 @@ WRONG = {
     "vocabulary too small": ({"config": {"vocab_size": 300}}, "the tokenizer has 512 entries, but the model's vocab_size=300"),
     "block beyond the positions": ({"config": {"max_position_embeddings": 16}}, "block_size=32 is more than"),
     "corpus below one block": ({"block_size": 1000000}, "block_size=1000000 is more than"),
-    "qlora of new weights": ({"qlora": {"r": 4}}, "qlora holds trained weights"),
+    "qlora from scratch": ({"qlora": {"r": 4}}, "qlora holds trained weights"),
     "no such model": ({"preset": None, "model_name_or_path": "no/such-model"}, "no/such-model"),
 }
 

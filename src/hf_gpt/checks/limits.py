@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "batch_eval_metrics": ((False,), _PREDICTIONS),
     "bf16_full_eval": ((False,), "it would cut the weights to 16 bits: bf16 covers the evaluation, too"),
     "fp16_full_eval": ((False,), "it would cut the weights to 16 bits: fp16 covers the evaluation, too"),
-    "dataloader_in_order": ((True,), "batches that come in another order make another run when it is taken up again"),
+    "dataloader_in_order": ((True,), "batches that come in another order make another run when it is resumed"),
     "deepspeed": ((None,), _LAUNCHER),
     "do_eval": ((True,), _TRAINS_AND_SCORES),
     "do_predict": ((True,), _TRAINS_AND_SCORES),
@@ -170,7 +170,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "fsdp": ((None, ""), _LAUNCHER),
     "fsdp_config": ((None,), _LAUNCHER),
     "hub_token": ((None,), "a recipe is kept and shared: log in with `hf auth login`"),
-    "ignore_data_skip": ((False,), "a run that is taken up again would read other batches than one that nobody interrupted"),
+    "ignore_data_skip": ((False,), "a run that is resumed would read other batches than one that nobody interrupted"),
     "include_for_metrics": (([],), _PREDICTIONS),
     "label_names": ((None,), _COLUMNS),
     "length_column_name": (("length",), _COLUMNS),
@@ -183,7 +183,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "parallelism_config": ((None,), _LAUNCHER),
     "remove_unused_columns": ((True,), _COLUMNS),
     "restore_callback_states_from_checkpoint": ((False,), "the callbacks of a run keep nothing to restore"),
-    "resume_from_checkpoint": ((None,), "the same command resumes from the last whole checkpoint in output_dir by itself"),
+    "resume_from_checkpoint": ((None,), "the same command resumes from the last valid checkpoint in output_dir by itself"),
     "save_on_each_node": ((False,), "nodes share the folder of a run, or none but the first writes"),
     "save_only_model": (
         (False,),
@@ -282,7 +282,7 @@ def check_training_keys(values: dict[str, Any]) -> None:
     for key, (harmless, reason) in REFUSED.items():
         if key in values and values[key] not in harmless:
             value = "" if key.endswith("_token") else f"={shown(values[key])}"
-            raise InputError(f"{key}{value} does not belong into a recipe: {reason}.")
+            raise InputError(f"{key}{value} does not belong in a recipe: {reason}.")
     for key in MAPPINGS:
         if isinstance(values.get(key), str):
             raise InputError(f"{key}={shown(values[key])} must be a mapping, such as {{use_reentrant: false}}.")

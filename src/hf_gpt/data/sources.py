@@ -182,7 +182,7 @@ def check_unchanged(states: dict[Path, FileState]) -> None:
     for path, state in states.items():
         if file_state(path) != state:
             raise InputError(
-                f"dataset: {path} has changed while the run reads it. Put it back as it was and give the same command again, or start "
+                f"dataset: {path} has changed while the run reads it. Put it back as it was and rerun the same command, or start "
                 "anew elsewhere."
             )
 

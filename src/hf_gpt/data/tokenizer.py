@@ -59,7 +59,7 @@ def train_tokenizer(texts: Iterator[list[str]], vocab_size: int, model_max_lengt
 
 
 def with_mask(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Return the tokenizer with a mask token, one entry more if it had none: what it makes of a text stays the same."""
+    """Return the tokenizer with a mask token, one entry more if it had none: how it encodes a text stays the same."""
     if tokenizer.mask_token is None:
         tokenizer.add_special_tokens({"mask_token": MASK})
     return tokenizer

@@ -74,7 +74,7 @@ def _http_message(error: HfHubHTTPError, name: str, again: str) -> str:
     if status == 404:
         return f"{name} is not there or not visible to the access token{reason}: look at --repo and --revision."
     if status in (409, 412):
-        return f"{name} was changed by somebody else meanwhile{reason}. Look at it, then give the same command again."
+        return f"{name} was changed by somebody else meanwhile{reason}. Look at it, then rerun the same command."
     if status in TRANSIENT:
         return f"the Hub answers {status} for {name}{reason}. {again}"
     return f"the Hub refuses the push to {name} with {status}{reason}."

@@ -160,7 +160,7 @@ def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:
     if not any(matches(name, WEIGHTS) for name in files):
         raise InputError(f"{folder} holds no weights in *.safetensors or *.gguf: give the folder of a finished run.")
     if (folder / RECIPE_FILE).is_file() and RECORD_FILE not in files:
-        raise InputError(f"{folder} holds a run that has not ended: give its `hf-gpt train` command again first.")
+        raise InputError(f"{folder} holds a run that has not ended: rerun its `hf-gpt train` command first.")
     if "adapter_config.json" in files:
         check_base(read_json(folder / "adapter_config.json").get("base_model_name_or_path"), repo_id)
         return

@@ -1,4 +1,4 @@
-"""What a finished model makes of a text, in plain values: how it continues, what was expected at each token, where it looks."""
+"""Inspect a trained model on a text, in plain values: how it continues, what was expected at each token, where it looks."""
 
 import math
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[t
 
 
 def check_room(model: Any, length: int, max_new_tokens: int) -> None:
-    """Raise `InputError` when so many tokens, with those to come, are more than the model's positions."""
+    """Raise `InputError` when the tokens of a text, with those to come, are more than the model's positions."""
     # Not every architecture has a limit.
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is None or length + max_new_tokens <= limit:

@@ -1,4 +1,4 @@
-"""What a training run will take: parameters, products, bytes, hours, cost. Each formula names its source.
+"""What a training run will take: parameters, FLOPs, bytes, hours, cost. Each formula names its source.
 
 `experiments/planning.py` compares them with runs on this machine and with published runs.
 """

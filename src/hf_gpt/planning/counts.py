@@ -1,4 +1,4 @@
-"""Parameters, products and tokens of a model, from the values of its config and without building a weight."""
+"""Parameters, FLOPs and tokens of a model, from the values of its config and without building a weight."""
 
 import math
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def mlp_inputs(config: GPTConfig) -> int:
     return {"mlp": 1, "glu": 2}[config.mlp_type]
 
 
-# --------------------------------------------------------------------------------------------- products and tokens
+# --------------------------------------------------------------------------------------------- FLOPs and tokens
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def recomputed_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float
 
 
 def loss_bytes(config: GPTConfig, load: Workload) -> dict[str, float]:
-    """Return what the loss in slices holds (`modeling/loss_hf_gpt.py`), and what whole logits would.
+    """Return what the chunked loss holds (`modeling/loss_hf_gpt.py`), and what materialised logits would.
 
     `logits`: a slice of them in float32, shifted, and as powers. `loss gradients`: of the hidden states and of the output matrix,
     made in the forward pass, with the product that is added to the second.

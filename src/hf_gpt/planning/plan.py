@@ -15,7 +15,7 @@ from .strategies import STRATEGIES, USABLE_SHARE, check_strategy, communication_
 
 # Of a time budget, what a run uses; the rest is for a machine that slows down as it gets warm.
 USED_SHARE = 0.95
-# The largest model whose memory and products were measured, by experiments/planning.py; above it a figure is extrapolated.
+# The largest model whose memory and FLOPs were measured, by experiments/planning.py; above it a figure is extrapolated.
 MEASURED_UP_TO = 50e6
 
 

@@ -14,7 +14,7 @@ from .typed import checked
 
 # How long a run is: more of it extends the same run.
 LENGTHS = ("max_steps", "num_train_epochs")
-# Keys that say how a run is taken up, where it lies, and what is told of it: they are no part of what it is.
+# Keys that say how a run is resumed, where it lies, and what is told of it: they are no part of what it is.
 REPORTING = frozenset(
     {
         "output_dir",

@@ -95,7 +95,7 @@ def phase_lengths(phases: Mapping[str, float], steps: int) -> dict[str, int]:
 
 
 def occasions(interval: int | None, done: int, steps: int) -> int:
-    """Return how often something is still done that is done each so many steps of a run and at its end; `None` for never."""
+    """Return how often something is still done that a run does at intervals of steps and at its end; `None` for never."""
     return 0 if interval is None else steps // interval - done // interval + bool(steps % interval)
 
 

@@ -201,15 +201,13 @@ def renew_card(folder: Path) -> Path:
     is_other = os.path.lexists(path) and not (path.is_file() and path.read_bytes() == rendered)
     manifest = read_manifest(folder)
     if is_other and manifest is not None and not (path.is_file() and sha256_of(path) == manifest.files.get(CARD_FILE)):
-        raise InputError(
-            f"{path} is not what the run wrote, and would be lost: move it away, then run the same command again."
-        )
+        raise InputError(f"{path} is not what the run wrote, and would be lost: move it away, then rerun the same command.")
     if is_other and manifest is None:
         kept = path.with_name(f"{CARD_FILE}.bak")
         if os.path.lexists(kept):
             raise InputError(
-                f"{path} is not what {RECORD_FILE} renders to, and {kept} is taken: move one of them away, then run the same "
-                "command again."
+                f"{path} is not what {RECORD_FILE} renders to, and {kept} is taken: move one of them away, then rerun "
+                "the same command."
             )
         path.rename(kept)
         notice(f"{path} was not what {RECORD_FILE} renders to: it is kept as {kept}.")

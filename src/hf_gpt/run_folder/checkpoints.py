@@ -78,7 +78,7 @@ def find_damage(checkpoint: Path) -> str | None:
 
 
 def last_valid(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint of a run folder, and a line for each newer one, which is set aside under another name: somebody may
+    """The newest valid checkpoint of a run folder, and a line for each newer one, which is set aside under another name: somebody may
     know better what it is worth."""
     lines: list[str] = []
     while (name := get_last_checkpoint(str(folder))) is not None:

@@ -20,9 +20,9 @@ from .trainer import GuardedTrainer
 
 # In the first of these a graph is compiled and memory is touched; they say nothing about those that follow.
 UNTIMED_STEPS = 2
-# At least so many steps are timed, and so large a share of the budget; fewer where they alone take the second share.
+# At least this number of steps is timed, for at least the first share of the budget; fewer where they alone take the second share.
 TIMED_STEPS, TIMED_SHARE, LONGEST_SHARE = 5, 0.015, 0.1
-# A step of so many times the typical one has compiled something.
+# A step that takes this many times as long as the typical one has compiled something.
 COMPILED_TIMES = 3.0
 # However slow a machine is: fewer steps train nothing.
 FEWEST_STEPS = 20
@@ -46,7 +46,7 @@ def steps_within(
         seconds: What is left of the budget.
         done: Steps that were made already.
         limit: The most that the run may make.
-        intervals: Steps between two evaluations and between two checkpoints of a run of so many steps; `None` where there are none.
+        intervals: Steps between two evaluations and between two checkpoints of a run of that length; `None` where there are none.
     """
 
     def needed(steps: int) -> float:
@@ -76,7 +76,7 @@ def steps_in_budget(seconds: float, done: int, limit: int, per_epoch: int, costs
 
 
 def run_intervals(arguments: Any, schedule: Any, steps: int, per_epoch: int) -> tuple[int | None, int | None]:
-    """Return steps between two evaluations and between two checkpoints of a run of so many steps; `None` where there are none."""
+    """Return steps between two evaluations and between two checkpoints of a run of that length; `None` where there are none."""
     resolved = resolve_schedule(schedule, steps)
     return (
         _interval(arguments.eval_strategy, resolved["eval_steps"], per_epoch),
@@ -85,14 +85,14 @@ def run_intervals(arguments: Any, schedule: Any, steps: int, per_epoch: int) -> 
 
 
 def is_enough(steps: int, seconds: float, budget: float) -> bool:
-    """Return whether so many timed steps tell how fast the others will be."""
+    """Return whether the timed steps are enough to tell how fast the others will be."""
     # Two steps of a machine that is too slow for more look alike; one may be no step of it.
     is_slow = steps >= 2 and seconds >= LONGEST_SHARE * budget
     return is_slow or (steps >= TIMED_STEPS and seconds >= TIMED_SHARE * budget)
 
 
 def fewest_steps(fitting: int, done: int, limit: int) -> int:
-    """Return the steps of a run in whose budget so many fit."""
+    """Return the steps of a run, given how many fit into its budget."""
     return max(fitting, min(FEWEST_STEPS, limit), done + 1)
 
 

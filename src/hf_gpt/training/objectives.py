@@ -34,7 +34,7 @@ class Objective:
         is_causal: What `GPTConfig.is_causal` has to be.
         collator: Makes the function that turns blocks into a batch, from the tokenizer.
         evaluate: Model, tokenizer, blocks, bytes per token, batch size and bf16 to a score.
-        sample: What a finished model makes of a prompt of so many tokens more.
+        sample: The text of a trained model: a prompt, continued by this many tokens or filled in.
     """
 
     auto_class: str

@@ -18,7 +18,7 @@ MATRICES, EMBEDDINGS, HEAD, REST = "matrices", "embeddings", "head", "rest"
 # Coefficients, rounds and the least norm of Newton-Schulz, as in `torch.optim.Muon` (Jordan et al. 2024).
 A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS, LEAST_NORM = 5, 1e-7
-# Of matrices that are so many times as long as wide, the small square products are fewer FLOPs than those with the whole matrix.
+# Of matrices that are this many times as long as wide, the small square products take fewer FLOPs than those with the whole matrix.
 LONG = 1.5
 # A stack needs about four times its bytes while it is orthogonalised. This much keeps every kernel of an H100 busy, and is little
 # beside a model that is large enough to fill it.

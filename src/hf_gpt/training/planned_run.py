@@ -31,7 +31,7 @@ from ..recipe.schedule import occasions, steps_per_epoch
 from .optimizers import OPTIMIZERS
 
 
-# Steps are timed where they are expected to take so many seconds with one row; with more rows, at most the second number.
+# Steps are timed where one row is expected to take at most the first number of seconds; with more rows, at most the second.
 LONGEST_ROW, LONGEST_STEP = 20.0, 5.0
 # Everything is timed at least twice, and for about so long, after once that does not count.
 TIMED_SECONDS = 3.0

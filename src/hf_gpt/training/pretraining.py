@@ -46,7 +46,7 @@ from .stream_trainer import StreamTrainer
 from .trainer import GuardedTrainer
 
 
-# A stream has no known end; its held-out splits are scored on so many texts from its beginning, and its tokenizer learns from so many.
+# A stream has no known end: how many texts from its beginning its held-out splits are scored on, and its tokenizer learns from.
 STREAM_EVALUATION_TEXTS = 1000
 STREAM_TOKENIZER_TEXTS = 20000
 # Of a sample during training: a line to look at, which must not cost what a step does.

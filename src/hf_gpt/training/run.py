@@ -35,7 +35,7 @@ from .trainer import GuardedTrainer
 def run(recipe: Recipe) -> dict[str, Any]:
     """Train what a recipe says and write a complete model or adapter repository into its `output_dir`.
 
-    A run that was interrupted resumes from its last whole checkpoint; a folder that holds anything else is not touched without
+    A run that was interrupted resumes from its last valid checkpoint; a folder that holds anything else is not touched without
     `overwrite: true`.
 
     Returns:
@@ -91,7 +91,7 @@ def job_of(recipe: Recipe) -> Job:
 
 
 def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
-    """Train from the last whole checkpoint to the end.
+    """Train from the last valid checkpoint to the end.
 
     Raises:
         InputError: with the cause, where the run was ended from outside or has diverged.
@@ -169,5 +169,5 @@ def last_valid_checkpoint(folder: Path) -> str | None:
     if checkpoint is not None:
         notice(f"Resuming from {checkpoint}.")
     elif lines:
-        notice("No whole checkpoint is left: starting from the beginning.")
+        notice("No valid checkpoint is left: starting from the beginning.")
     return None if checkpoint is None else str(checkpoint)

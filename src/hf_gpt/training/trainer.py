@@ -1,4 +1,4 @@
-"""`Trainer` with what a long run needs: whole checkpoints, no silent NaN, an end in time, and causes that are named."""
+"""`Trainer` with what a long run needs: valid checkpoints, no silent NaN, an end in time, and causes that are named."""
 
 import hashlib
 import pickle
@@ -120,7 +120,7 @@ class GuardedTrainer(Trainer):
         return scheduler
 
     def rate_functions(self, steps: int) -> list[Callable[[int], float]]:
-        """For each group of parameters, the function from a step to the factor of its learning rate, in a run of so many steps."""
+        """For each group of parameters, the function from a step to the factor of its learning rate, in a run of that length."""
         resolved = resolve_schedule(self.given_schedule, steps)
         optimizer: Any = self.optimizer
         groups: list[dict[str, Any]] = [{"params": [torch.zeros(1)]} for _ in optimizer.param_groups]
