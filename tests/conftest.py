@@ -91,5 +91,13 @@ def corpus(real_text, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def base(tmp_path_factory) -> Path:
+    """A causal model as pretraining leaves it, to be fine-tuned."""
+    from tests.helpers.recipes import write_base
+
+    return write_base(tmp_path_factory.mktemp("base") / "base")
+
+
 def pytest_sessionfinish():
     shutil.rmtree(_SCRATCH, ignore_errors=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard, snapshot_download
-from tests.hub.server import Fault
+from tests.hub.store import Fault
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 from hf_gpt.hub.push import push

@@ -12,7 +12,7 @@ import yaml
 from datasets import Dataset
 from tests.conftest import ROOT
 from tests.helpers.commands import run_command
-from tests.helpers.recipes import TASKS, recipe_values, task_values, write_base, write_recipe, write_rows
+from tests.helpers.recipes import TASKS, recipe_values, task_values, write_recipe, write_rows
 from tests.training.test_masked import masked_values
 from transformers import AutoModelForCausalLM, integrations
 from transformers.integrations import integration_utils
@@ -24,11 +24,6 @@ from hf_gpt.training import finetuning, job, objectives, pretraining, rehearsal
 from hf_gpt.training import run as runs
 from hf_gpt.training.distributed import Launch
 from hf_gpt.training.run import run
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return write_base(tmp_path_factory.mktemp("base") / "base")
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""Adapters of a task: loaded, trained further, of every kind that peft has a key for."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tests.helpers.recipes import classification, task_values, write_base, write_rows
+from transformers import AutoModelForCausalLM
+
+from hf_gpt.errors import InputError
+from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.training import adapters
+from hf_gpt.training.run import run
+
+
+@pytest.fixture(scope="module")
+def adapted(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapted")
+    rows = write_rows(folder, classification)
+    values = task_values(base, rows, folder / "adapter", "text-classification", lora={"r": 4}, max_steps=60)
+    return folder, values, run(parse_recipe(values))
+
+
+def test_an_adapter_loads_by_itself_and_as_several_on_one_base(adapted, base):
+    from peft import AutoPeftModelForSequenceClassification, PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    folder, values, record = adapted
+    assert record["saved_bytes"] < 100_000
+    ids = torch.randint(5, 300, (1, 9))
+    wanted = AutoPeftModelForSequenceClassification.from_pretrained(folder / "adapter", num_labels=2).eval()(ids).logits
+    run(parse_recipe({**values, "output_dir": str(folder / "other"), "seed": 1, "max_steps": 10}))
+    trunk = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    both = PeftModel.from_pretrained(trunk, folder / "adapter", adapter_name="first").eval()
+    both.load_adapter(folder / "other", adapter_name="second")
+    both.set_adapter("second")
+    assert (both(ids).logits - wanted).abs().max() > 1e-3
+    both.set_adapter("first")
+    torch.testing.assert_close(both(ids).logits, wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(both.merge_and_unload()(ids).logits, wanted, rtol=0, atol=1e-4)
+
+
+def test_an_adapter_is_trained_further(adapted):
+    folder, values, record = adapted
+    more = {**values, "output_dir": str(folder / "more"), "adapter": str(folder / "adapter"), "max_steps": 10}
+    more.pop("lora")
+    continued = run(parse_recipe(more))
+    first = next(row["loss"] for row in continued["history"] if "loss" in row)
+    begun = next(row["loss"] for row in record["history"] if "loss" in row)
+    assert first < begun
+
+
+def test_an_adapter_of_another_base_is_refused(adapted, base, tmp_path):
+    folder, values, _ = adapted
+
+    shutil.copytree(base, tmp_path / "elsewhere")
+    changed = {**values, "output_dir": str(tmp_path / "never"), "model_name_or_path": str(tmp_path / "elsewhere")}
+    changed["adapter"] = str(folder / "adapter")
+    changed.pop("lora")
+    with pytest.raises(InputError, match="was trained on"):
+        run(parse_recipe(changed))
+
+
+def test_lora_needs_no_target_modules(base):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(task_type="CAUSAL_LM"))
+    adapted = {name.split(".lora_A")[0].split(".")[-1] for name, _ in model.named_parameters() if ".lora_A" in name}
+    assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def test_qlora_is_allowed_wherever_bitsandbytes_runs(monkeypatch):
+    """A stand-in for bitsandbytes, which is not installed for tests: transformers asks it which devices it knows."""
+    devices = SimpleNamespace(supported_torch_devices={"cpu", "cuda"})
+    monkeypatch.setattr(adapters, "is_bitsandbytes_available", lambda: True)
+    monkeypatch.setattr("transformers.integrations.bitsandbytes.bnb", devices, raising=False)
+    for is_native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(adapters.hardware, "multiplies_natively", lambda *_, is_native=is_native: is_native)
+        config = adapters.four_bit_config()
+        assert (config.bnb_4bit_quant_type, config.bnb_4bit_compute_dtype) == ("nf4", dtype)
+    devices.supported_torch_devices = {"npu"}
+    with pytest.raises(InputError, match="runs on no device of this machine"):
+        adapters.four_bit_config()
+
+
+def test_qlora_trains_an_adapter_on_this_machine(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="one of 40 MB that few need")
+    # Its kernels take whole blocks of 64.
+    wide = write_base(tmp_path / "wide", hidden_size=128, head_dim=32, intermediate_size=128)
+    rows = write_rows(tmp_path, classification)
+    record = run(parse_recipe(task_values(wide, rows, tmp_path / "run", "text-classification", qlora={"r": 4})))
+    losses = [row["loss"] for row in record["history"] if "loss" in row]
+    assert losses[-1] < 0.96 * losses[0]
+    assert record["adapter"] == "qlora"
+
+
+@pytest.mark.parametrize("kind", [{"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj"]}], ids=str)
+def test_kinds_of_lora_are_keys(kind, base, tmp_path):
+    """By what they do: a magnitude beside each matrix, a scale of alpha / sqrt(r), and where the matrices are."""
+    from peft import AutoPeftModelForSequenceClassification
+    from peft.tuners.lora import LoraLayer
+    from safetensors import safe_open
+
+    rows = write_rows(tmp_path, classification, 60)
+    lora = {"r": 4, "lora_alpha": 6, **kind}
+    run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", lora=lora, max_steps=2)))
+    with safe_open(tmp_path / "run" / "adapter_model.safetensors", "pt") as file:
+        saved = set(file.keys())
+    assert any("lora_magnitude" in name for name in saved) == ("use_dora" in kind)
+    placed = {name.split(".lora_")[0].split(".")[-1] for name in saved if ".lora_" in name}
+    assert (placed == {"q_proj"}) == ("target_modules" in kind)
+    model = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "run", num_labels=2)
+    scales = {module.scaling["default"] for module in model.modules() if isinstance(module, LoraLayer) and module.scaling}
+    assert scales == {6 / 2 if "use_rslora" in kind else 6 / 4}
