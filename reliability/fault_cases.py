@@ -21,8 +21,11 @@ from benchmarks.frame import ROOT, write_record
 SEED = 0
 # What each file of tests tries on purpose: a row of docs/reliability.md.
 FAULTS = {
-    "tests/faults/test_faults.py": "kills, signals, full disks, losses that are no number, data that change, processes that die",
-    "tests/faults/test_output_dir.py": "run folders: what is foreign stays, a run is resumed, moved, extended and finished again",
+    "tests/faults/test_signals.py": "kills and signals, to one process and to one of several",
+    "tests/faults/test_damage.py": "checkpoints, data and caches that are damaged, full, gone or in use",
+    "tests/faults/test_losses.py": "losses that are no number, or explode",
+    "tests/faults/test_foreign_files.py": "run folders: what is foreign stays as it is",
+    "tests/faults/test_resumed_runs.py": "run folders: a run is resumed, moved, extended and finished again",
     "tests/faults/test_security.py": "foreign code, links, archives, tokens",
     "tests/faults/test_surroundings.py": "odd surroundings: streams, environment, full disks, names, folders that move",
     "tests/checks/test_limits.py": "recipes: numbers out of range, keys of no effect, YAML of ill will, wrong types",
@@ -65,5 +68,5 @@ def run_tests(name: str, kind: str, *tests: str, **environment: str) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    few = ["tests/faults/test_faults.py", "-k", "damaged_checkpoint_is_named"]
+    few = ["tests/faults/test_damage.py", "-k", "damaged_checkpoint_is_named"]
     run_tests("fault_cases", "faults-cases", *(few if options.smoke else FAULTS))

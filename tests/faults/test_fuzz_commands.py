@@ -3,12 +3,9 @@
 `make fuzz` makes as many examples of each as a few minutes allow; the suite a handful, always the same ones.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,18 +29,21 @@ from tests.helpers.fuzzing import (
     edited,
     fuzzed,
     outcome_of,
+    scratch,
 )
 from tests.helpers.page import ShownError
 from tests.helpers.runs import contents, killed_at, short_values
 from tests.hub.conftest import hub  # noqa: F401
 from tests.inference.test_demo import USUAL as FIELDS
 from tests.inference.test_demo import answer, folders, page  # noqa: F401
-from transformers import AutoModelForCausalLM, GPT2Config
 
 from hf_gpt.recipe.arguments import PARTS
 from hf_gpt.run_folder import checkpoints
 from hf_gpt.run_folder.manifest import read_manifest
 from hf_gpt.training import run as runs
+
+
+pytestmark = pytest.mark.usefixtures("no_training", "as_before")
 
 
 @pytest.fixture(scope="module")
@@ -52,49 +52,6 @@ def interrupted(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "interrupted"
     killed_at(short_values(corpus, folder), runs, "save_model")
     return folder
-
-
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "gpt2"
-    small = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=32, n_positions=16)
-    AutoModelForCausalLM.from_config(small).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def no_training(request, monkeypatch):
-    """A run ends well where its training would begin: in a folder that is its own, when its end is rehearsed."""
-
-    def begin(*arguments):
-        raise SystemExit(0)
-
-    if "resumed" not in request.node.name:
-        monkeypatch.setattr(runs, "train", begin)
-
-
-@pytest.fixture(autouse=True)
-def as_before():
-    """A recipe may ask for what holds for the process."""
-    before = dict(os.environ)
-    yield
-    torch.use_deterministic_algorithms(False)
-    os.environ.clear()
-    os.environ.update(before)
-
-
-@contextlib.contextmanager
-def scratch():
-    """A folder of its own to be in."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary) / "here"
-        place.mkdir()
-        os.chdir(place)
-        try:
-            yield place
-        finally:
-            os.chdir(before)
 
 
 # -------------------------------------------------------------------------------------------------- files of a folder
@@ -164,17 +121,8 @@ def test_a_folder_with_broken_files_is_pushed_or_refused(done, original, hub, ou
 # -------------------------------------------------------------------------------------------------------- run folders
 
 RUN_FILES = ("run.json", "recipe.yaml", "settled.json")
-CHECKPOINT_FILES = (
-    *(
-        "model.safetensors",
-        "optimizer.pt",
-        "scheduler.pt",
-        "rng_state.pth",
-        "trainer_state.json",
-        "sha256.json",
-        "config.json",
-    ),
-)
+PARTS_OF_A_CHECKPOINT = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "sha256.json")
+CHECKPOINT_FILES = ("model.safetensors", "config.json", *PARTS_OF_A_CHECKPOINT)
 
 
 @fuzzed(3, 60)
@@ -266,172 +214,6 @@ def test_a_recipe_with_any_values_is_used_or_refused(command, corpus, outcomes):
     attempt()
     if command == "evaluate --few-shot":
         # There is no model of that name: what is counted is that a recipe is told apart before.
-        outcomes["used"] += 1
-
-
-# ----------------------------------------------------------------------------------------------------------- arguments
-
-ODD_NAMES = (
-    "-dash",
-    "a b",
-    "名前\u202egnp",
-    "line\nend",
-    "tab\t",
-    "[b]x",
-    "$x_1$",
-    "%s{}",
-    "*?",
-    "~",
-    "'\"",
-    "x" * 255,
-    ".",
-    "..",
-)
-
-
-def make_zoo(folder):
-    """One of each thing that may lie where a person points to; nothing of it may change."""
-    folder.mkdir()
-    (folder / "folder").mkdir()
-    (folder / "folder" / "thesis.md").write_text("years of work\n" * 20)
-    (folder / "empty").mkdir()
-    (folder / "file").write_text("years of work")
-    (folder / "recipe.yaml").write_text("a: 1\n")
-    (folder / "nothing.txt").touch()
-    (folder / "binary").write_bytes(bytes(range(256)))
-    os.mkfifo(folder / "pipe")
-    for name, target in (
-        ("dangling", "nowhere"),
-        ("loop", "loop"),
-        ("link", "folder"),
-        ("zero", "/dev/zero"),
-        ("null.png", "/dev/null"),
-    ):
-        (folder / name).symlink_to(target)
-    for name in ODD_NAMES:
-        if name not in (".", ".."):
-            (folder / name).write_text("years of work")
-
-
-ZOO = ("folder", "empty", "file", "nothing.txt", "binary", "pipe", "dangling", "loop", "link", "zero", "null.png", *ODD_NAMES)
-PLACES = st.sampled_from(
-    [*(f"zoo/{name}" for name in ZOO), *(f"zoo/{name}/below" for name in ZOO), *(f"zoo/{name}.new" for name in ZOO)]
-) | st.sampled_from(
-    [
-        "/dev/null",
-        "/dev/zero",
-        "/dev/full",
-        "/proc/self/mem",
-        "/proc/x",
-        "/sys/x",
-        ".",
-        "..",
-        "~",
-        "~nobody/x",
-        "x" * 5000,
-        "zoo/no/such",
-        "-",
-    ]
-)
-# What a system passes on: no zero byte, and bytes that are not UTF-8 as halves of surrogates.
-TEXT_OF_A_SHELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
-    [
-        "",
-        " ",
-        "-",
-        "--",
-        "-1",
-        "--seed",
-        "\udcff",
-        "a\udcfeb",
-        "\u202e",
-        "NaN",
-        "inf",
-        "1e400",
-        "9" * 400,
-        "1_0",
-        "٣",
-        "x" * 100_000,
-        "\n",
-    ]
-)
-NUMBERS_OF_A_SHELL = (st.integers() | st.floats() | st.sampled_from([2**31, 2**32, 2**63, -1, 0, 1e-320, 10**30])).map(str)
-ODD = PLACES | TEXT_OF_A_SHELL | NUMBERS_OF_A_SHELL
-# What is given, in which each may be replaced by anything; and what may be added.
-ARGUMENTS = {
-    "generate": (
-        ["generate", "model", "some", "--max-new-tokens", "2"],
-        ("--temperature", "--top-p", "--seed", "--max-new-tokens"),
-        300,
-    ),
-    "evaluate": (
-        ["evaluate", "model", "text.txt", "--block-size", "8"],
-        ("--batch-size", "--text-column", "--limit", "--few-shot"),
-        200,
-    ),
-    "export": (["export", "model", "out"], ("--layout",), 300),
-    "import": (["import", "gpt2", "out"], ("--revision",), 500),
-    "card": (["card", "model"], (), 500),
-    "push": (["push", "model"], ("--repo", "--revision", "--dry-run", "--private", "--space", "--force"), 500),
-    "compare": (["compare", "model", "--plot", "out.png"], ("model",), 100),
-    "plan": (
-        ["plan", "--preset", "gpt2", "--device", "h100"],
-        *(
-            (
-                "--devices",
-                "--strategy",
-                "--length",
-                "--batch-size",
-                "--tokens",
-                "--mfu",
-                "--price",
-                "--picture",
-                "--optimizer",
-            ),
-            150,
-        ),
-    ),
-    "recipes": (["recipes", "out"], (), 500),
-    "train": (
-        ["train", "recipe.yaml", "output_dir=out"],
-        ("overwrite=true", "max_steps=", "output_dir=zoo/folder", "config.x="),
-        150,
-    ),
-    "none": (["card"], ("--help", "--version"), 200),
-}
-
-
-@pytest.mark.parametrize("command", ARGUMENTS)
-def test_any_arguments_are_used_or_refused(command, corpus, original, foreign, outcomes):
-    usual, more, many = ARGUMENTS[command]
-    first = 0 if command == "none" else 1
-    changed = st.dictionaries(st.integers(first, len(usual) - 1), ODD, max_size=2)
-    added = st.lists(st.sampled_from(more) if more else ODD, max_size=2)
-
-    @fuzzed(4, many)
-    @example(changes={}, additions=[], value="1")
-    @given(changes=changed, additions=added, value=ODD)
-    def attempt(changes, additions, value):
-        with scratch() as here:
-            make_zoo(here / "zoo")
-            shutil.copytree(original, "model", ignore=shutil.ignore_patterns("checkpoint-*"))
-            shutil.copytree(foreign, "gpt2")
-            Path("text.txt").write_text("\n".join(USUAL))
-            Path("recipe.yaml").write_text(json.dumps(short_values(corpus, "trained")))
-            before = contents(here / "zoo")
-            arguments = [changes.get(index, word) for index, word in enumerate(usual)]
-            if command == "train" and 2 in changes:
-                arguments[2] = f"output_dir={changes[2]}"
-            for addition in additions:
-                arguments += [f"{addition}{value}"] if addition.endswith("=") else [addition, value]
-            outcome, _ = outcome_of(*arguments)
-            outcomes[outcome] += 1
-            after = contents(here / "zoo")
-            assert {name: after.get(name) for name in before} == before
-
-    attempt()
-    if command in ("none", "push"):
-        # Of no use without a command, or without a token.
         outcomes["used"] += 1
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.conftest import ROOT
 from tests.helpers.fuzzing import outcome_of
 from tests.helpers.runs import short_values
-from transformers import AutoModelForCausalLM, GPT2Config, Trainer
+from transformers import Trainer
 
 from hf_gpt.recipe.packaged import resource_folder
 from hf_gpt.run_folder.manifest import read_manifest
@@ -131,15 +131,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def foreign_model(folder):
-    small = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=32, n_positions=16)
-    AutoModelForCausalLM.from_config(small).save_pretrained(folder)
-    return folder
-
-
-def disk_commands(disk, finished, tmp_path):
+def disk_commands(disk, finished, foreign):
     """Each command that writes, and what it would leave."""
-    foreign = foreign_model(tmp_path / "gpt2")
     return {
         "export": (["export", finished, disk / "out"], disk / "out"),
         "gguf": (["export", finished, disk / "out", "--layout", "gguf"], disk / "out"),
@@ -152,8 +145,8 @@ def disk_commands(disk, finished, tmp_path):
 
 @pytest.mark.parametrize("command", ["export", "gguf", "import", "compare", "plan", "recipes"])
 @pytest.mark.parametrize("left", [0, 8_000])
-def test_a_full_disk_leaves_nothing_half_written(command, left, small_disk, finished, tmp_path):
-    arguments, target = disk_commands(small_disk, finished, tmp_path)[command]
+def test_a_full_disk_leaves_nothing_half_written(command, left, small_disk, finished, foreign):
+    arguments, target = disk_commands(small_disk, finished, foreign)[command]
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     (small_disk / "filler").write_bytes(b"\0" * (free - left))
     message = told(*arguments)

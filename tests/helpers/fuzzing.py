@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -103,6 +104,20 @@ def outcome_of(*arguments):
     assert lines[-1].startswith("hf-gpt: "), told
     assert len(lines[-1]) < LONGEST_MESSAGE, told
     return "refused", lines[-1]
+
+
+@contextlib.contextmanager
+def scratch():
+    """A folder of its own to be in."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary) / "here"
+        place.mkdir()
+        os.chdir(place)
+        try:
+            yield place
+        finally:
+            os.chdir(before)
 
 
 # ------------------------------------------------------------------------------------------------------------- values

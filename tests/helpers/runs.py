@@ -1,10 +1,13 @@
 """Small runs that end as by `kill -9` at a place that is chosen, and what they leave."""
 
+import json
+
 import pytest
 from benchmarks.tiny import recipe_values
 from transformers import Trainer
 
 from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.run_folder.manifest import read_manifest
 from hf_gpt.training import run as runs
 
 
@@ -60,3 +63,11 @@ def contents(folder):
 
 def weights(folder):
     return (folder / "model.safetensors").read_bytes()
+
+
+def earlier(folder):
+    """As a version without manifests has left it."""
+    manifest = read_manifest(folder)
+    (folder / "run.json").unlink()
+    (folder / "data.json").write_text(json.dumps(manifest.data))
+    return folder
