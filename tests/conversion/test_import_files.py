@@ -295,7 +295,7 @@ def test_llama_with_a_bias(name, tmp_path):
 def test_config_that_is_not_json(gpt2):
     _, folder = gpt2
     (folder / "config.json").write_text("{")
-    fails(folder, "config.json is not valid JSON")
+    fails(folder, "config.json is not JSON")
     (folder / "config.json").write_text("[]")
     fails(folder, "config.json holds a list")
 

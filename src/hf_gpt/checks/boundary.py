@@ -1,9 +1,12 @@
 """The one place where what a library raises of a person's files and values becomes an `InputError`."""
 
 import errno
+import json
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -36,3 +39,14 @@ def refused(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (*DISK_ERRORS, errno.EPIPE):
             raise
         raise InputError(f"{what}: {reason_of(error)}") from error
+
+
+def read_object(path: Path, hint: str) -> dict[str, Any]:
+    """Return the JSON object in a file; `InputError` with a hint when it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}): {hint}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not an object: {hint}")
+    return content

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from ..checks.boundary import read_object
 from ..checks.names import check_name
 from ..checks.places import check_place, writing
 
@@ -70,13 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Raise `ValueError` when the file is missing or is no JSON object."""
     if not path.is_file():
         raise ValueError(f"{path} is missing: a checkpoint folder holds {path.name} beside its weights.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): copy or download it again.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not an object: copy or download it again.")
-    return content
+    return read_object(path, "copy or download it again.")
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """What of a folder a push sends: its files, each looked through, and the card for the repository."""
 
-import json
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,7 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 
-from ..checks.boundary import refused
+from ..checks.boundary import read_object, refused
 from ..errors import InputError, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..recipe.arguments import RECIPE_FILE
@@ -146,13 +145,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}): save the model again.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not an object: save the model again.")
-    return content
+    return read_object(path, "save the model again.")
 
 
 def check_complete(folder: Path, files: dict[str, Any], repo_id: str) -> None:

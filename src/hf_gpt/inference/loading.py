@@ -1,6 +1,5 @@
 """Trained models from a folder or from the Hub: whole, finite and of a size that fits, or refused with what is wrong."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from ..checks.boundary import refused
+from ..checks.boundary import read_object, refused
 from ..checks.names import check_name
 from ..data.tokenizer import load_tokenizer
 from ..errors import InputError, did_you_mean
@@ -38,10 +37,7 @@ def load_config(name: str, field: str = "model", trust_remote_code: bool = False
     where = "cannot be loaded" if Path(name).exists() else "is no folder here, and cannot be loaded from the Hub"
     with refused(f"{field}={name!r} {where}"):
         if path.is_file():
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise InputError(f"{path} holds a {type(values).__name__}, not an object: copy it again.")
-            check_sizes(values, str(path))
+            check_sizes(read_object(path, "copy it again."), str(path))
         return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
