@@ -16,7 +16,15 @@ from .speed.ratios import PEERS, ratios, read_runs, seconds_after_compiling, sum
 from .speed.systems import SYSTEMS
 
 
-COLORS = {"ours": "#1f4e79", "stock": "#b5651d", "expert": "#c9a227", "nanogpt": "#2e7d32"}
+COLORS = {
+    "ours": "#1f4e79",
+    "stock": "#b5651d",
+    "expert": "#c9a227",
+    "nanogpt": "#2e7d32",
+    "gpt2-groups": "#7b3294",
+    "qwen3": "#d7301f",
+    "qwen3-groups": "#636363",
+}
 WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
         "head": (
@@ -37,6 +45,9 @@ WORDS: dict[str, dict[str, Any]] = {
         "stock": "`run_clm.py` with GPT-2",
         "expert": "the same, tuned: bfloat16, compiled",
         "nanogpt": "nanoGPT, bfloat16, compiled",
+        "gpt2-groups": "GPT-2, untied, with our learning rates and schedule",
+        "qwen3": "stock Qwen3 of the same sizes",
+        "qwen3-groups": "the same, with our learning rates and schedule",
         "long": "{title}, an hour, one seed",
     },
     "README_zh.md": {
@@ -52,6 +63,9 @@ WORDS: dict[str, dict[str, Any]] = {
         "stock": "`run_clm.py` 与 GPT-2",
         "expert": "同上，经调优：bfloat16、已编译",
         "nanogpt": "nanoGPT，bfloat16、已编译",
+        "gpt2-groups": "GPT-2，不绑定，用我们的学习率和调度",
+        "qwen3": "同样大小的原装 Qwen3",
+        "qwen3-groups": "同上，用我们的学习率和调度",
         "long": "{title}，一小时，一个种子",
     },
 }
@@ -118,7 +132,8 @@ def speed_section() -> list[str]:
     tuning = []
     for name, system in SYSTEMS.items():
         tried = sorted((record["learning_rate"], record["loss"]) for record in find_records(f"speed/tuning-{name}-*"))
-        tuning.append([system.title, system.setup, "; ".join(f"{rate:g}: {loss:.3f}" for rate, loss in tried)])
+        if tried:
+            tuning.append([system.title, system.setup, "; ".join(f"{rate:g}: {loss:.3f}" for rate, loss in tried)])
     return [
         "## Wall time to the same loss",
         "",

@@ -10,7 +10,7 @@ from typing import Any
 from ..frame import find_records
 
 
-PEERS = ("stock", "expert", "nanogpt")
+PEERS = ("stock", "expert", "nanogpt", "gpt2-groups", "qwen3", "qwen3-groups")
 Cost = Callable[[dict[str, Any]], float]
 
 

@@ -2,18 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import torch
 from datasets import Dataset
 from torch import nn
-from transformers import Trainer, TrainingArguments, default_data_collator, set_seed
+from transformers import (
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+    get_scheduler,
+    set_seed,
+)
 
+import hf_gpt
 from hf_gpt.planning import hardware
 from hf_gpt.recipe.parser import load_recipe
+from hf_gpt.training.optimizers import MATRICES, group_parameters
 from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import LanguageData, build_model, build_trainer
 
-from ..gpt2 import STOCK_NO_DROPOUT, Sizes, stock_gpt2
+from ..gpt2 import NO_ENDS, STOCK_NO_DROPOUT, Sizes, stock_gpt2
 from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Blocks, Corpus
 from .nanogpt import train_nanogpt
@@ -60,12 +72,17 @@ class System:
 
 # As many parameters as our model, within two per cent; the width, depth and heads are what GPT-2 would take at this size.
 GPT2_SIZE = Sizes(384, 6, 6, VOCABULARY, BLOCK)
+# With an output matrix of its own for two layers less, as our recipe has it: within three per cent.
+UNTIED_SIZE = Sizes(384, 4, 6, VOCABULARY, BLOCK)
+COMPILED = {"bf16": True, "torch_compile": True, "logging_steps": 50}
 # As `GPT2Config` has it.
 DROPOUT = dict.fromkeys(STOCK_NO_DROPOUT, 0.1)
 
 
-def gpt2_trainer(model: nn.Module, corpus: Corpus, clock: Clock, arguments: dict[str, Any]) -> nn.Module:
-    """Return the stock `Trainer`, as `run_clm.py` calls it."""
+def train_by_stock(
+    model: nn.Module, corpus: Corpus, clock: Clock, arguments: dict[str, Any], optimizers: tuple[Any, Any] = (None, None)
+) -> nn.Module:
+    """Return a model, trained by the stock `Trainer` as `run_clm.py` calls it."""
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
@@ -74,6 +91,7 @@ def gpt2_trainer(model: nn.Module, corpus: Corpus, clock: Clock, arguments: dict
         train_dataset=Blocks(corpus.train),
         data_collator=default_data_collator,
         callbacks=[clock.callback()],
+        optimizers=optimizers,
     )
     trainer.train()
     return trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
@@ -91,28 +109,71 @@ def train_stock(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
         "lr_scheduler_type": "linear",
         "logging_steps": 50,
     }
-    return gpt2_trainer(model, corpus, clock, arguments)
+    return train_by_stock(model, corpus, clock, arguments)
 
 
-def train_expert(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
-    """Return the same model as an expert would train it: bfloat16, compiled, no dropout, GPT-3's betas, warm-up and cosine."""
+def train_tuned(system: str, build: Callable[[], nn.Module], run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+    """Return a stock model as an expert would train it: bfloat16, compiled, no dropout, GPT-3's betas, warm-up and cosine."""
     set_seed(run.seed)
-    model = stock_gpt2(GPT2_SIZE)
     arguments = {
+        **COMPILED,
         "max_steps": run.steps,
         "learning_rate": run.learning_rate,
         "seed": run.seed,
-        "per_device_train_batch_size": SYSTEMS["expert"].batch,
+        "per_device_train_batch_size": SYSTEMS[system].batch,
         "lr_scheduler_type": "cosine",
         "warmup_steps": max(1, run.steps // 20),
         "weight_decay": 0.1,
         "adam_beta2": 0.95,
         "max_grad_norm": 1.0,
-        "bf16": True,
-        "torch_compile": True,
-        "logging_steps": 50,
     }
-    return gpt2_trainer(model, corpus, clock, arguments)
+    return train_by_stock(build(), corpus, clock, arguments)
+
+
+def train_in_groups(system: str, build: Callable[[], nn.Module], run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+    """Return a stock model as a reader of docs/LOG.md would train it: AdamW with the rates and the schedule of `pretrain/speed`.
+
+    The rate that is tuned is that of the matrices, the only one that the recipe leaves to Muon.
+    """
+    set_seed(run.seed)
+    model, recipe = build(), load_recipe("pretrain/speed").run
+    rates = {
+        MATRICES: run.learning_rate,
+        "embeddings": recipe.embedding_learning_rate,
+        "head": recipe.head_learning_rate,
+        "rest": recipe.rest_learning_rate,
+    }
+    groups = [{"params": part, "lr": rates[name]} for name, part in group_parameters(model).items() if part]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
+    schedule = get_scheduler(
+        "warmup_stable_decay",
+        optimizer,
+        max(1, run.steps // 40),
+        run.steps,
+        {"num_decay_steps": run.steps * 6 // 10, "decay_type": "linear"},
+    )
+    arguments = {
+        **COMPILED,
+        "max_steps": run.steps,
+        "seed": run.seed,
+        "per_device_train_batch_size": SYSTEMS[system].batch,
+        "max_grad_norm": 0.0,
+    }
+    return train_by_stock(model, corpus, clock, arguments, (optimizer, schedule))
+
+
+def untied_gpt2() -> nn.Module:
+    return stock_gpt2(UNTIED_SIZE, tie_word_embeddings=False)
+
+
+def stock_qwen3() -> nn.Module:
+    """The sizes of `pretrain/speed`, from nothing but a config."""
+    model = load_recipe("pretrain/speed").model
+    ours = hf_gpt.preset(model.preset or "", **model.config)
+    same = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim")
+    values: dict[str, Any] = {name: getattr(ours, name) for name in same}
+    values |= {**NO_ENDS, "vocab_size": VOCABULARY, "max_position_embeddings": BLOCK}
+    return Qwen3ForCausalLM(Qwen3Config(**values, tie_word_embeddings=False, use_cache=False))
 
 
 def train_ours(run: Run, corpus: Corpus, clock: Clock, changes: tuple[str, ...] = ()) -> nn.Module:
@@ -178,7 +239,7 @@ SYSTEMS = {
         "bfloat16, compiled, no dropout, AdamW with betas 0.9 and 0.95, weight decay 0.1, clipping, batch 8, warm-up and cosine",
         8,
         (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
-        train_expert,
+        partial(train_tuned, "expert", partial(stock_gpt2, GPT2_SIZE)),
     ),
     "nanogpt": System(
         "nanoGPT's model and loop",
@@ -186,5 +247,26 @@ SYSTEMS = {
         12,
         (3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3),
         train_nanogpt_loop,
+    ),
+    "gpt2-groups": System(
+        "stock GPT-2, untied, with our rates and schedule",
+        "bfloat16, compiled, no dropout, AdamW with four rates, batch 16, warm-up, stable, linear decay",
+        16,
+        (5e-4, 1e-3, 2e-3, 4e-3),
+        partial(train_in_groups, "gpt2-groups", untied_gpt2),
+    ),
+    "qwen3": System(
+        "stock Qwen3 of our sizes",
+        "bfloat16, compiled, AdamW with betas 0.9 and 0.95, weight decay 0.1, clipping, batch 8, warm-up and cosine",
+        8,
+        (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
+        partial(train_tuned, "qwen3", stock_qwen3),
+    ),
+    "qwen3-groups": System(
+        "stock Qwen3 of our sizes, with our rates and schedule",
+        "bfloat16, compiled, AdamW with four rates, batch 16, warm-up, stable, linear decay",
+        16,
+        (5e-4, 1e-3, 2e-3, 4e-3),
+        partial(train_in_groups, "qwen3-groups", stock_qwen3),
     ),
 }
