@@ -16,7 +16,7 @@ def _end(number: int, frame: Any) -> None:
 
 
 # `python -m hf_gpt`, while it imports the package and not another's program that does, or the console script.
-if (sys.argv[0] == "-m" and "hf_gpt" in sys.orig_argv) or Path(sys.argv[0]).name == "hf-gpt":
+if (sys.argv[0] == "-m" and "hf_gpt" in sys.orig_argv) or Path(sys.argv[0]).name in ("hf-gpt", "hf-gpt.exe"):
     # Threads of OpenMP that wait by spinning make training several times slower beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Pictures go into files, whatever is set for a notebook or a screen that is not here.

@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typer.core import TyperGroup
 
 from ._environment import INTERRUPTED
 from .checks.places import PLACE_ERRORS
+from .checks.system import SIGPIPE
 from .errors import InputError, shown
 from .reports.terminal import Interruption, end_bars, silence, silence_libraries
 
@@ -81,7 +81,7 @@ def run_command(app: typer.Typer) -> None:
     except (UnreadError, BrokenPipeError):
         silence(sys.stdout)
         silence(sys.stderr)
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(128 + SIGPIPE)
     except OSError as error:
         if (unreadable := unreadable_part(error)) is not None:
             fail(f"{unreadable} cannot be read: {error.strerror}. Give this user the right to read it, or name another place.")

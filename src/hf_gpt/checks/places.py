@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -211,5 +212,6 @@ def writing(folder: Path) -> Iterator[None]:
 def free_bytes(folder: Path) -> str:
     """Return how much room there is where a folder is or would be, for a message."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
-    found = os.statvfs(there)
-    return f"{found.f_bavail * found.f_frsize:,} bytes and {found.f_favail:,} inodes are free there"
+    # A disk of Windows has no number of inodes.
+    inodes = f" and {os.statvfs(there).f_favail:,} inodes" if hasattr(os, "statvfs") else ""
+    return f"{shutil.disk_usage(there).free:,} bytes{inodes} are free there"

@@ -1,6 +1,5 @@
 """Checkpoint files and folders: finding them, reading them, and writing a folder whole or not at all."""
 
-import fcntl
 import json
 import os
 import pickle
@@ -24,6 +23,7 @@ from transformers import AutoTokenizer
 from ..checks.boundary import read_object
 from ..checks.names import check_name
 from ..checks.places import check_place, writing
+from ..checks.system import exclusive
 
 
 TOKENIZER_FILES = (
@@ -150,10 +150,8 @@ def new_folder(out_dir: str | Path) -> Iterator[Path]:
         temporary.mkdir()
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         stack.enter_context(ended_by_sigterm())
+        stack.enter_context(exclusive(temporary))
         (temporary / UNFINISHED_FILE).touch()
-        lock = os.open(temporary / UNFINISHED_FILE, os.O_RDONLY)
-        stack.callback(os.close, lock)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
         (temporary / UNFINISHED_FILE).unlink()
         if out_dir.is_dir():
@@ -180,11 +178,7 @@ def remove_unfinished(out_dir: Path) -> None:
         mark = path / UNFINISHED_FILE
         if not pattern.fullmatch(path.name) or path.is_symlink() or not mark.is_file():
             continue
-        with mark.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        with suppress(BlockingIOError), exclusive(path):
             shutil.rmtree(path)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .modeling_hf_gpt import GPTModel  # noqa: F401
 
 # The version of the package, kept here because this file travels with a checkpoint and the package does not.
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 logger = logging.get_logger(__name__)
 

@@ -1,8 +1,6 @@
 """What a model will take beside what this machine has, compared before a weight is made."""
 
 import copy
-import os
-import resource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import torch
 
 from ..checks.limits import Range, check_range
+from ..checks.system import memory_limits, total_memory
 from ..errors import InputError
 from ..modeling.configuration_hf_gpt import GPTConfig
 from . import parameter_counts
@@ -47,11 +46,10 @@ def check_sizes(values: dict[str, Any], where: str) -> None:
 
 def host_memory() -> int:
     """Return bytes of memory that this process may have: of the machine, or of the container or the limit that it runs in."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits = [total_memory(), *memory_limits()]
     for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
         if path.is_file() and (text := path.read_text().strip()).isdigit():
             limits.append(int(text))
-    limits += [limit for limit in resource.getrlimit(resource.RLIMIT_AS) if limit != resource.RLIM_INFINITY]
     return min(limits)
 
 

@@ -1,6 +1,5 @@
 """What a device holds and computes, by the data sheet of who makes it; a CPU is measured."""
 
-import os
 import platform
 import re
 import time
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks.system import total_memory
 from ..errors import InputError, did_you_mean
 from . import hardware
 
@@ -79,8 +79,7 @@ def measured_cpu(size: int = 1024, seconds: float = 0.5) -> Device:
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end or best == float("inf"):
         best = min(best, hardware.product_seconds(dtype, size, 2))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     name = (
         f"measured here: {torch.get_num_threads()} threads of {platform.machine()}, products of {size} x {size} in {type_name}"
     )
-    return Device(memory, 2 * size**3 / best, 0.0, name, is_cpu=True)
+    return Device(total_memory(), 2 * size**3 / best, 0.0, name, is_cpu=True)

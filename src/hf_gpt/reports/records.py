@@ -5,9 +5,7 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import subprocess
-import sys
 from datetime import datetime, timezone
 from functools import cache
 from importlib import metadata
@@ -17,8 +15,10 @@ from typing import Any
 import torch
 
 from ..checks.places import replacing
+from ..checks.system import peak_bytes
 from ..data.packages import sha256_of
 from ..errors import InputError
+from ..modeling.configuration_hf_gpt import __version__
 from ..run_folder.manifest import RECORD_FILE
 from .privacy import check_public
 
@@ -26,12 +26,13 @@ from .privacy import check_public
 # Written by codecarbon, through the callback that `Trainer` has for it.
 EMISSIONS_FILE = "emissions.csv"
 EMISSIONS_COLUMNS = {"energy_kwh": "energy_consumed", "co2_kg": "emissions"}
-PACKAGES_RECORDED = ("hf-gpt", "torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "peft")
+PACKAGES_RECORDED = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "peft")
 
 
 def versions() -> dict[str, str]:
     """Return versions of Python and of the packages that can change a result, those that are installed."""
-    found = {"python": platform.python_version()}
+    # Of the code that runs: an editable installation keeps the version that it was installed as.
+    found = {"python": platform.python_version(), "hf-gpt": __version__}
     for name in PACKAGES_RECORDED:
         try:
             found[name] = metadata.version(name)
@@ -61,9 +62,7 @@ def device_description() -> dict[str, Any]:
 
 def peak_memory() -> dict[str, int]:
     """Return largest resident size of this process so far, and of the accelerator's allocations, in bytes."""
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    peak = {"host_bytes": peak_bytes()}
     if torch.cuda.is_available():
         peak["accelerator_bytes"] = torch.cuda.max_memory_allocated()
     return peak

@@ -1,16 +1,16 @@
 """A checkpoint is whole or it is not there: its files are listed with their hashes, and it gets its name last."""
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..checks.places import replacing
+from ..checks.system import exclusive, to_disk
 from ..data.packages import sha256_of
 from ..errors import InputError
 
@@ -37,14 +37,6 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def finalize(written: Path, place: Path) -> None:
     """List the hashes of a checkpoint that was written somewhere and give it its name: from then on it counts.
 
@@ -55,11 +47,11 @@ def finalize(written: Path, place: Path) -> None:
     hashes = file_hashes(written)
     (written / HASHES_FILE).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
     for name in (*hashes, HASHES_FILE):
-        _to_disk(written / name)
+        to_disk(written / name)
     if place.exists():
         shutil.rmtree(place)
     os.replace(written, place)
-    _to_disk(place.parent)
+    to_disk(place.parent)
 
 
 def find_damage(checkpoint: Path) -> str | None:
@@ -107,31 +99,28 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    _HELD[descriptor] = folder
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(exclusive(folder))
         except BlockingIOError:
             raise InputError(
                 f"output_dir={str(folder)!r} is in use by another process, which trains into it: wait for it, or name another folder."
             ) from None
+        _held[folder] = os.stat(folder)
+        stack.callback(_held.pop, folder)
         yield
-    finally:
-        if _HELD.pop(descriptor, None) is not None:
-            os.close(descriptor)
 
 
-_HELD: dict[int, Path] = {}
+_held: dict[Path, os.stat_result] = {}
 
 
 def check_in_place(folder: Path) -> None:
     """Raise `InputError` when a folder that this process holds was moved or replaced: what is written now would lie beside the run."""
-    for descriptor, held in _HELD.items():
+    for held, state in _held.items():
         if os.path.abspath(held) != os.path.abspath(folder):
             continue
         try:
-            is_same = os.path.samestat(os.fstat(descriptor), os.stat(folder))
+            is_same = os.path.samestat(state, os.stat(folder))
         except OSError:
             is_same = False
         if not is_same:
@@ -139,15 +128,6 @@ def check_in_place(folder: Path) -> None:
                 f"{folder} is no longer the folder that this run began in: it was moved, or something else is in its place. What was "
                 "saved is whole: rerun the same command with output_dir= the place where it lies now."
             )
-
-
-def _let_go() -> None:
-    # A worker that outlives the killed process for a moment must not hold the folder against the restarted command.
-    while _HELD:
-        os.close(_HELD.popitem()[0])
-
-
-os.register_at_fork(after_in_child=_let_go)
 
 
 def check_links(folder: Path) -> None:
@@ -164,7 +144,7 @@ def move_files(written: Path, folder: Path) -> None:
         if path.is_dir():
             target.mkdir(exist_ok=True)
         else:
-            _to_disk(path)
+            to_disk(path)
             os.replace(path, target)
     shutil.rmtree(written)
 

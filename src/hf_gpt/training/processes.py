@@ -45,4 +45,5 @@ def _in_child() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_in_child)

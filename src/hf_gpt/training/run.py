@@ -1,6 +1,5 @@
 """A run from recipe to finished folder: `run` is the table of contents of every run."""
 
-import signal
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from transformers import ProgressCallback, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..checks.boundary import refused
+from ..checks.system import SIGPIPE
 from ..data.loading import separator_lines
 from ..errors import InputError
 from ..recipe.arguments import Recipe
@@ -118,7 +118,7 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         if stop.has_stopped:
             after = f"Stopped by {stop.signal_name} after step {trainer.state.global_step}"
             told = f"{after}, which is saved: rerun the same command to resume." if stop.can_save else f"{after}."
-            tqdm.write(told, file=sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout)
+            tqdm.write(told, file=sys.stderr if stop.signal == SIGPIPE else sys.stdout)
     if stop.has_stopped:
         raise SystemExit(stop.exit_code)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from ..checks.system import ENDING_SIGNALS, SIGPIPE
 from ..reports.terminal import silence
 from .trainer import GuardedTrainer
-from .workers import SIGNALS
 
 
 # Launchers and shells pass on what a whole group has got already; a person who wants an end presses the keys later, or without one.
@@ -46,9 +46,9 @@ class GracefulShutdown(TrainerCallback):
 
     def __enter__(self) -> "GracefulShutdown":
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in ENDING_SIGNALS:
                 # `nohup` has this one ignored, and means it.
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle_signal)
         self._streams.enter_context(contextlib.redirect_stdout(WatchedStream(sys.stdout, self._notify)))
         self._streams.enter_context(contextlib.redirect_stderr(WatchedStream(sys.stderr, self._notify)))
@@ -142,7 +142,7 @@ class WatchedStream(io.TextIOBase):
             if error.errno not in UNREAD:
                 raise
             silence(self._stream)
-            self._notify(signal.SIGPIPE)
+            self._notify(SIGPIPE)
 
 
 def _say(message: str, is_talking: bool) -> None:

@@ -10,9 +10,7 @@ from typing import Any
 from accelerate.data_loader import DataLoaderAdapter
 from torch.utils.data import DataLoader
 
-
-# What ends a run: a scheduler takes the machine away, a person presses Ctrl-C, a terminal is closed.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from ..checks.system import ENDING_SIGNALS
 
 
 def outlive_signals(loader: DataLoader) -> DataLoader:
@@ -23,7 +21,7 @@ def outlive_signals(loader: DataLoader) -> DataLoader:
 
 
 def _ignore_signals(prepare: Callable[[int], None] | None, worker: int) -> None:
-    for number in SIGNALS:
+    for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if prepare is not None:
         prepare(worker)
@@ -33,7 +31,7 @@ def _ignore_signals(prepare: Callable[[int], None] | None, worker: int) -> None:
 def _end_workers() -> None:
     """End what still reads data when the process does: Python asks for it by SIGTERM, and then waits for ever."""
     workers = [child for child in multiprocessing.active_children() if child.daemon]
-    if workers:
+    if workers and hasattr(signal, "SIGCHLD"):
         # torch takes a worker that is killed for an accident.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in workers:
