@@ -23,7 +23,6 @@ OF_OS = (
         "fork",
         "forkpty",
         "getegid",
-        "geteuid",
         "getgid",
         "getloadavg",
         "getpgid",
@@ -50,7 +49,9 @@ for name in {{others}}:
     try:
         importlib.import_module(name)
     except ImportError:
-        pass
+        # A name of a module that may be loaded only when it is asked for, or an extra that is not installed here.
+        module, _, part = name.rpartition(".")
+        getattr(sys.modules.get(module), part, None)
 for name in {MODULES}:
     sys.modules[name] = None
 for name in {OF_OS}:
