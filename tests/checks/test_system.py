@@ -128,10 +128,13 @@ def test_every_module_is_there_without_what_windows_lacks():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_folder_is_held_by_one_and_let_go_by_a_child(tmp_path):
+    reading, writing = os.pipe()
     with exclusive(tmp_path):
         child = os.fork()
         if child == 0:
+            os.write(writing, b"1")
             signal.pause()
+        os.read(reading, 1)
         with pytest.raises(BlockingIOError), exclusive(tmp_path):
             pass
     # The child lives on, and does not hold it.
