@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check
 SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream quality style figure readme lock wheel clean
+.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -48,9 +48,9 @@ test: $(READY)  ## The test suite, without network
 test-slow: $(READY)  ## What the suite leaves out: longer runs, more processes, the default compiler
 	$(PYTEST) -m slow $(ARGS)
 
-test-browser: $(READY)  ## The demo page in headless Chromium, which Debian's apt-get installs
+test-browser: $(READY)  ## The demo page and the site in headless Chromium, which Debian's apt-get installs
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
-	$(PIP) --quiet gradio==6.31.0 playwright==1.65.2
+	$(PIP) --quiet gradio==6.31.0 playwright==1.65.2 'hf-gpt[docs]'
 	$(BIN)/python -m pytest tests/browser
 
 # transformers/torch; each pair gets an environment of its own, with what that transformers asks for.
@@ -94,6 +94,11 @@ bench-smoke: $(READY)  ## Every part of benchmarks, experiments and reliability 
 
 docs-check: $(READY)  ## Whether every table of every page is what the committed records say
 	$(BIN)/python -m benchmarks --check-pages
+
+docs: $(READY)  ## The site of docs/, README and the code in two languages, into build/site; without a network once its packages are there
+	$(PIP) --quiet 'hf-gpt[docs]'
+	$(BIN)/python -m tools.website
+	@printf '\nTo read it:\n\n    $(BIN)/python -m http.server --directory build/site\n\n'
 
 serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
 	$(PIP) --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'

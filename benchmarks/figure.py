@@ -40,9 +40,14 @@ def parts(config: hf_gpt.GPTConfig) -> list[tuple[str, str]]:
 
 
 def draw(root: Path) -> None:
-    figure = Figure(figsize=(13, 7.2), layout="constrained")
-    axes = figure.subplots(1, len(GENERATIONS))
-    for axis, (title, name) in zip(axes, GENERATIONS.items()):
+    draw_blocks(GENERATIONS, root / "docs" / "generations.svg")
+
+
+def draw_blocks(presets: dict[str, str], path: Path) -> None:
+    """Draw the block of each preset, by what it is called on the picture, as an SVG."""
+    figure = Figure(figsize=(3.25 * len(presets), 7.2), layout="constrained")
+    axes = figure.subplots(1, len(presets), squeeze=False)[0]
+    for axis, (title, name) in zip(axes, presets.items()):
         config = hf_gpt.preset(name)
         axis.set_title(f"{title}\nnorm_position={config.norm_position}", fontsize=11)
         axis.set_xlim(-1.5, 1.6)
@@ -66,4 +71,4 @@ def draw(root: Path) -> None:
             is_post = config.norm_position == "post"
             if (kind == "norm" and is_post) or (kind == "add" and not is_post) or place == 0:
                 branch = y + HEIGHT + 0.1
-    figure.savefig(root / "docs" / "generations.svg", format="svg", metadata={"Date": None})
+    figure.savefig(path, format="svg", metadata={"Date": None})
