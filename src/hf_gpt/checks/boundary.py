@@ -45,7 +45,7 @@ def read_object(path: Path, hint: str) -> dict[str, Any]:
     """Return the JSON object in a file; `InputError` with a hint when it holds none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}): {hint}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not an object: {hint}")

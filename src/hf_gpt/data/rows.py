@@ -136,7 +136,7 @@ def _read(rows: Dataset, column: str, kind: Any, read: Callable[[Any], Any]) -> 
 def _read_row(row: dict[str, Any], number: int, column: str, read: Callable[[Any], Any]) -> dict[str, Any]:
     try:
         return {column: None if row[column] is None and column != "answers" else read(row[column])}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         found = repr(row[column])
         raise InputError(
             f"dataset: column {column!r} of row {number} cannot be read: {found if len(found) < 80 else found[:80] + '…'}."

@@ -60,7 +60,7 @@ def find_damage(checkpoint: Path) -> str | None:
         expected = json.loads((checkpoint / HASHES_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return "was not written to its end"
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return f"is damaged: its {HASHES_FILE} cannot be read"
     found = file_hashes(checkpoint)
     if not isinstance(expected, dict) or not expected or set(found) != set(expected):
