@@ -6,25 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from . import goals
 from .ablations import CHANGES
 from .frame import ROOT, Section, find_record, find_records, processor_of, spread, table
 from .optimizer_step import PRECISIONS
+from .speed.picture import draw_speed
 from .speed.ratios import PEERS, ratios, read_runs, seconds_after_compiling, summary, tokens, wall_seconds
 from .speed.systems import SYSTEMS
 
 
-COLORS = {
-    "ours": "#1f4e79",
-    "stock": "#b5651d",
-    "expert": "#c9a227",
-    "nanogpt": "#2e7d32",
-    "gpt2-groups": "#7b3294",
-    "qwen3": "#d7301f",
-    "qwen3-groups": "#636363",
-}
 WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
         "head": (
@@ -148,7 +138,7 @@ def speed_section() -> list[str]:
         "own; our other rates are scaled with it. Compiling is in the wall time, with the compiler's cache warm from tuning; in the "
         f"first run of all it took ours {cold}. The last column leaves it out on both sides.",
         "",
-        "![Validation loss against seconds](speed.png)",
+        "![Validation loss against minutes](speed.png)",
         "",
         *ratio_rows(runs),
         "",
@@ -170,35 +160,13 @@ def long_section() -> list[str]:
         "are those found above, in tries of minutes; over an hour, others may serve any of them better. The goals are those of twelve "
         "minutes.",
         "",
-        "![Validation loss against seconds](speed-long.png)",
+        "![Validation loss against minutes](speed-long.png)",
         "",
         *ratio_rows(runs),
         "",
         *run_rows(runs),
         "",
     ]
-
-
-def draw_speed(runs: list[dict[str, Any]], picture: Path) -> None:
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    styles = dict(zip(sorted({processor_of(run) for run in runs}), ("-", "--", ":", "-.")))
-    for run in runs:
-        seconds, losses = zip(*((row["seconds"], row["loss"]) for row in run["history"]))
-        color, style = COLORS[run["system"]], styles[processor_of(run)]
-        axes.plot(seconds, losses, color=color, linestyle=style, linewidth=1, marker="o", markersize=2.5)
-        axes.plot(seconds[-1], losses[-1], "o", color=color, markersize=6)
-    for system, color in COLORS.items():
-        if any(run["system"] == system for run in runs):
-            axes.plot([], [], color=color, label=SYSTEMS[system].title.replace("`", ""))
-    for processor, style in styles.items():
-        axes.plot([], [], color="black", linestyle=style, linewidth=1, label=processor)
-    axes.set(xscale="log", xlabel="seconds of training, compiling included", ylabel="validation loss, nats per token")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    temporary = picture.with_suffix(".tmp.png")
-    figure.savefig(temporary, dpi=130)
-    temporary.replace(picture)
 
 
 def of_ratio(found: dict[str, float]) -> str:

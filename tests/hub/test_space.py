@@ -68,7 +68,7 @@ def test_the_code_of_a_space_needs_only_what_it_requires(tmp_path):
 import sys, types
 sys.modules.update(dict.fromkeys({absent}))
 gradio = sys.modules["gradio"] = types.ModuleType("gradio")
-for name in ("State", "HighlightedText", "Markdown", "Label", "Slider", "Plot", "Blocks", "SelectData"):
+for name in ("State", "HighlightedText", "Markdown", "HTML", "Slider", "Plot", "Blocks", "SelectData"):
     setattr(gradio, name, object)
 import hf_gpt.inference.demo
 print(hf_gpt.inference.demo.__file__)

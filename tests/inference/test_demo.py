@@ -1,5 +1,7 @@
 """What the page refuses, whatever it is asked: each field has its limits, and the one slot is given back."""
 
+import json
+import shutil
 import threading
 
 import pytest
@@ -9,6 +11,7 @@ from tests.helpers.page import ShownError, events, load_demo
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.inference import page_parts
 
 
 def save(folder, auto, **overrides):
@@ -124,6 +127,40 @@ def test_a_model_that_fails_gives_the_slot_back(owner, page, folders, monkeypatc
     assert isinstance(answer(demo.write, model, *USUAL["write"]), RuntimeError)
     monkeypatch.undo()
     assert answer(demo.write, model, *USUAL["write"])[-1].startswith("This movie")
+
+
+@pytest.mark.parametrize(
+    ("probability", "read"), [(0.999, "100%"), (0.124, "12%"), (0.0421, "4.2%"), (0.0042, "0.42%"), (1e-9, "under 0.01%")]
+)
+def test_a_rate_is_not_0_however_small_it_is(probability, read):
+    assert page_parts.rate(probability) == read
+
+
+def test_a_list_of_rates_is_text_and_not_markup():
+    listed = page_parts.rates({"<b>": 0.004, "good": 0.6})
+    assert listed.index("good") < listed.index("&lt;b&gt;") < listed.index("0.40%</span>")
+    assert "<b>" not in listed
+
+
+def test_the_page_begins_with_a_text_that_fits_its_model(folders, tmp_path, page):
+    demo, gradio, _ = page
+    writer, judge = (demo.load_model(folder) for folder in folders)
+    # Nothing says what the judge was trained on, and it writes nothing itself.
+    assert judge.first_texts == ("", "", "")
+    prompt, text, _ = writer.first_texts
+    assert text.startswith(prompt)
+    assert "film was so good" not in text
+    for folder in folders:
+        shutil.copytree(folder, tmp_path / folder[-4:])
+    record = {"data": {"path": "text"}, "samples": [{"prompt": "春眠不觉晓", "text": "春眠不觉晓，处处闻啼鸟", "seed": 0}]}
+    (tmp_path / folders[0][-4:] / "record.json").write_text(json.dumps(record))
+    (tmp_path / folders[1][-4:] / "record.json").write_text(json.dumps({"data": {"path": "movie-reviews"}}))
+    prompt, text, _ = demo.load_model(str(tmp_path / folders[0][-4:])).first_texts
+    assert prompt == "春眠不觉晓"
+    assert text.startswith(prompt)
+    assert demo.load_model(str(tmp_path / folders[1][-4:])).first_texts == ("", *page_parts.EXAMPLES["movie-reviews"])
+    demo.build_page([str(tmp_path / folders[0][-4:])])
+    assert gradio.Textbox.call_args_list[-3].args[0] == "春眠不觉晓"
 
 
 def test_one_request_at_a_time_and_no_file(page, folders):

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
+from hf_gpt.inference import guesses
 from hf_gpt.inference import inspect as inspection
 from hf_gpt.reports.plots import attention_figure
 
@@ -36,10 +38,42 @@ def test_losses_are_those_of_the_model_and_guesses_its_distribution(architecture
     loss = model(ids, labels=ids).loss.item()
     assert reading.perplexity == pytest.approx(math.exp(loss), rel=1e-4)
     assert "".join(reading.pieces) == TEXT
-    assert len(reading.guesses) == len(reading.pieces) + 1 == len(reading.losses) + 1
-    probabilities = model(ids).logits[0, -1].softmax(-1)
-    assert reading.guesses[-1][0][1] == pytest.approx(probabilities.max().item(), rel=1e-4)
-    assert reading.guesses[-1][0][0] == inspection.shown(tokenizer, int(probabilities.argmax()))
+    assert len(reading.pieces) == len(reading.losses) == ids.shape[1]
+    assert guesses.expected_at(model, tokenizer, TEXT, 0) == []
+    for place in (1, 3, ids.shape[1]):
+        probabilities = model(ids).logits[0, place - 1].softmax(-1)
+        found = guesses.expected_at(model, tokenizer, TEXT, place, 5)
+        assert [share for _, share in found] == pytest.approx(probabilities.topk(5).values.tolist(), rel=1e-3)
+
+
+class Bigram:
+    """A model that knows one letter, whose bytes are tokens of their own."""
+
+    def __init__(self, ids, size):
+        self.next, self.size, self.config = dict(pairwise(ids)), size, object()
+
+    def __call__(self, input_ids, **named):
+        logits = torch.zeros(1, input_ids.shape[1], self.size)
+        for place, token in enumerate(input_ids[0].tolist()):
+            logits[0, place, self.next.get(token, 0)] = 9
+        return SimpleNamespace(logits=logits)
+
+
+def test_a_part_of_a_letter_is_read_with_the_rest_of_it(tokenizer):
+    ids = tokenizer("福")["input_ids"]
+    assert len(ids) == 3
+    model, before = Bigram(ids, len(tokenizer)), torch.tensor([tokenizer("a film")["input_ids"]])
+    good = tokenizer(" good")["input_ids"][0]
+    assert guesses.spelled(model, tokenizer, before, torch.tensor([ids[0], good])) == ["福…", "␣good"]
+    # In the middle of the letter.
+    begun = torch.cat([before, torch.tensor([ids[:1]])], 1)
+    assert guesses.spelled(model, tokenizer, begun, torch.tensor([ids[1]])) == ["福…"]
+    begun = torch.cat([begun, torch.tensor([ids[1:2]])], 1)
+    assert guesses.spelled(model, tokenizer, begun, torch.tensor([ids[2]])) == ["福"]
+    # What even the model makes no letter of.
+    (text,) = guesses.spelled(Bigram([0, 0], len(tokenizer)), tokenizer, before, torch.tensor([ids[0]]))
+    assert "�" not in text
+    assert tokenizer.convert_ids_to_tokens(ids[0]) not in text
 
 
 def test_attention_maps_are_causal_probabilities_and_the_model_is_left_as_it_was(architecture, tokenizer):

@@ -3,13 +3,23 @@
 import copy
 import itertools
 import json
+import warnings
+from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pytest
+from benchmarks.frame import load_record
+from benchmarks.speed.picture import COLORS, NAMES, draw_speed
+from benchmarks.speed.ratios import read_runs
+from benchmarks.speed.systems import SYSTEMS
+from matplotlib import font_manager
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from tests.conftest import ROOT
+from tests.helpers.figures import watch_figures
 
-from hf_gpt.reports import plots
+from hf_gpt.reports import fonts, plots
 
 
 RUN = json.loads((ROOT / "model_cards" / "quickstart" / "record.json").read_text(encoding="utf-8"))
@@ -83,3 +93,85 @@ def test_steps_are_whole(monkeypatch):
     axis = figure.axes[-1]
     assert isinstance(axis.xaxis.get_major_locator(), MaxNLocator)
     assert all(tick == int(tick) for tick in axis.get_xticks())
+
+
+# ------------------------------------------------------------------------------------------- letters of every language
+
+
+PIECES = ["春", "␣incomprehensibilities", "\U0001f600", "$x_1$", "␣and", *"不觉晓，处处闻啼鸟。夜来风雨", "\U000e0041"]
+
+
+def test_a_map_is_drawn_without_a_warning_and_its_labels_are_apart():
+    weights = np.full((2, 2, len(PIECES), len(PIECES)), 0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plots.attention_figure(PIECES, weights, 1, 1, len(PIECES) - 1)
+        figure.canvas.draw()
+    axis = next(axis for axis in figure.axes if axis.get_xlabel() == "is looked at")
+    for labels in (axis.get_xticklabels(), axis.get_yticklabels()):
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) == len(PIECES)
+        assert not any(one.shrunk(0.9, 0.9).overlaps(other.shrunk(0.9, 0.9)) for one, other in itertools.pairwise(boxes))
+    assert [label.get_rotation() for label in axis.get_xticklabels()][:2] == [0, 90]
+
+
+def test_a_font_that_was_installed_later_is_found(monkeypatch):
+    """By its letters, whatever it is called."""
+    first = font_manager.findfont("DejaVu Sans")
+    have = set(font_manager.get_font(first).get_charmap())
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"
+    letter = chr(
+        min(code for code in font_manager.get_font(path).get_charmap() if code not in have and chr(code).isprintable())
+    )
+    manager = font_manager.fontManager
+    monkeypatch.setattr(manager, "ttflist", [entry for entry in manager.ttflist if entry.fname == first])
+    for cached in (fonts.families, fonts.family_of):
+        cached.cache_clear()
+    monkeypatch.setattr(fonts, "findSystemFonts", list)
+    assert fonts.drawable(f"a{letter}") == "a□"
+    for cached in (fonts.families, fonts.family_of):
+        cached.cache_clear()
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(path)])
+    assert fonts.drawable(f"a{letter}") == f"a{letter}"
+    assert fonts.families_for(f"a{letter}")[1].startswith("STIX")
+    for cached in (fonts.families, fonts.family_of):
+        cached.cache_clear()
+
+
+def test_names_of_any_language_are_drawn_without_a_warning(tmp_path):
+    record = task_of(2)
+    record["name"], record["baselines"][0]["name"] = "新闻", "总是 '体育' \U000e0041"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.plot_task(record, tmp_path / "loss.png")
+
+
+# ------------------------------------------------------------------------------------------------ pictures of benchmarks
+
+
+def test_lines_of_speed_are_named_beside_the_axis_in_minutes(monkeypatch, tmp_path):
+    saved = watch_figures(monkeypatch)
+    runs = read_runs("speed")
+    draw_speed(runs, tmp_path / "speed.png")
+    (axis,) = saved[0].axes
+    assert axis.get_xlabel().startswith("minutes")
+    assert {text.get_text() for text in axis.texts} == {NAMES[run["system"]] for run in runs}
+    assert set(NAMES) == set(COLORS) == set(SYSTEMS)
+    longest = max(row["seconds"] for run in runs for row in run["history"]) / 60
+    assert max(line.get_xdata().max() for line in axis.lines if len(line.get_xdata())) == pytest.approx(longest)
+    boxes = [Text.get_window_extent(text) for text in axis.texts]
+    assert not any(box.overlaps(axis.get_window_extent()) for box in boxes)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_sizes_of_a_scaling_lie_on_no_curve(monkeypatch):
+    figure = drawn(monkeypatch, plots.plot_scaling, load_record("scaling"))
+    (axis,) = figure.axes
+    curves = [axis.transData.transform(line.get_xydata()) for line in axis.lines if line.get_linestyle() != "None"]
+    for text in axis.texts:
+        box = text.get_window_extent()
+        assert axis.get_window_extent().containsx(box.x0)
+        for curve in curves:
+            xs = np.linspace(box.x0, box.x1, 20)
+            ys = np.interp(xs, curve[:, 0], curve[:, 1], left=np.inf, right=np.inf)
+            assert not any(box.y0 < y < box.y1 for y in ys), text.get_text()

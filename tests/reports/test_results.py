@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
-from tests.conftest import randomize, tiny_config
+from tests.conftest import ROOT, randomize, tiny_config
 from tests.helpers.commands import run_command
 from tests.helpers.figures import lines_of, size_of, watch_figures
 from transformers import AutoModelForCausalLM
@@ -202,3 +202,24 @@ def test_a_json_file_is_replaced_as_a_whole(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         records.write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_comparison_says_when_figures_cannot_be_compared(capsys):
+    record = json.loads((ROOT / "model_cards" / "quickstart" / "record.json").read_text(encoding="utf-8"))
+
+    def told(**changes):
+        other = json.loads(json.dumps(record))
+        for key, value in changes.items():
+            at = other
+            *path, last = key.split("__")
+            for part in path:
+                at = at[part]
+            at[last] = value
+        console.print_comparison([record, other])
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "These runs" not in told(name="again", config__hidden_size=64)
+    for changes in ({"data__path": "text"}, {"data__sha256": "0" * 64}, {"data__splits__test__bytes": 5}):
+        assert "scored on different texts: neither their losses nor their bits per byte can be compared" in told(**changes)
+    for changes in ({"config__vocab_size": 4096}, {"data__splits__test__tokens": 5}):
+        assert "different tokenizers: their losses per token cannot be compared; compare bits per byte" in told(**changes)

@@ -15,10 +15,12 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import InputError
 from ..reports.plots import attention_figure
 from . import inspect as inspection
+from . import page_parts
+from .guesses import expected_at, visible
+from .page_parts import CHARACTERS, check_length, check_number, rate, rates
 
 
-# What one visitor may ask of the machine: characters of a text, tokens of a continuation, visitors that wait.
-CHARACTERS = 2000
+# What one visitor may ask of the machine: tokens of a continuation, visitors that wait.
 NEW_TOKENS = 256
 LARGEST_SEED = 2**32 - 1
 # Bytes of a file: nothing on the page takes one, and Gradio would keep whatever is sent.
@@ -33,15 +35,15 @@ BANDS = (
     (0.001, "0.1 to 1 %", "#fc8d59"),
     (0.0, "under 0.1 %", "#d73027"),
 )
-PROMPT = "This movie is"
-TEXT = "This film was so good that I watched it twice, and my wife did not like it at all."
+# Of a field of a row: five stand side by side.
+NARROW = 120
 FONTS = ("system-ui", "sans-serif")
-STYLE = """
-.gradio-container { max-width: 1180px !important; margin: auto; }
-.reading .textfield { font-size: 1.1rem; line-height: 2.1; }
-.reading .legend-item { font-size: 0.8rem; font-weight: 400; padding: 0 8px; }
-.reading .token { cursor: pointer; }
-footer { display: none !important; }
+STYLE = f"""{page_parts.STYLE}
+.gradio-container {{ max-width: 1180px !important; margin: auto; }}
+.reading .textfield {{ font-size: 1.1rem; line-height: 2.1; }}
+.reading .legend-item {{ font-size: 0.8rem; font-weight: 400; padding: 0 8px; }}
+.reading .token {{ cursor: pointer; }}
+footer {{ display: none !important; }}
 """
 
 
@@ -52,6 +54,7 @@ class Model:
     name: str
     network: Any
     tokenizer: PreTrainedTokenizerBase
+    first_texts: tuple[str, str, str] = ("", "", "")
 
     @property
     def is_language_model(self) -> bool:
@@ -74,7 +77,7 @@ class Column:
     chosen: gr.State
     pieces: gr.HighlightedText
     summary: gr.Markdown
-    guesses: gr.Label
+    guesses: gr.HTML
     layer: gr.Slider
     head: gr.Slider
     picture: gr.Plot
@@ -89,32 +92,7 @@ def messages() -> Iterator[None]:
         raise gr.Error(str(error), duration=None, print_exception=False) from error
 
 
-def check_length(text: Any) -> str:
-    """Return the text, or `InputError` when it is longer than the page takes or none; a field that was emptied is an empty one."""
-    if text is None:
-        return ""
-    if not isinstance(text, str):
-        raise InputError(f"the text is a {type(text).__name__}: write words.")
-    if not is_unicode(text):
-        raise InputError("the text holds half of a letter, which no file could hold: write it anew.")
-    if len(text) > CHARACTERS:
-        raise InputError(f"the text has {len(text):,} characters and this page takes {CHARACTERS:,}: shorten it.")
-    return text
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether the text has no half of a pair of surrogates, which JSON can hold and no encoding."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
 # ---------------------------------------------------------------------------------------------------- what models say
-
-
-def check_number(name: str, value: Any, low: float, high: float) -> Any:
-    """Return the number, or `InputError`: a page may be asked for what its sliders do not offer, and a field may be emptied."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}: give a number from {low:g} to {high:,.15g}.")
-    return value
 
 
 def write(
@@ -152,7 +130,7 @@ def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
     perplexity = "" if reading.perplexity is None else f", perplexity **{reading.perplexity:,.1f}**"
     told = f"{len(coloured)} tokens{perplexity}. Expected **after the text**:"
     drawn = draw(model, text, len(coloured) - 1, layer, head)
-    return text, len(coloured) - 1, coloured, told, shares(reading.guesses[-1]), drawn
+    return text, len(coloured) - 1, coloured, told, expected(model, text, len(coloured)), drawn
 
 
 def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple[Any, ...]:
@@ -163,11 +141,11 @@ def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple
     with messages():
         reading = inspection.read_text(model.network, model.tokenizer, check_length(text))
         chosen = int(check_number("the token", chosen, 0, len(reading.pieces) - 1))
-    piece, loss = inspection.visible(reading.pieces[chosen]), reading.losses[chosen]
+    piece, loss = visible(reading.pieces[chosen]), reading.losses[chosen]
     if loss is None:
-        return chosen, f"`{piece}` is the first token: nothing comes before it.", None, drawn
-    told = f"In place of `{piece}`, which had {math.exp(-loss):.2%}, was expected:"
-    return chosen, told, shares(reading.guesses[chosen]), drawn
+        return chosen, f"`{piece}` is the first token: nothing comes before it.", "", drawn
+    told = f"In place of `{piece}`, which had {rate(math.exp(-loss))}, was expected:"
+    return chosen, told, expected(model, text, chosen), drawn
 
 
 def draw(model: Model, text: str, chosen: int, layer: int, head: int) -> Figure | None:
@@ -190,27 +168,31 @@ def check_map(model: Model, layer: Any, head: Any) -> None:
 
 
 def picture(pieces: list[str], weights: Any, layer: int, head: int) -> Figure:
-    return attention_figure(
-        [inspection.visible(piece) for piece in pieces], weights, int(layer) - 1, int(head) - 1, len(pieces) - 1
-    )
+    return attention_figure([visible(piece) for piece in pieces], weights, int(layer) - 1, int(head) - 1, len(pieces) - 1)
 
 
-def shares(guesses: list[tuple[str, float]]) -> dict[str, float]:
-    """Return guesses by what is read; tokens that read the same count together."""
+def expected(model: Model, text: str, place: int) -> str:
+    """Return the list of what was expected at a place of a text; tokens that read the same count together."""
     added: dict[str, float] = {}
-    for token, probability in guesses:
+    for token, probability in expected_at(model.network, model.tokenizer, text, place):
         added[token] = added.get(token, 0) + probability
-    return added
+    return rates(added)
 
 
-def classify(model: Model, text: str, second: str) -> dict[str, float] | str:
+def classify(model: Model, text: str, second: str) -> str:
     """Return the classes of a text, or the number of a model of regression."""
     with messages():
         found = inspection.classify(model.network, model.tokenizer, check_length(text), check_length(second))
-    return found if isinstance(found, dict) else f"{found:.3f}"
+    return rates(found) if isinstance(found, dict) else f"{found:.3f}"
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
+
+
+def load_model(name: str) -> Model:
+    network, tokenizer = inspection.load(name)
+    texts = page_parts.first_texts(name, network, tokenizer)
+    return Model(Path(name).name if Path(name).is_dir() else name, network, tokenizer, texts)
 
 
 def build_page(names: list[str]) -> gr.Blocks:
@@ -219,7 +201,7 @@ def build_page(names: list[str]) -> gr.Blocks:
     Raises:
         InputError: a model cannot be loaded.
     """
-    models = [Model(Path(name).name if Path(name).is_dir() else name, *inspection.load(name)) for name in names]
+    models = [load_model(name) for name in names]
     with gr.Blocks(title=" and ".join(model.name for model in models), analytics_enabled=False) as page:
         gr.Markdown("\n\n".join(["# " + " · ".join(model.name for model in models), *(model.title for model in models)]))
         writers = [model for model in models if model.is_language_model]
@@ -245,14 +227,14 @@ def on(triggers: list[Any], function: Callable[..., Any], inputs: Any, outputs: 
 
 
 def writing_tab(models: list[Model]) -> None:
-    prompt = gr.Textbox(PROMPT, label="Prompt", lines=3, elem_id="prompt")
-    with gr.Row():
+    prompt = gr.Textbox(models[0].first_texts[0], label="Prompt", lines=3, elem_id="prompt", placeholder="Begin a text")
+    with gr.Row(elem_id="settings"):
         settings = [
-            gr.Slider(1, NEW_TOKENS, 60, step=1, label="New tokens"),
-            gr.Slider(0, 2, 0.8, step=0.05, label="Temperature"),
-            gr.Slider(0.05, 1, 0.95, step=0.05, label="Top p"),
-            gr.Slider(0, 200, 50, step=1, label="Top k"),
-            gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED),
+            gr.Slider(1, NEW_TOKENS, 60, step=1, label="New tokens", min_width=NARROW),
+            gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", min_width=NARROW),
+            gr.Slider(0.05, 1, 0.95, step=0.05, label="Top p", min_width=NARROW),
+            gr.Slider(0, 200, 50, step=1, label="Top k", min_width=NARROW),
+            gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=NARROW),
         ]
     gr.Markdown(
         "<small>Each token is drawn from the *top k* likeliest (0: from all), of which the likeliest that make up *top p* stay; "
@@ -274,18 +256,23 @@ def writing_tab(models: list[Model]) -> None:
 
 
 def classifying_tab(models: list[Model]) -> None:
-    text = gr.Textbox(TEXT, label="Text", lines=4, elem_id="text-to-classify")
-    second = gr.Textbox(label="Second text", info="for a model of pairs of texts", lines=1)
+    _, first, other = models[0].first_texts
+    text = gr.Textbox(first, label="Text", lines=4, elem_id="text-to-classify", placeholder="A text to classify")
+    second = gr.Textbox(other, label="Second text", info="for a model of pairs of texts", lines=1)
     start = gr.Button("Classify", variant="primary", elem_id="classify")
     with gr.Row():
-        outputs = [gr.Label(label=model.name, elem_id=f"classes-{index}") for index, model in enumerate(models)]
+        outputs = [
+            gr.HTML(label=model.name, show_label=True, elem_id=f"classes-{index}") for index, model in enumerate(models)
+        ]
     for model, output in zip(models, outputs):
         on([start.click, text.submit], partial(classify, model), [text, second], output, api_name="classify")
 
 
 def looking_tab(models: list[Model]) -> None:
     gr.Markdown("Colours tell how likely each token was, given those before it. **Click a token** to go back to its place.")
-    text = gr.Textbox(TEXT, label="Text", lines=3, elem_id="text-to-look-at")
+    text = gr.Textbox(
+        models[0].first_texts[1], label="Text", lines=3, elem_id="text-to-look-at", placeholder="A text to look at"
+    )
     start = gr.Button("Look", variant="primary", elem_id="look")
     with gr.Row():
         columns = [looking_column(model, index) for index, model in enumerate(models)]
@@ -329,7 +316,7 @@ def looking_column(model: Model, index: int) -> Column:
         with gr.Row():
             with gr.Column(scale=2, min_width=260, visible=model.is_language_model):
                 summary = gr.Markdown(elem_id=f"summary-{index}")
-                guesses = gr.Label(show_label=False, show_heading=False, elem_id=f"guesses-{index}")
+                guesses = gr.HTML(elem_id=f"guesses-{index}")
             with gr.Column(scale=5, min_width=420):
                 with gr.Row():
                     layer = gr.Slider(1, config.num_hidden_layers, 1, step=1, label="Layer", elem_id=f"layer-{index}")

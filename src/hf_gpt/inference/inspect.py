@@ -45,13 +45,10 @@ class Reading:
     Attributes:
         pieces: The text cut into its tokens.
         losses: -log P(token | tokens before it) in nats; `None` for the first token, which nothing precedes.
-        guesses: n + 1 lists of likely tokens with their probabilities, best first: entry i was expected in place of piece i,
-            the last one is what comes after the text. Entry 0 is empty.
     """
 
     pieces: list[str]
     losses: list[float | None]
-    guesses: list[list[tuple[str, float]]]
 
     @property
     def perplexity(self) -> float | None:
@@ -112,16 +109,21 @@ def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[t
 
 def check_room(model: Any, length: int, max_new_tokens: int) -> None:
     """Raise `InputError` when the tokens of a text, with those to come, are more than the model's positions."""
-    # Not every architecture has a limit.
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is None or length + max_new_tokens <= limit:
+    if fits(model, length + max_new_tokens):
         return
+    limit = model.config.max_position_embeddings
     if max_new_tokens == 0:
         raise InputError(f"the text of {length} tokens is more than the model's max_position_embeddings={limit}: shorten it.")
     raise InputError(
         f"the prompt of {length} tokens and max_new_tokens={max_new_tokens} are more than the model's "
         f"max_position_embeddings={limit}: shorten one of them."
     )
+
+
+def fits(model: Any, length: int) -> bool:
+    """Return whether a text of that length has positions in the model; not every architecture has a limit."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return limit is None or length <= limit
 
 
 def check_ids(model: Any, ids: list[int]) -> None:
@@ -131,28 +133,12 @@ def check_ids(model: Any, ids: list[int]) -> None:
         raise InputError(f"the text holds token id {max(ids)}, but the model has {entries}: its tokenizer is another model's.")
 
 
-def shown(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    """Return a token as it can be read on its own: spaces and line ends are seen, and a part of a letter has its name."""
-    text = str(tokenizer.decode([token_id]))
-    if not text or "\N{REPLACEMENT CHARACTER}" in text:
-        text = str(tokenizer.convert_ids_to_tokens(token_id))
-    return visible(text)
-
-
-def visible(text: str) -> str:
-    """Return the text with signs in place of what cannot be seen."""
-    return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "·"
-
-
 # ------------------------------------------------------------------------------------------------------- what comes out
 
 
 @torch.inference_mode()
-def read_text(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, count: int = 8) -> Reading:
-    """Return what a language model expected at each token of a text, and what it expects after it.
-
-    Args:
-        count (`int`): Guesses at each place.
+def read_text(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> Reading:
+    """Return how well a language model expected each token of a text.
 
     Raises:
         InputError: see `encode`.
@@ -160,12 +146,7 @@ def read_text(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, count: 
     ids, pieces = encode(model, tokenizer, text)
     log_probabilities = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
     losses = -log_probabilities[:-1].gather(-1, ids[0, 1:, None])[:, 0]
-    best = log_probabilities.exp().topk(min(count, log_probabilities.shape[-1]))
-    guesses = [
-        [(shown(tokenizer, token_id), probability) for token_id, probability in zip(*row)]
-        for row in zip(best.indices.tolist(), best.values.tolist())
-    ]
-    return Reading(pieces, [None, *losses.tolist()], [[], *guesses])
+    return Reading(pieces, [None, *losses.tolist()])
 
 
 @contextmanager

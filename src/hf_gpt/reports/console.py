@@ -115,6 +115,29 @@ def print_comparison(records: list[dict[str, Any]]) -> None:
             escape(record["name"]), *counts, f"{record['test']['loss']:.3f}", f"{record['test']['bits_per_byte']:.3f}"
         )
     console.print(table)
+    for note in incomparable(records):
+        console.print(note, markup=False, highlight=False)
+
+
+def incomparable(records: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each reason why the figures of runs say nothing about each other."""
+
+    def scored(record: dict[str, Any]) -> dict[str, Any]:
+        return dict(record["data"].get("splits", {}).get("test", {}))
+
+    def text(record: dict[str, Any]) -> tuple[Any, ...]:
+        data, split = record["data"], scored(record)
+        files = tuple(file["sha256"] for file in data.get("files", ()))
+        return (data["path"], data.get("version"), data.get("sha256"), files, split.get("texts"), split.get("bytes"))
+
+    notes = []
+    if len(set(map(text, records))) > 1:
+        notes.append(
+            "These runs were scored on different texts: neither their losses nor their bits per byte can be compared."
+        )
+    elif len({(record["config"].get("vocab_size"), scored(record).get("tokens")) for record in records}) > 1:
+        notes.append("These runs have different tokenizers: their losses per token cannot be compared; compare bits per byte.")
+    return notes
 
 
 def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ..checks.places import PICTURE_METADATA, check_picture, replacing
+from .fonts import drawable, families_for, make_readable
 
 
 # Of a text that somebody else has written: a dollar sign in it begins no formula.
@@ -81,28 +81,39 @@ LABEL_SIZE, LABEL_GAP = 8, 1.35
 
 
 def _mark_values(axis: Any, values: list[tuple[float, str]]) -> None:
-    """Draw a dashed line at each value, and what it is beside the axis: there it lies on no curve, and on no other label."""
+    """Draw a dashed line at each value, and what it is beside the axis."""
     for value, _ in values:
         axis.axhline(value, color="#b5651d", linestyle="--", linewidth=1)
+    label_beside(axis, [(None, value, label, "#b5651d") for value, label in values])
+
+
+def label_beside(axis: Any, points: list[tuple[float | None, float, str, str]]) -> None:
+    """Write beside the axis what is at each point, with a line to it: there it lies on no curve, and on no other label.
+
+    Args:
+        points: x, or `None` for what ends at the axis; y; the label, and the colour of the line that leads to it.
+    """
+    make_readable(axis.figure)
     axis.figure.draw_without_rendering()
     low, high = axis.get_ylim()
     axis.set_ylim(low, high)
     line = LABEL_GAP * LABEL_SIZE / 72 * axis.figure.dpi / axis.get_window_extent().height
     lowest = 0.0
-    for value, label in sorted(values):
+    for x, value, label, color in sorted(points, key=lambda point: point[1]):
         half = line * (1 + label.count("\n")) / 2
         center = max((value - low) / (high - low), lowest + half)
         lowest = center + half
         axis.annotate(
             label,
-            (1, value),
+            (1, value) if x is None else (x, value),
             xytext=(1.02, center),
-            xycoords=("axes fraction", "data"),
+            xycoords=("axes fraction", "data") if x is None else "data",
             textcoords="axes fraction",
             va="center",
             fontsize=LABEL_SIZE,
+            color="black" if x is None else color,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#b5651d", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
             **PLAIN,
         )
 
@@ -133,6 +144,7 @@ def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
 def _save(figure: Figure, path: Path) -> None:
     # A command that takes a name for it has checked before its work; of a run's folder, the manifest knows what is the run's.
     check_picture(path, "the picture", replaces_any=True)
+    make_readable(figure)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, metadata=PICTURE_METADATA)
 
@@ -175,17 +187,8 @@ def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[floa
     return [row["step"] for row in kept], [row[key] for row in kept]
 
 
-# Letters that the fonts of matplotlib lack, where the machine has one of these.
-EAST_ASIAN = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "PingFang SC",
-    "Microsoft YaHei",
-)
 # Tokens on one map: more could not be read.
-WINDOW = 28
+WINDOW = 20
 
 
 def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, chosen: int) -> Figure:
@@ -200,8 +203,9 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
     layers, heads = weights.shape[:2]
     first = max(0, chosen + 1 - WINDOW)
     window = slice(first, chosen + 1)
-    figure = Figure(figsize=(11, 5.4), layout="constrained")
-    parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.5])
+    # A page shows it some 650 pixels wide: larger, its labels would be too small to be read there.
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.8])
     overview, large = parts
     # Most weights are small: the root of a weight is drawn, so that they are seen.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
@@ -222,12 +226,13 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
     axis = large.subplots()
     image = axis.imshow(weights[layer, head][window, window], aspect="auto", **drawn)
     count = chosen + 1 - first
-    others = [name for name in EAST_ASIAN if name in get_font_names()]
-    # Without a font that has them, letters are drawn as one box each, which is what matplotlib does, with a warning for each.
-    readable = pieces[window] if others else ["".join(map(drawable, piece)) for piece in pieces[window]]
+    readable = [shortened(drawable(piece)) for piece in pieces[window]]
     # A token may hold a dollar sign, which would begin a formula.
-    labels = {"labels": readable, "fontfamily": ["DejaVu Sans", *others], "fontsize": 8, "parse_math": False}
+    labels = {"labels": readable, "fontfamily": families_for(*readable), "fontsize": 9, "parse_math": False}
     axis.set_xticks(range(count), rotation=90, **labels)
+    for label in axis.get_xticklabels():
+        # A letter of Chinese on its side is not read.
+        label.set_rotation(0 if len(label.get_text()) == 1 else 90)
     axis.set_yticks(range(count), **labels)
     axis.tick_params(length=0)
     axis.set_xlabel("is looked at")
@@ -239,9 +244,12 @@ def attention_figure(pieces: list[str], weights: Any, layer: int, head: int, cho
     return figure
 
 
-def drawable(letter: str) -> str:
-    """Return the letter, or a box where the font that comes with matplotlib has none."""
-    return letter if get_font(findfont("DejaVu Sans")).get_char_index(ord(letter)) else "□"
+# Letters of a token beside a map.
+LONGEST_LABEL = 11
+
+
+def shortened(piece: str) -> str:
+    return piece if len(piece) <= LONGEST_LABEL else f"{piece[: LONGEST_LABEL - 1]}…"
 
 
 def plot_plan(planned: dict[str, Any], path: Path) -> None:
@@ -293,8 +301,12 @@ def plot_scaling(record: dict[str, Any], path: Path) -> None:
     axis.plot(steps[inside - 1 :], curve[inside - 1 :], color="#2e7d32", linestyle=":", label="extrapolated")
     for point in points:
         label = f"{point['parameters'] / 1e6:.2f}M"
-        axis.annotate(label, (point["flops"], point["loss"]), textcoords="offset points", xytext=(6, 4), fontsize=8)
+        # The curve falls from the left: a label above it is to the right, and one below it to the left.
+        is_above = point["loss"] > fit["floor"] + fit["scale"] * (point["flops"] / fit["unit"]) ** -fit["exponent"]
+        offset, side = ((7, 5), "left") if is_above else ((-7, -11), "right")
+        axis.annotate(label, (point["flops"], point["loss"]), textcoords="offset points", xytext=offset, ha=side, fontsize=8)
     axis.set_xscale("log")
+    axis.margins(x=0.1)
     axis.set_xlabel("training FLOPs")
     axis.set_ylabel("loss on the test split (nats per token)")
     axis.grid(alpha=0.3)
