@@ -4,7 +4,9 @@ make docs
 """
 
 import dataclasses
+import gzip
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import typer
 from tests.conftest import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.website import build_site
 from tools.website import reference
 from tools.website.pages import LINK, gather, pages, relinked, spaced
@@ -19,6 +22,8 @@ from tools.website.pages import LINK, gather, pages, relinked, spaced
 import hf_gpt
 from hf_gpt import cli
 from hf_gpt.recipe.arguments import PARTS
+from hf_gpt.recipe.own_text import is_own_text, recipe_of_text
+from hf_gpt.recipe.parser import load_recipe
 
 
 # ------------------------------------------------------------------------------------------------------------ the pages
@@ -147,3 +152,38 @@ def test_types_of_docstrings_are_code(site):
     page = (site / "api" / "modeling.html").read_text(encoding="utf-8")
     assert "<code>int</code>, <em>optional</em>" in page
     assert "<code>`" not in page
+
+
+# ------------------------------------------------------------------------------------------------ commands of the start
+
+
+def commands_of(page, name):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if f"{name} " in line and "hf" in line]
+
+
+TRAININGS = [command for page in ("laptop", "gpu", "own-text") for command in commands_of(page, "train")]
+
+
+@pytest.mark.parametrize("command", TRAININGS, ids=" ".join)
+def test_a_command_that_trains_is_a_recipe_here(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_text("A text of one's own.\n" * 200)
+    (tmp_path / "my-folder").mkdir()
+    (tmp_path / "my-folder" / "a.txt").write_text("Another one.\n" * 200)
+    with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as file:
+        file.write('{"body": "A row."}\n' * 200)
+    name, *overrides = command[command.index("train") + 1 :]
+    recipe = (recipe_of_text if is_own_text(name) else load_recipe)(name, overrides)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "output_dir":
+            assert str(recipe.output_dir) == value
+
+
+@pytest.mark.parametrize("command", commands_of("gpu", "plan"), ids=" ".join)
+def test_a_command_that_plans_answers(command, monkeypatch, capsys):
+    code, printed, told = run_command(monkeypatch, capsys, *command[1:])
+    assert code == 0, told
+    assert "parameters" in printed
