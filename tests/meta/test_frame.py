@@ -1,6 +1,6 @@
 """The frame of benchmarks/, experiments/ and reliability/: a registry, a runner, and one way to make a record, a table, a page."""
 
-import subprocess
+import runpy
 import sys
 from types import SimpleNamespace
 
@@ -126,7 +126,8 @@ def test_a_spread_is_a_mean_and_a_range():
     assert frame.spread([1.0, 2.0], 1, "–") == "1.5 (1.0–2.0)"
 
 
-def test_every_folder_is_run_by_its_name():
-    for place in frame.REGISTRY:
-        command = [sys.executable, "-m", place, "--list"]
-        assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+@pytest.mark.parametrize("place", frame.REGISTRY)
+def test_every_folder_is_run_by_its_name(place, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [place, "--list"])
+    runpy.run_module(place, run_name="__main__")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(frame.REGISTRY[place])

@@ -62,6 +62,7 @@ def test_generation_is_a_forward_pass_a_word(model):
     assert beams.shape == expected.shape
 
 
+@pytest.mark.slow
 def test_it_is_saved_with_its_code(tmp_path):
     logits = []
     for direct in (False, True):

@@ -44,7 +44,9 @@ def test_documents_in_one_row_are_read_as_if_alone(architecture, causal, attenti
 
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
+@pytest.mark.parametrize(
+    "causal", [pytest.param(True, id="causal"), pytest.param(False, id="encoder", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("has_mask", [False, True], ids=["", "mask of ones"])
 def test_documents_are_kept_apart_inside_a_graph(has_mask, causal, attention):
     """While a graph is traced nothing can be decided by the values in it, so the mask has to hold for any."""
