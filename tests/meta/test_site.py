@@ -51,13 +51,21 @@ def test_the_links_of_every_page_lead_to_a_page_or_a_file(gathered):
             assert (page.parent / found[1]).is_file(), f"{page.name}: {found[1]}"
 
 
-def test_a_start_page_is_there_in_both_languages():
-    for name in ("laptop", "gpu", "own-text", "lineage"):
-        english, chinese = ((ROOT / "docs" / f"{name}{end}.md").read_text(encoding="utf-8") for end in ("", "_zh"))
-        blocks = [re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL) for text in (english, chinese)]
-        commands = [[re.sub(r"\s+#.*", "", line) for block in part for line in block.splitlines()] for part in blocks]
-        assert commands[0] == commands[1]
-        assert len(re.findall(r"[\u4e00-\u9fff]", chinese)) > 150
+TRANSLATED = sorted(path.stem.removesuffix("_zh") for path in (ROOT / "docs").glob("*_zh.md"))
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_a_translated_page_has_the_same_blocks(name):
+    english, chinese = ((ROOT / "docs" / f"{name}{end}.md").read_text(encoding="utf-8") for end in ("", "_zh"))
+    blocks = [re.findall(r"```(?:bash|python)\n(.*?)```", text, flags=re.DOTALL) for text in (english, chinese)]
+    commands = [[re.sub(r"\s+#.*", "", line) for block in part for line in block.splitlines()] for part in blocks]
+    assert commands[0] == commands[1]
+    assert len(re.findall(r"^#+ ", english, flags=re.MULTILINE)) == len(re.findall(r"^#+ ", chinese, flags=re.MULTILINE))
+    assert len(re.findall(r"[\u4e00-\u9fff]", chinese)) > 150
+
+
+def test_the_pages_of_the_start_are_translated():
+    assert {"laptop", "gpu", "own-text", "lineage"} <= set(TRANSLATED)
 
 
 def test_a_link_to_what_is_not_there_is_an_error():
