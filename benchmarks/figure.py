@@ -8,7 +8,13 @@ from matplotlib.patches import FancyBboxPatch
 import hf_gpt
 
 
-GENERATIONS = {"GPT-1, 2018": "gpt1", "GPT-2, 2019": "gpt2", "GPT-3, 2020": "gpt3-125m", "modern": "modern-124m"}
+GENERATIONS = {
+    "GPT-1, 2018": "gpt1",
+    "GPT-2, 2019": "gpt2",
+    "GPT-3, 2020": "gpt3-125m",
+    "modern": "modern-124m",
+    "gpt-oss, 2025": "gpt-oss-20b",
+}
 COLORS = {"norm": "#d9e6f2", "attention": "#fbe3c0", "mlp": "#d8ecd3", "stream": "#eeeeee"}
 HEIGHT = 0.62
 ARROW = {"arrowstyle": "->", "color": "#888888", "shrinkA": 0, "shrinkB": 0}
@@ -21,8 +27,10 @@ def parts(config: hf_gpt.GPTConfig) -> list[tuple[str, str]]:
     groups = config.num_attention_heads // (config.num_key_value_heads or config.num_attention_heads)
     heads = f"{config.num_attention_heads} heads{f' on {config.num_key_value_heads}' if groups > 1 else ''}"
     rotary = ", rotated" if config.position_embedding_type == "rope" else ""
-    attention = ("attention", f"attention, {seen}\n{heads}{rotary}{', q/k norm' if config.qk_norm else ''}")
-    gate = "gated MLP" if config.mlp_type == "glu" else "MLP"
+    more = f"{', q/k norm' if config.qk_norm else ''}{', sinks' if config.attention_sinks else ''}"
+    attention = ("attention", f"attention, {seen}\n{heads}{rotary}{more}")
+    mixture = f"{config.num_experts_per_tok} of {config.num_experts} gated MLPs"
+    gate = {"mlp": "MLP", "glu": "gated MLP", "moe": mixture}[config.mlp_type]
     mlp = ("mlp", f"{gate}, {config.hidden_act}")
     add, normed = ("add", "+"), ("norm", norm)
     if config.norm_position == "post":

@@ -34,6 +34,7 @@ ARCHITECTURES = {
     "gpt2": {"preset": "gpt2"},
     "gpt3": {"preset": "gpt3-125m", "sliding_window": 4},
     "modern": {"preset": "modern-5m", "num_key_value_heads": 2},
+    "oss": {"preset": "oss-8m", "num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4},
 }
 ROOT = Path(__file__).parents[1]
 

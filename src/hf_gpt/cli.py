@@ -202,7 +202,8 @@ def export(
     model: Annotated[str, typer.Argument(help="A run folder or a model of this family on the Hub.")],
     out_dir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
     layout: Annotated[
-        str | None, typer.Option(help="openai-gpt, gpt2, llama, qwen3, gpt_neo or gguf; by default the first that fits.")
+        str | None,
+        typer.Option(help="openai-gpt, gpt2, llama, qwen3, gpt_neo, gpt_oss or gguf; by default the first that fits."),
     ] = None,
     quantize: Annotated[
         str | None,

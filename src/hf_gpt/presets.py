@@ -2,7 +2,8 @@
 
 Sources: GPT-1, Radford et al. 2018, section 4.1; GPT-2, Radford et al. 2019, table 2; GPT-3, Brown et al. 2020, table 2.1.
 The modern presets are ours: rotary positions, RMSNorm, q/k norm, gated SiLU and grouped-query attention, kept within
-what `Qwen3Config` can express, so that every engine that runs Qwen3 runs them after an export.
+what `Qwen3Config` can express, so that every engine that runs Qwen3 runs them after an export. gpt-oss: OpenAI 2025, section 2 and
+table 1, and the config.json of both checkpoints; `oss-8m` and `oss-30m` are ours, kept within what `GptOssConfig` can express.
 """
 
 import math
@@ -40,6 +41,28 @@ _MODERN = {
     "residual_init": "depth_scaled",
 }
 
+_OSS = {
+    "norm_type": "rmsnorm",
+    "norm_eps": 1e-5,
+    "position_embedding_type": "rope",
+    "mlp_type": "moe",
+    "hidden_act": "quick_gelu",
+    "num_experts_per_tok": 4,
+    "attention_sinks": True,
+    "sliding_window": 128,
+    "tie_word_embeddings": False,
+}
+# Trained on 4,096 positions, and stretched to 32 times as many (Peng et al. 2023).
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 150_000.0,
+    "factor": 32.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": False,
+    "original_max_position_embeddings": 4096,
+}
+
 # The width of the band is not in the paper; 256 is what GPT-Neo chose, and an assumption here.
 GPT3_SLIDING_WINDOW = 256
 
@@ -71,6 +94,24 @@ def _gpt3(width: int, layers: int, heads: int, head_dim: int) -> dict[str, Any]:
     }
 
 
+def _oss(width: int, layers: int, heads: int, experts: int, **more: Any) -> dict[str, Any]:
+    size = _size(
+        width, layers, heads, num_experts=experts, layer_types=["sliding_attention", "full_attention"] * (layers // 2)
+    )
+    return {**_OSS, **size, "initializer_range": small_range(width), **more}
+
+
+def _published_oss(layers: int, experts: int) -> dict[str, Any]:
+    sizes = {"num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 2880, "vocab_size": 201_088}
+    ids = {"bos_token_id": 199_998, "eos_token_id": 200_002, "pad_token_id": 199_999}
+    return _oss(2880, layers, 64, experts, **sizes, **ids, max_position_embeddings=131_072, rope_parameters=_YARN)
+
+
+def _small_oss(width: int, layers: int, heads: int, experts: int, inner: int) -> dict[str, Any]:
+    sizes = {"num_key_value_heads": 2, "intermediate_size": inner, "vocab_size": 8192, "tie_word_embeddings": True}
+    return _oss(width, layers, heads, experts, **sizes, router_aux_loss_coef=0.01)
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt1": {**_GPT1, **_size(768, 12, 12)},
     "gpt2": {**_GPT2, **_size(768, 12, 12)},
@@ -96,6 +137,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_size(2048, 18, 16, num_key_value_heads=8, intermediate_size=6144),
         "initializer_range": small_range(2048),
     },
+    "gpt-oss-20b": _published_oss(24, 32),
+    "gpt-oss-120b": _published_oss(36, 128),
+    # At the 8,192 entries of the recipes' tokenizer, tied: 7.6 and 30.4 million parameters, of which 5.3 and 11.8 are active.
+    "oss-8m": _small_oss(256, 4, 4, 8, 192),
+    "oss-30m": _small_oss(384, 6, 6, 16, 224),
 }
 
 # Training FLOPs of each size on 300 billion tokens, as published: Brown et al. 2020, table D.1, which counts 6 for each parameter.
@@ -124,7 +170,9 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     1557.6M, the published sizes; GPT-3 125.2M, 355.9M, 760.3M, 1315.7M, 2651.6M, 6658.4M, 12936.5M (from the printed width of
     5140 with 40 heads of 128) and 174604.3M against the rounded 125M, 350M, 760M, 1.3B, 2.7B, 6.7B, 13.0B and 175.0B of
     table 2.1. The table prints 24 heads of 128 for a width of 2048 in its 1.3B row; with them the model would have
-    1.52B parameters, so that row has the 16 heads here that its width and its size ask for.
+    1.52B parameters, so that row has the 16 heads here that its width and its size ask for. gpt-oss, with an output matrix of its own:
+    20.91B and 116.83B, of which 3.61B and 5.13B are active, which counts the output matrix and the experts that a token goes through,
+    and no table (OpenAI 2025, table 1). Our `oss-8m` has 7.6M, 5.3M of them active, and `oss-30m` 30.4M and 11.8M.
 
     Args:
         name (`str`): One of `list_presets()`.
@@ -150,7 +198,7 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
         pattern = values["layer_types"]
         values["layer_types"] = [pattern[i % len(pattern)] for i in range(values["num_hidden_layers"])]
     entries = values.get("vocab_size", GPTConfig.vocab_size)
-    for key in ("bos_token_id", "eos_token_id"):
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
         # Of the published vocabulary, which a smaller one has no such token of.
         if key in values and key not in overrides and isinstance(entries, int) and values[key] >= entries:
             values.pop(key)

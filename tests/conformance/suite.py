@@ -71,6 +71,7 @@ CONFIGS = {
     "modern": tiny("modern-5m", residual_init="none"),
     "gpt2_gqa": tiny("gpt2", num_key_value_heads=2),
     "modern_untied": tiny("modern-5m", residual_init="none", tie_word_embeddings=False),
+    "oss": tiny("oss-8m", residual_init="none", intermediate_size=40, num_experts=4, num_experts_per_tok=2, sliding_window=4),
     "encoder": tiny("gpt2", is_causal=False),
 }
 

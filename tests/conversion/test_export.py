@@ -36,6 +36,7 @@ OURS = {
     "gpt_neo": lambda: without_bias(model_of("gpt3-125m", sliding_window=5, hidden_size=64)),
     "llama": lambda: model_of("modern-5m", qk_norm=False),
     "qwen3": lambda: model_of("modern-5m", head_dim=16),
+    "gpt_oss": lambda: model_of("oss-8m", num_key_value_heads=2, intermediate_size=56, sliding_window=5),
 }
 
 
@@ -55,8 +56,18 @@ def test_stock_transformers_loads_it(layout, named, tmp_path):
     assert (expected - found).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", sorted(CONFIGS))
+# transformers keeps the norms of a gpt-oss in float32 where the rest is float16.
+TYPES = {"gpt_oss": (torch.float32, torch.bfloat16)}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        (name, dtype)
+        for name in sorted(CONFIGS)
+        for dtype in TYPES.get(name.split("-")[0], (torch.float32, torch.bfloat16, torch.float16))
+    ],
+)
 def test_round_trip_is_exact(name, dtype, tmp_path):
     theirs = reference(name).to(dtype)
     theirs.save_pretrained(tmp_path / "theirs")
@@ -172,6 +183,10 @@ GPT |= {"head_dim": 16, "mlp_type": "glu", "position_embedding_type": "rope"}
 WINDOW = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 5}
 ROTARY = {"norm_type": "layernorm", "norm_position": "post", "mlp_type": "mlp", "use_bias": True, "is_causal": False}
 ROTARY |= {"position_embedding_type": "learned"}
+STANDARD = {"openai-gpt": "gpt1", "gpt2": "gpt2", "gpt_neo": "gpt3-125m", "qwen3": "modern-5m"}
+EXPERTS = {"mlp_type": "moe", "num_experts": 4, "num_experts_per_tok": 2}
+OSS = {"norm_type": "layernorm", "norm_position": "post", "use_bias": False, "qkv_bias": False, "is_causal": False}
+OSS |= {"attention_sinks": False, "hidden_act": "silu", "qk_norm": True}
 CANNOT = [
     *(("openai-gpt", "gpt1", field, {field: value}) for field, value in GPT.items()),
     ("openai-gpt", "gpt1", "norm_position", {"norm_position": "pre"}),
@@ -191,6 +206,9 @@ CANNOT = [
     ("llama", "modern-5m", "hidden_size", {"qk_norm": False, "hidden_size": 30, "head_dim": 8}),
     *(("qwen3", "modern-5m", field, {field: value}) for field, value in ROTARY.items()),
     ("qwen3", "modern-5m", "qk_norm", {"qk_norm": False}),
+    *((layout, name, "attention_sinks", {"attention_sinks": True}) for layout, name in STANDARD.items()),
+    *((layout, name, "mlp_type", EXPERTS) for layout, name in STANDARD.items()),
+    *(("gpt_oss", "oss-8m", field, {field: value}) for field, value in OSS.items()),
 ]
 
 

@@ -9,7 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.helpers.parity_references import random_ids, reference
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, GPT2ForSequenceClassification, GPT2Tokenizer, Qwen3ForCausalLM
+from transformers import (
+    AutoTokenizer,
+    GPT2ForSequenceClassification,
+    GPT2Tokenizer,
+    GptOssForCausalLM,
+    Mxfp4Config,
+    Qwen3ForCausalLM,
+)
 
 from hf_gpt import GPTForCausalLM, import_checkpoint
 from hf_gpt.conversion import convert_folder
@@ -38,12 +45,48 @@ def edit_json(path, **changes):
 # --------------------------------------------------------------------------------------------------------- formats
 
 
-@pytest.mark.parametrize("name", ["openai-gpt", "gpt2", "gpt_neo", "llama", "qwen3"])
+@pytest.mark.parametrize("name", ["openai-gpt", "gpt2", "gpt_neo", "llama", "qwen3", "gpt_oss"])
 def test_shards(name, tmp_path):
     theirs = reference(name)
     theirs.save_pretrained(tmp_path, max_shard_size="10KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
     assert_same(theirs, import_checkpoint(tmp_path))
+
+
+def packed(folder):
+    """A gpt-oss whose experts have numbers of 4 bits, as those that were published."""
+    model = reference("gpt_oss", intermediate_size=64)
+    model.save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    for key in [key for key in tensors if key.endswith(("gate_up_proj", "down_proj"))]:
+        experts, inputs, outputs = tensors.pop(key).shape
+        tensors[f"{key}_blocks"] = torch.randint(256, (experts, outputs, inputs // 32, 16), generator=generator).byte()
+        tensors[f"{key}_scales"] = torch.randint(122, 126, (experts, outputs, inputs // 32), generator=generator).byte()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    edit_json(folder / "config.json", quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]})
+
+
+def test_numbers_of_four_bits_are_those_that_transformers_makes_of_them(tmp_path):
+    packed(tmp_path)
+    theirs = GptOssForCausalLM.from_pretrained(
+        tmp_path, quantization_config=Mxfp4Config(dequantize=True), dtype=torch.float32, device_map="cpu"
+    )
+    ours = import_checkpoint(tmp_path)
+    assert ours.config.to_dict().get("quantization_config") is None
+    experts, packed_ones = ours.model.layers[1].mlp.experts, theirs.model.layers[1].mlp.experts
+    assert torch.equal(experts.down_proj.float(), packed_ones.down_proj.mT.float())
+    assert len(experts.gate_up_proj.unique()) > 20
+    assert_same(theirs.float(), ours.float())
+
+
+def test_four_bits_without_their_scales_are_told(tmp_path):
+    packed(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.layers.0.mlp.experts.down_proj_scales"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 tensors are missing, among them model\.layers\.0\.mlp\.experts\.down_proj"):
+        import_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -74,7 +117,7 @@ def test_gpt2_with_the_buffers_of_old_files(gpt2):
 
 
 @pytest.mark.parametrize("with_buffers", [False, True])
-@pytest.mark.parametrize("name", ["openai-gpt", "gpt2", "gpt_neo", "llama-tied", "qwen3-tied"])
+@pytest.mark.parametrize("name", ["openai-gpt", "gpt2", "gpt_neo", "llama-tied", "qwen3-tied", "gpt_oss-tied"])
 def test_base_models(name, with_buffers, tmp_path):
     theirs = reference(name)
     theirs.base_model.save_pretrained(tmp_path)

@@ -122,7 +122,7 @@ def test_beyond_the_position_table(architecture):
         model.generate(torch.full((1, 60), 5), max_new_tokens=10, do_sample=False)
 
 
-@pytest.mark.parametrize("architecture", ["modern"])
+@pytest.mark.parametrize("architecture", ["modern", "oss"])
 def test_rotary_positions_go_beyond_their_training_length(architecture):
     model = AutoModelForCausalLM.from_config(tiny_config(architecture, eos_token_id=None)).eval()
     assert model.generate(torch.full((1, 60), 5), max_new_tokens=10, do_sample=False).shape == (1, 70)

@@ -5,6 +5,7 @@ from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     GPTNeoConfig,
+    GptOssConfig,
     LlamaConfig,
     OpenAIGPTConfig,
     PreTrainedModel,
@@ -56,6 +57,35 @@ CONFIGS = {
         **LLAMA, use_sliding_window=True, sliding_window=5, layer_types=["full_attention", "sliding_attention"]
     ),
 }
+# Of three experts a token goes through two; angles are scaled beyond 16 positions; the window is shorter than the rows.
+OSS = {
+    **LLAMA,
+    "num_local_experts": 3,
+    "num_experts_per_tok": 2,
+    "sliding_window": 5,
+    "rope_parameters": {
+        "rope_type": "yarn",
+        "rope_theta": 150000.0,
+        "factor": 4.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "truncate": False,
+        "original_max_position_embeddings": 16,
+    },
+    "router_aux_loss_coef": 0.0,
+}
+CONFIGS |= {
+    "gpt_oss": lambda: GptOssConfig(**OSS),
+    "gpt_oss-tied": lambda: GptOssConfig(**OSS, tie_word_embeddings=True),
+    "gpt_oss-dense": lambda: GptOssConfig(
+        **OSS | {"num_experts_per_tok": 3, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+        layer_types=["full_attention"] * 2,
+    ),
+    # Of one layer: over several, transformers balances the sum, and we each.
+    "gpt_oss-balanced": lambda: GptOssConfig(
+        **OSS | {"num_hidden_layers": 1, "router_aux_loss_coef": 0.1}, output_router_logits=True
+    ),
+}
 
 
 def reference(name: str, seed: int = 0, **changes) -> PreTrainedModel:
@@ -75,8 +105,11 @@ def reference(name: str, seed: int = 0, **changes) -> PreTrainedModel:
 
 def to_our_names(model: PreTrainedModel, tensors: dict, expected: dict) -> dict:
     """Tensors of a stock model, as its gradients, by our names."""
-    rules = LAYOUTS[model.config.model_type]
-    return tensors_to_ours(rules.modules, model.config.num_hidden_layers, dict(tensors), expected)
+    rules, tensors = LAYOUTS[model.config.model_type], dict(tensors)
+    if rules.name == "gpt_oss":
+        # There it changes places only, and no number.
+        rules.read_tensors(model.config, tensors)
+    return tensors_to_ours(rules.modules, model.config.num_hidden_layers, tensors, expected)
 
 
 def random_ids(batch: int = 3, length: int = 17, seed: int = 1) -> torch.LongTensor:

@@ -205,7 +205,7 @@ def test_trainer_models_and_adapters_push_themselves(hub, folder, told, environm
     # One commit for each checkpoint, then the end.
     summaries = [summary for _, summary in hub.repos["alice/trained"].log]
     assert sum("Training in progress, step" in summary for summary in summaries) == 2
-    assert {"modeling_hf_gpt.py", "layers_hf_gpt.py", "loss_hf_gpt.py", "configuration_hf_gpt.py"} <= set(
+    assert {"modeling_hf_gpt.py", "layers_hf_gpt.py", "experts_hf_gpt.py", "loss_hf_gpt.py", "configuration_hf_gpt.py"} <= set(
         hub.files("alice/trained")
     )
     assert "is the base model of this adapter" in told("push", tmp_path / "adapter", "--repo", REPO)[1]

@@ -24,6 +24,7 @@ EXPECTED = {
     "config.json",
     "configuration_hf_gpt.py",
     "generation_config.json",
+    "experts_hf_gpt.py",
     "layers_hf_gpt.py",
     "loss.png",
     "loss_hf_gpt.py",

@@ -119,7 +119,7 @@ def test_our_generations_are_sound_compiled_too(architecture, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stock gpt2", "stock qwen3", "gpt1", "gpt2", "gpt3", "modern"])
+@pytest.mark.parametrize("name", ["stock gpt2", "stock qwen3", "gpt1", "gpt2", "gpt3", "modern", "oss"])
 def test_a_saved_copy_loads_in_a_process_of_its_own(name, tmp_path):
     if name.startswith("stock"):
         stock_and_ours(tmp_path)

@@ -27,6 +27,17 @@ CONTRADICTIONS = {
     "dropout of one": ({"resid_dropout": 1.0}, ["resid_dropout=1.0"]),
     "unknown activation": ({"hidden_act": "gelo"}, ["hidden_act='gelo'", "gelu"]),
     "padding beyond the vocabulary": ({"vocab_size": 300, "pad_token_id": 300}, ["pad_token_id=300", "vocab_size=300"]),
+    "more experts for a token than there are": (
+        {"mlp_type": "moe", "num_experts": 2, "num_experts_per_tok": 4},
+        ["num_experts_per_tok=4", "num_experts=2"],
+    ),
+    "experts of an odd size": (
+        {"mlp_type": "moe", "num_experts": 2, "num_experts_per_tok": 1, "intermediate_size": 90},
+        ["intermediate_size=90", "multiple of 8"],
+    ),
+    "a mixture of nothing": ({"mlp_type": "moe"}, ["num_experts_per_tok=0"]),
+    "experts without a mixture": ({"mlp_type": "glu", "num_experts": 8}, ["num_experts=8", "mlp_type='glu'"]),
+    "balance without a mixture": ({"router_aux_loss_coef": 0.01}, ["router_aux_loss_coef=0.01", "mlp_type='mlp'"]),
     "epsilon of zero": ({"norm_eps": 0.0}, ["norm_eps=0.0"]),
 }
 

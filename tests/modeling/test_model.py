@@ -136,6 +136,8 @@ def test_the_published_sizes():
         "gpt3-6.7b": 6658e6,
         "gpt3-13b": 12937e6,
         "gpt3-175b": 174604e6,
+        "gpt-oss-20b": 20.91e9,
+        "gpt-oss-120b": 116.83e9,
     }
     for name, expected in published.items():
         with torch.device("meta"):
@@ -170,11 +172,12 @@ def first_loss(name: str, tied: bool) -> tuple[float, int]:
     overrides = {"num_hidden_layers": 2 if share == 1 else 1, "tie_word_embeddings": tied, "max_position_embeddings": 64}
     if share > 1:
         overrides |= {"vocab_size": 2048, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": full.head_dim}
-        overrides |= {"intermediate_size": full.intermediate_size // share}
+        overrides |= {"intermediate_size": full.intermediate_size // share // 8 * 8}
     model = AutoModelForCausalLM.from_config(hf_gpt.preset(name, **overrides)).eval()
     for block in model.model.layers:
-        for projection in (block.self_attn.o_proj, block.mlp.down_proj):
-            projection.weight.data.mul_(share**0.5)
+        last = block.mlp.experts.down_proj if full.mlp_type == "moe" else block.mlp.down_proj.weight
+        for matrix in (block.self_attn.o_proj.weight, last):
+            matrix.data.mul_(share**0.5)
     ids = torch.randint(model.config.vocab_size, (2, 48))
     with torch.no_grad():
         return model(ids, labels=ids).loss.item(), model.config.vocab_size

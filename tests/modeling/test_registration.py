@@ -55,7 +55,9 @@ def test_what_is_saved_carries_its_code_however_the_class_was_reached(module, tm
 
 
 CODE = {
-    "configuration_hf_gpt.GPTConfig": {f"{name}_hf_gpt.py" for name in ("configuration", "layers", "loss", "modeling")},
+    "configuration_hf_gpt.GPTConfig": {
+        f"{name}_hf_gpt.py" for name in ("configuration", "experts", "layers", "loss", "modeling")
+    },
     "configuration_nnlm_hf_gpt.NNLMConfig": {"configuration_nnlm_hf_gpt.py", "modeling_nnlm_hf_gpt.py"},
 }
 

@@ -42,7 +42,8 @@ def test_parameters_are_counted_to_the_last_one(name):
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_products_are_those_that_torch_counts(architecture, checkpointing, dropout):
-    config = config_of(architecture, resid_dropout=dropout)
+    # Without sinks, which a kernel that knows them multiplies nothing for.
+    config = config_of(architecture, resid_dropout=dropout, attention_sinks=False)
     load = Workload(LENGTH, ROWS, bfloat16=False, attention="eager", checkpointing=checkpointing)
     flops = planning.training_flops(config, LENGTH)
     assert measured.measured_flops(config, load) == flops.total + flops.recomputed * checkpointing
@@ -78,7 +79,7 @@ def test_activations_are_those_that_autograd_keeps(architecture, attention, bflo
     load = Workload(LENGTH, ROWS, bfloat16=bfloat16, attention=attention, checkpointing=checkpointing, on_cpu=True)
     # The two gradients that the loss makes ahead, and the bfloat16 copies of the matrices, are other parts of a plan.
     others = 4 * config.hidden_size * (load.tokens + config.vocab_size)
-    others += 2 * planning.block_matrices(config) * (bfloat16 and not checkpointing)
+    others += 2 * planning.block_matrices(config, experts=0) * (bfloat16 and not checkpointing)
     wanted = measured.saved_bytes(config, load) - others
     assert planning.activation_bytes(config, load) * load.tokens == pytest.approx(wanted, rel=0.01)
 
@@ -182,6 +183,19 @@ def test_a_plan_is_printed_and_drawn(tmp_path, monkeypatch):
     totals = [sum(part[place].get_height() for part in axis.containers) for place in range(len(strategies))]
     assert [text.get_text() for text in axis.texts] == ["the device: 80 GiB", *(f"{total:,.3g}" for total in totals)]
     assert size_of(picture) == tuple(int(120 * length) for length in drawn[0].get_size_inches())
+
+
+def test_a_mixture_is_planned_by_what_is_active():
+    printed = CliRunner().invoke(app, ["plan", "--preset", "gpt-oss-20b", "--device", "h100"]).stdout
+    assert "20,914,757,184 parameters" in printed
+    assert "3,608,307,264 of them active" in printed
+    config = hf_gpt.preset("gpt-oss-20b")
+    dense = planning.training_flops(hf_gpt.preset("gpt-oss-20b", num_experts=4), 4096).matrices
+    scores = 6 * 24 * (32 - 4) * 2880
+    assert planning.training_flops(config, 4096).matrices == dense + scores
+    # Biases, norms and sinks are active, and multiply nothing.
+    assert 6 * planning.active_parameters(config) == pytest.approx(dense, rel=0.001)
+    assert planning.split_size(config, 8) == 1
 
 
 SECONDS = plans.Timings(training_pass=2.0, optimizer_step=0.5, evaluation_pass=0.25, sampled_token=1 / 72, checkpoint=1.0)

@@ -76,6 +76,7 @@ def test_the_folder_is_a_complete_repository(finished):
         "tokenizer.json",
         "tokenizer_config.json",
         "configuration_hf_gpt.py",
+        "experts_hf_gpt.py",
         "layers_hf_gpt.py",
         "loss_hf_gpt.py",
         "modeling_hf_gpt.py",

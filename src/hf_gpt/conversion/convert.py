@@ -43,7 +43,7 @@ EXPORT_LAYOUTS = (*LAYOUTS, "gguf")
 def import_checkpoint(path_or_repo: str | Path, **hub_kwargs: Any) -> GPTForCausalLM:
     """Read a checkpoint of another architecture as a model of this family with the same logits.
 
-    Reads `openai-gpt`, `gpt2`, `llama`, `qwen3` and `gpt_neo`, with or without a head, in safetensors or in
+    Reads `openai-gpt`, `gpt2`, `llama`, `qwen3`, `gpt_neo` and `gpt_oss`, with or without a head, in safetensors or in
     `pytorch_model.bin`, in one file or in shards; and nanoGPT's `ckpt.pt`. Weights keep their dtype; where a file mixes
     several, all take the one that holds each of them exactly.
 
@@ -85,11 +85,13 @@ def read_foreign_config(folder: Path) -> tuple[Layout, PreTrainedConfig]:
             f"{folder / 'config.json'} has model_type={model_type!r}, which cannot be imported: it is one of "
             f"{', '.join(LAYOUTS)}, or nanoGPT's {NANOGPT_FILE}."
         )
-    if values.get("quantization_config"):
+    quantization = values.get("quantization_config") or {}
+    if quantization and quantization.get("quant_method") != LAYOUTS[model_type].quantization:
         raise ValueError(
             f"{folder / 'config.json'} has a quantization_config: import the checkpoint that was quantized, or save it "
             "dequantized first."
         )
+    values.pop("quantization_config", None)
     check_sizes(values, str(folder / "config.json"))
     try:
         return LAYOUTS[model_type], CONFIG_MAPPING[model_type].from_dict(values)
@@ -199,8 +201,8 @@ def export_checkpoint(
     Args:
         model (`GPTForCausalLM`)
         out_dir (`str` or `Path`): A folder that does not exist yet, or is empty. It is written whole or not at all.
-        layout (`str`, *optional*): `openai-gpt`, `gpt2`, `llama`, `qwen3`, `gpt_neo`, or `gguf` for one file `model.gguf`
-            (a `llama`, `qwen3` or `gpt2`). `None` is the first of the others that can express the model.
+        layout (`str`, *optional*): `openai-gpt`, `gpt2`, `llama`, `qwen3`, `gpt_neo`, `gpt_oss`, or `gguf` for one file `model.gguf`
+            (a `llama`, `qwen3`, `gpt2` or `gpt-oss`). `None` is the first of the others that can express the model.
         tokenizer (`PreTrainedTokenizerBase`, `str` or `Path`, *optional*): A tokenizer, or a folder whose tokenizer files,
             if there are any, are copied.
         quantize (`str`, *optional*): Of `gguf`: `q8_0`, `q5_1`, `q5_0`, `q4_1` or `q4_0` for the matrices. `None` keeps the

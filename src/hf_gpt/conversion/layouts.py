@@ -7,11 +7,12 @@ A `Layout` says which tensors hold what (`modules`), which config field is which
 
 import reprlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from ..modeling.configuration_hf_gpt import GPTConfig
 
@@ -23,18 +24,21 @@ Tensors = dict[str, torch.Tensor]
 class Module:
     """One foreign module and ours. Several of ours lie one after the other along the output dimension of the foreign one.
 
-    `{}` in a name stands for the number of the layer. `transposed` marks a `Conv1D`, whose weight is `(input, output)`.
+    `{}` in a name stands for the number of the layer. `transposed` marks a `Conv1D`, whose weight is `(input, output)`. `kinds` is what
+    the names of its parameters end with.
     """
 
     theirs: str
     ours: tuple[str, ...]
     transposed: bool = False
+    kinds: tuple[str, ...] = (".weight", ".bias")
 
     def for_layers(self, number: int) -> list["Module"]:
         if "{}" not in self.theirs:
             return [self]
         return [
-            Module(self.theirs.format(i), tuple(name.format(i) for name in self.ours), self.transposed) for i in range(number)
+            replace(self, theirs=self.theirs.format(i), ours=tuple(name.format(i) for name in self.ours))
+            for i in range(number)
         ]
 
 
@@ -54,6 +58,7 @@ class Layout:
         read_config, write_config (`Callable`): Corrections to the other side's values, given the config.
         read_tensors, write_tensors (`Callable`): Corrections to the foreign tensors, in place, given our config.
         has_biases (`bool`): Whether every matrix of a block and every norm has a bias there: zeros where ours has none.
+        quantization (`str`, *optional*): The `quant_method` of which `read_tensors` makes numbers again.
         ignored (`str`): Regular expression of the names of buffers that old checkpoints carry and nothing reads.
     """
 
@@ -70,6 +75,7 @@ class Layout:
     read_tensors: Callable[[GPTConfig, Tensors], None] = lambda config, tensors: None
     write_tensors: Callable[[GPTConfig, Tensors], None] = lambda config, tensors: None
     has_biases: bool = False
+    quantization: str | None = None
     ignored: str = "(?!)"
 
 
@@ -95,6 +101,7 @@ GPT_FIXED = {
     "position_embedding_type": "learned",
     "mlp_type": "mlp",
     "qk_norm": False,
+    "attention_sinks": False,
     "is_causal": True,
 }
 
@@ -317,6 +324,7 @@ LLAMA_FIXED = {
     "mlp_type": "glu",
     "use_bias": False,
     "qkv_bias": False,
+    "attention_sinks": False,
     "is_causal": True,
 }
 
@@ -369,5 +377,80 @@ QWEN3 = Layout(
     write_config=write_qwen3,
 )
 
+
+# --------------------------------------------------------------------------------------------------------- gpt-oss
+
+EXPERTS = f"{LAYER}.mlp.experts"
+
+
+def read_gpt_oss(config: PreTrainedConfig, values: dict[str, Any]) -> None:
+    read_qwen3(config, values)
+    # There the loss is added only for who asks for the scores.
+    values["router_aux_loss_coef"] = config.router_aux_loss_coef if config.output_router_logits else 0.0
+
+
+def write_gpt_oss(config: GPTConfig, values: dict[str, Any]) -> None:
+    values["layer_types"], values["sliding_window"] = list(config.layer_types), config.sliding_window
+    values["router_aux_loss_coef"] = float(config.router_aux_loss_coef)
+    values["output_router_logits"] = config.router_aux_loss_coef > 0
+
+
+def read_gpt_oss_tensors(config: GPTConfig, tensors: Tensors) -> None:
+    """Make matrices `(output, input)` of `(input, output)`, with all gates before all others, where they alternate in gpt-oss; and
+    numbers of 16 bits of those of 4 with a scale for every 32 of them, in which it was published (MXFP4)."""
+    for i in range(config.num_hidden_layers):
+        name = EXPERTS.format(i)
+        for key in (f"{name}.gate_up_proj", f"{name}.down_proj"):
+            if f"{key}_blocks" in tensors and f"{key}_scales" in tensors:
+                tensors[key] = convert_moe_packed_tensors(tensors.pop(f"{key}_blocks"), tensors.pop(f"{key}_scales"))
+        for key in (f"{name}.gate_up_proj", f"{name}.down_proj"):
+            if key in tensors:
+                tensors[key] = tensors[key].mT
+        for key in (f"{name}.gate_up_proj", f"{name}.gate_up_proj_bias"):
+            if key in tensors:
+                tensors[key] = torch.cat((tensors[key][:, ::2], tensors[key][:, 1::2]), dim=1)
+
+
+def write_gpt_oss_tensors(config: GPTConfig, tensors: Tensors) -> None:
+    for i in range(config.num_hidden_layers):
+        name = EXPERTS.format(i)
+        for key in (f"{name}.gate_up_proj", f"{name}.gate_up_proj_bias"):
+            tensors[key] = torch.stack(tensors[key].chunk(2, dim=1), dim=2).flatten(1, 2)
+        for key in (f"{name}.gate_up_proj", f"{name}.down_proj"):
+            tensors[key] = tensors[key].mT.contiguous()
+
+
+GPT_OSS = Layout(
+    name="gpt_oss",
+    prefix="model.",
+    modules=(
+        *(Module(name, (name,)) for name in LLAMA_MODULES if ".mlp." not in name),
+        Module(f"{LAYER}.self_attn.sinks", (f"{LAYER}.self_attn.sinks",), kinds=("",)),
+        Module(f"{LAYER}.mlp.router", (f"{LAYER}.mlp.router",)),
+        *(Module(f"{EXPERTS}.{name}", (f"{EXPERTS}.{name}",), kinds=("", "_bias")) for name in ("gate_up_proj", "down_proj")),
+    ),
+    fields={
+        **{ours: theirs for ours, theirs in LLAMA_FIELDS.items() if ours != "hidden_act"},
+        **same("num_experts_per_tok"),
+        "num_experts": "num_local_experts",
+    },
+    fixed={
+        **LLAMA_FIXED,
+        "mlp_type": "moe",
+        "hidden_act": "quick_gelu",
+        "qk_norm": False,
+        "use_bias": True,
+        "qkv_bias": True,
+        "attention_sinks": True,
+    },
+    required={"attention_bias": True, "swiglu_alpha": 1.702, "swiglu_limit": 7.0},
+    initial={"residual_init": "none"},
+    read_config=read_gpt_oss,
+    write_config=write_gpt_oss,
+    read_tensors=read_gpt_oss_tensors,
+    write_tensors=write_gpt_oss_tensors,
+    quantization="mxfp4",
+)
+
 # In the order in which an export without a name tries them.
-LAYOUTS = {layout.name: layout for layout in (OPENAI_GPT, GPT2, LLAMA, QWEN3, GPT_NEO)}
+LAYOUTS = {layout.name: layout for layout in (OPENAI_GPT, GPT2, LLAMA, QWEN3, GPT_NEO, GPT_OSS)}

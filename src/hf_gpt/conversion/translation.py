@@ -17,7 +17,8 @@ def config_to_ours(layout: Layout, config: PreTrainedConfig) -> GPTConfig:
         ValueError: the foreign config asks for something that this family does not have.
     """
     for name, needed in layout.required.items():
-        value = getattr(config, name)
+        # A field that an older transformers does not know has the value that there was before it.
+        value = getattr(config, name, needed)
         if value != needed:
             raise ValueError(
                 f"config.json has {name}={value!r}, which hf_gpt does not have: only a {layout.name} checkpoint with "
@@ -67,11 +68,11 @@ def tensors_to_ours(modules: tuple[Module, ...], number_of_layers: int, tensors:
     ours: Tensors = {}
     missing = []
     for module in (part for row in modules for part in row.for_layers(number_of_layers)):
-        for kind in ("weight", "bias"):
-            names = [f"{name}.{kind}" for name in module.ours]
+        for kind in module.kinds:
+            names = [f"{name}{kind}" for name in module.ours]
             if names[0] not in expected:
                 continue
-            theirs = f"{module.theirs}.{kind}"
+            theirs = f"{module.theirs}{kind}"
             if theirs not in tensors:
                 missing.append(theirs)
                 continue
@@ -98,12 +99,12 @@ def tensors_to_theirs(modules: tuple[Module, ...], number_of_layers: int, ours: 
     """Return the way back of `tensors_to_ours`; what the table does not name is left out."""
     tensors: Tensors = {}
     for module in (part for row in modules for part in row.for_layers(number_of_layers)):
-        for kind in ("weight", "bias"):
-            names = [f"{name}.{kind}" for name in module.ours]
+        for kind in module.kinds:
+            names = [f"{name}{kind}" for name in module.ours]
             if names[0] not in ours:
                 continue
             tensor = torch.cat([ours[name] for name in names]) if len(names) > 1 else ours[names[0]]
-            tensors[f"{module.theirs}.{kind}"] = (tensor.t() if module.transposed else tensor).contiguous()
+            tensors[f"{module.theirs}{kind}"] = (tensor.t() if module.transposed else tensor).contiguous()
     return tensors
 
 

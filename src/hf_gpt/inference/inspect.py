@@ -164,7 +164,7 @@ def eager_attention(model: Any) -> Iterator[None]:
 def attention_maps(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[str], torch.Tensor]:
     """Return where each token of a text looks: the pieces, and weights of shape `(layers, heads, length, length)`.
 
-    Row i of a map has the weights with which token i mixes the tokens; they sum to 1.
+    Row i of a map has the weights with which token i mixes the tokens; they sum to 1, or to less where a head has a sink.
 
     Raises:
         InputError: see `encode`; or the model has no attention.

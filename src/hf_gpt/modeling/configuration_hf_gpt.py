@@ -29,6 +29,9 @@ AUTO_MAP = {
     "AutoModelForMultipleChoice": "modeling_hf_gpt.GPTForMultipleChoice",
 }
 
+# What each type of feed-forward layer lacks of the modules in the plan of tensor parallelism.
+ABSENT = {"mlp": ("gate_proj",), "glu": (), "moe": (".mlp.",)}
+
 
 @strict
 class GPTConfig(PreTrainedConfig):
@@ -60,8 +63,14 @@ class GPTConfig(PreTrainedConfig):
             full attention everywhere.
         sliding_window (`int`, *optional*): Number of positions, the current one included, that a
             `sliding_attention` layer sees.
-        mlp_type (`"mlp"` or `"glu"`): Two matrices with an activation, or a gated unit of three (Shazeer 2020).
+        mlp_type (`"mlp"`, `"glu"` or `"moe"`): Two matrices with an activation, a gated unit of three (Shazeer 2020), or a mixture of
+            experts that are such units each, of which a router chooses a few for every token (OpenAI 2025, gpt-oss).
+        num_experts, num_experts_per_tok (`int`): Experts of a layer with `mlp_type="moe"`, and how many of them a token goes through.
+        router_aux_loss_coef (`float`): Weight of the load-balancing loss that `GPTForCausalLM` adds to its own while training (Fedus
+            et al. 2021, equation 4), which keeps a mixture from leaving most of its experts idle.
         qk_norm (`bool`): Whether queries and keys are normalised head by head before the product.
+        attention_sinks (`bool`): Whether each head learns the score of a key that is always there and has no value, so that it can
+            look nowhere (OpenAI 2025, gpt-oss).
         use_bias (`bool`): Whether linear layers and layer norms have a bias.
         qkv_bias (`bool`, *optional*): Whether queries, keys and values have one. `None` means as `use_bias` says.
         residual_init (`"none"`, `"depth_scaled"` or `"zero"`): Standard deviation of the two matrices of each block that
@@ -102,6 +111,14 @@ class GPTConfig(PreTrainedConfig):
         "layers.*.mlp.up_proj": "colwise",
         "layers.*.mlp.down_proj": "rowwise",
     }
+    # By the names of transformers 5.24.
+    base_model_ep_plan = {
+        "layers.*.mlp.experts.gate_up_proj": "grouped_gemm",
+        "layers.*.mlp.experts.gate_up_proj_bias": "grouped_gemm",
+        "layers.*.mlp.experts.down_proj": "grouped_gemm",
+        "layers.*.mlp.experts.down_proj_bias": "grouped_gemm",
+        "layers.*.mlp.experts": "ep_dispatch_experts",
+    }
     base_model_pp_plan = {
         "embed_tokens": (["input_ids"], ["inputs_embeds"]),
         "layers": (["hidden_states", "attention_mask"], ["hidden_states"]),
@@ -124,8 +141,12 @@ class GPTConfig(PreTrainedConfig):
     rope_parameters: dict | None = None
     layer_types: list[str] | None = None
     sliding_window: int | None = None
-    mlp_type: Literal["mlp", "glu"] = "mlp"
+    mlp_type: Literal["mlp", "glu", "moe"] = "mlp"
+    num_experts: int = 0
+    num_experts_per_tok: int = 0
+    router_aux_loss_coef: float | int = 0.0
     qk_norm: bool = False
+    attention_sinks: bool = False
     use_bias: bool = True
     qkv_bias: bool | None = None
     residual_init: Literal["none", "depth_scaled", "zero"] = "depth_scaled"
@@ -170,10 +191,13 @@ class GPTConfig(PreTrainedConfig):
         self.hf_gpt_version = __version__
         # Saving fills in the one class that is saved; a repository has to serve every `AutoModelFor...`.
         self.auto_map = dict(AUTO_MAP)
-        # A plan may name only modules that the model has.
-        absent = (() if self.qk_norm else ("q_norm", "k_norm")) + (() if self.mlp_type == "glu" else ("gate_proj",))
+        # A plan may name only modules that the model has. Heads with sinks stay together, since no style of a plan splits those.
+        absent = (
+            ABSENT[self.mlp_type] + (() if self.qk_norm else ("_norm",)) + (("self_attn.",) if self.attention_sinks else ())
+        )
         plan = type(self).base_model_tp_plan
-        self.base_model_tp_plan = {name: style for name, style in plan.items() if not name.endswith(absent)}
+        self.base_model_tp_plan = {name: style for name, style in plan.items() if not any(part in name for part in absent)}
+        self.base_model_ep_plan = type(self).base_model_ep_plan if self.mlp_type == "moe" else None
         rope_parameters = self.rope_parameters
         super().__post_init__(**kwargs)
         if self.position_embedding_type == "learned":
@@ -209,7 +233,7 @@ class GPTConfig(PreTrainedConfig):
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value} must be at least 0 and less than 1.")
         # Comparisons that a NaN fails, too.
-        for name in ("auxiliary_lm_weight", "initializer_range"):
+        for name in ("auxiliary_lm_weight", "initializer_range", "router_aux_loss_coef"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name}={value} must be at least 0, and finite.")
@@ -220,6 +244,20 @@ class GPTConfig(PreTrainedConfig):
             )
         if not 0 < self.norm_eps < float("inf"):
             raise ValueError(f"norm_eps={self.norm_eps} must be positive and finite.")
+        if self.mlp_type == "moe" and not 1 <= self.num_experts_per_tok <= self.num_experts:
+            raise ValueError(
+                f"num_experts_per_tok={self.num_experts_per_tok} must be at least 1 and at most num_experts={self.num_experts}."
+            )
+        for name in ("hidden_size", "intermediate_size"):
+            if self.mlp_type == "moe" and getattr(self, name) % 8:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} with mlp_type='moe' must be a multiple of 8: kernels of experts take no other."
+                )
+        for name in ("num_experts", "num_experts_per_tok", "router_aux_loss_coef"):
+            if self.mlp_type != "moe" and getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)} has no meaning with mlp_type={self.mlp_type!r}: leave it out, or set mlp_type='moe'."
+                )
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads={self.num_attention_heads} is not a multiple of "

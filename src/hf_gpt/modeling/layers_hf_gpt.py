@@ -1,11 +1,12 @@
 """The layers of the GPT line, to be read top to bottom; `modeling_hf_gpt.py` stacks them.
 
-Every choice that separates the generations is a key of one of the closed dictionaries `NORMS`, `POSITIONS`, `MLPS`,
-`BLOCKS` and `RESIDUAL_STD`, looked up when the model is built; the forward passes below do not branch on them.
+Every choice that separates the generations is a key of one of the closed dictionaries `NORMS`, `POSITIONS`, `ATTENTIONS`,
+`MLPS`, `BLOCKS` and `RESIDUAL_STD`, looked up when the model is built; the forward passes below do not branch on them.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import is_tracing
 
 from .configuration_hf_gpt import GPTConfig
+from .experts_hf_gpt import GPTMoE
 
 
 # transformers 5.24 renamed the argument and the output field `past_key_values` to `cache`.
@@ -201,6 +203,7 @@ class GPTAttention(nn.Module):
             kwargs["cache"] = cache
 
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        attention = self.with_sinks(attention)
         output, weights = attention(
             self,
             query,
@@ -214,6 +217,65 @@ class GPTAttention(nn.Module):
         )
         # Engines that hold all tokens in one row hand back `(tokens, num_attention_heads * head_dim)`.
         return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1)), weights
+
+    def with_sinks(self, attention: Callable) -> Callable:
+        return attention
+
+
+def attend_to_one_more_key(attention, module, query, key, value, attention_mask, scaling, **kwargs):
+    """Call a kernel that knows nothing of sinks: a key before all others gets the score s_h from every query, by a channel of its
+    own, and has a value of zero.
+
+    Kernels ask for channels in eights.
+    """
+    length, size = query.shape[-2:]
+    score = (module.sinks / scaling).to(query.dtype)[None, :, None, None].expand(*query.shape[:-1], 1)
+    query = nn.functional.pad(torch.cat((query, score), dim=-1), (0, 7))
+    sink = nn.functional.pad(key.new_ones(*key.shape[:2], 1, 1), (size, 7))
+    key = torch.cat((sink, nn.functional.pad(key, (0, 8))), dim=-2)
+    value = nn.functional.pad(value, (0, 8, 1, 0))
+    if attention_mask is not None:
+        attention_mask = nn.functional.pad(attention_mask, (1, 0), value=attention_mask.dtype == torch.bool)
+    elif length > 1:
+        # Without a mask, query i sees the keys until i: one more query keeps them in step.
+        query = nn.functional.pad(query, (0, 0, 1, 0))
+    output, weights = attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    return output[:, -length:, :, :size], None if weights is None else weights[:, :, -length:, 1:]
+
+
+def hand_over_sinks(attention, module, *arguments, **kwargs):
+    return attention(module, *arguments, s_aux=module.sinks, **kwargs)
+
+
+SINKS = {
+    "eager": attend_to_one_more_key,
+    "sdpa": attend_to_one_more_key,
+    "flex_attention": hand_over_sinks,
+    "flash_attention_4": hand_over_sinks,
+    # It looks for `module.sinks` itself.
+    "paged|eager": lambda attention, *arguments, **kwargs: attention(*arguments, **kwargs),
+}
+if CACHE_FIELD == "cache":
+    # Before transformers 5.24 it is the kernel that brings the keys of its cache.
+    SINKS["paged|sdpa"] = attend_to_one_more_key
+
+
+class GPTSinkAttention(GPTAttention):
+    """softmax([Q K^T / sqrt(d_k) + mask, s_h]) without its last column, times V: weights that need not sum to 1, with a number s_h
+    that each head learns (OpenAI 2025, gpt-oss, section 2)."""
+
+    def __init__(self, config: GPTConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.sinks = nn.Parameter(torch.empty(config.num_attention_heads))
+
+    def with_sinks(self, attention: Callable) -> Callable:
+        name = self.config._attn_implementation
+        if name not in SINKS:
+            raise ValueError(f"attn_implementation={name!r} has no attention_sinks: choose one of {', '.join(SINKS)}.")
+        return partial(SINKS[name], attention)
+
+
+ATTENTIONS = {False: GPTAttention, True: GPTSinkAttention}
 
 
 # --------------------------------------------------------------------------------------------------- feed-forward
@@ -247,7 +309,7 @@ class GPTGatedMLP(GPTMLP):
         return self.down_proj(self.act_fn(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
 
 
-MLPS = {"mlp": GPTMLP, "glu": GPTGatedMLP}
+MLPS = {"mlp": GPTMLP, "glu": GPTGatedMLP, "moe": GPTMoE}
 
 
 # --------------------------------------------------------------------------------------------------------- blocks
@@ -258,7 +320,7 @@ class GPTBlock(GradientCheckpointingLayer):
 
     def __init__(self, config: GPTConfig, layer_idx: int):
         super().__init__()
-        self.self_attn = GPTAttention(config, layer_idx)
+        self.self_attn = ATTENTIONS[config.attention_sinks](config, layer_idx)
         self.mlp = MLPS[config.mlp_type](config)
         self.input_layernorm = NORMS[config.norm_type](config.hidden_size, config)
         self.post_attention_layernorm = NORMS[config.norm_type](config.hidden_size, config)

@@ -16,8 +16,8 @@ from transformers.masking_utils import (
 )
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
-    CausalLMOutputWithPast,
     MaskedLMOutput,
+    MoeCausalLMOutputWithPast,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutputWithPast,
@@ -27,10 +27,21 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import can_return_tuple, is_tracing, logging
 from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
 
 from .configuration_hf_gpt import GPTConfig
-from .layers_hf_gpt import BLOCKS, CACHE_FIELD, NORMS, POSITIONS, RESIDUAL_STD, GPTAttention, GPTBlock, check_ids
+from .experts_hf_gpt import GPTExperts, GPTRouter, load_balancing_loss
+from .layers_hf_gpt import (
+    BLOCKS,
+    CACHE_FIELD,
+    NORMS,
+    POSITIONS,
+    RESIDUAL_STD,
+    GPTAttention,
+    GPTBlock,
+    GPTSinkAttention,
+    check_ids,
+)
 from .loss_hf_gpt import causal_lm_loss
 
 
@@ -63,7 +74,11 @@ class GPTPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _can_record_outputs = {"hidden_states": GPTBlock, "attentions": GPTAttention}
+    _can_record_outputs = {
+        "hidden_states": GPTBlock,
+        "attentions": GPTAttention,
+        "router_logits": OutputRecorder(GPTRouter, index=0),
+    }
 
     def __init__(self, config: GPTConfig, *args, **kwargs):
         super().__init__(config, *args, **kwargs)
@@ -74,6 +89,19 @@ class GPTPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if getattr(module, "is_residual_projection", False):
             init.normal_(module.weight, mean=0.0, std=RESIDUAL_STD[self.config.residual_init](self.config))
+        elif isinstance(module, GPTSinkAttention):
+            init.zeros_(module.sinks)
+        elif isinstance(module, GPTExperts):
+            init.normal_(module.gate_up_proj, mean=0.0, std=self.config.initializer_range)
+            init.normal_(module.down_proj, mean=0.0, std=RESIDUAL_STD[self.config.residual_init](self.config))
+            if module.has_bias:
+                init.zeros_(module.gate_up_proj_bias)
+                init.zeros_(module.down_proj_bias)
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        # transformers looks for the decorator in this file, and it is in another.
+        return True
 
 
 class GPTModel(GPTPreTrainedModel):
@@ -90,6 +118,9 @@ class GPTModel(GPTPreTrainedModel):
         self.norm = NORMS[config.norm_type](config.hidden_size, config) if is_pre_norm else nn.Identity()
         self.gradient_checkpointing = False
         self.post_init()
+        if config.mlp_type == "moe":
+            # The hooks that record scores, which cannot be set while a graph is traced.
+            maybe_install_capturing_hooks(self)
 
     @accept_past_key_values
     @merge_with_config_defaults
@@ -239,7 +270,7 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
-    ) -> CausalLMOutputWithPast:
+    ) -> MoeCausalLMOutputWithPast:
         """
         Args:
             labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): Token ids, usually `input_ids`
@@ -247,10 +278,12 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
             logits_to_keep (`int` or `torch.Tensor`): Only the last `logits_to_keep` positions, or those named; 0 means all.
 
         Returns:
-            `CausalLMOutputWithPast`: `logits` of shape `(batch, length, vocab_size)`, and with `labels` the mean
+            `MoeCausalLMOutputWithPast`: `logits` of shape `(batch, length, vocab_size)`, and with `labels` the mean
             `loss` in nats per token. While training with `labels` and `config.fused_loss`, `logits` is `None`: they are
-            never made as a whole.
+            never made as a whole. While training with `config.router_aux_loss_coef`, or with `output_router_logits=True`, `loss`
+            has the load-balancing loss in it, which is `aux_loss`, and `router_logits` are what it was made of.
         """
+        kwargs.setdefault("output_router_logits", self.training and self.config.router_aux_loss_coef > 0)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -272,7 +305,30 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
             logits = self.lm_head(hidden_states)
             if labels is not None:
                 loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions)
+        aux_loss, router_logits = None, outputs.get("router_logits")
+        if router_logits:
+            is_lost = self.training and torch.is_grad_enabled() and not any(scores.requires_grad for scores in router_logits)
+            if is_lost and self.model.layers[0].gradient_checkpointing:
+                raise ValueError(
+                    f"router_aux_loss_coef={self.config.router_aux_loss_coef}: nothing is learned from its loss while blocks are "
+                    "checkpointed with use_reentrant=True. Set use_reentrant=False."
+                )
+            is_mask = isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2
+            mask = attention_mask[:, -outputs.last_hidden_state.shape[1] :] if is_mask else None
+            aux_loss = load_balancing_loss(router_logits, self.config.num_experts_per_tok, mask)
+            if loss is not None:
+                loss = loss + self.config.router_aux_loss_coef * aux_loss * share_of_batch(labels, **kwargs)
+        return MoeCausalLMOutputWithPast(
+            loss, aux_loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions, router_logits
+        )
+
+
+def share_of_batch(labels, num_items_in_batch=None, ignore_index=-100, shift_labels=None, **kwargs) -> float | torch.Tensor:
+    """Return which share of the labels of a step are in this part of it: what is added to its loss counts that much."""
+    if num_items_in_batch is None:
+        return 1.0
+    labels = labels[..., 1:] if shift_labels is None else shift_labels
+    return (labels != ignore_index).sum() / num_items_in_batch
 
 
 def lend_name(wrapper: nn.Module, name: str, wrapped: nn.Module) -> None:

@@ -3,7 +3,7 @@
 `experiments/planning.py` compares them with runs on this machine and with published runs.
 """
 
-from .counts import block_matrices, compute_optimal_tokens, parameter_counts, training_flops
+from .counts import active_parameters, block_matrices, compute_optimal_tokens, parameter_counts, training_flops
 from .devices import DEVICE_NAMES, DEVICES, Device, find_device, named_device
 from .memory import Workload, activation_bytes, block_activations, loss_bytes, optimizer_bytes, whole_logits_bytes
 from .plan import MEASURED_UP_TO, USED_SHARE, RunTime, plan
@@ -21,6 +21,7 @@ __all__ = [
     "RunTime",
     "Workload",
     "activation_bytes",
+    "active_parameters",
     "block_activations",
     "block_matrices",
     "compute_optimal_tokens",

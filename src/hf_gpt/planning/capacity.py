@@ -20,7 +20,8 @@ TRAINED_BYTES = 16
 # Fields that are counted before a config is made of them: it would hold a list, or a name, for each.
 CONFIG_RANGES = {
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), Range(1, 10_000)),
-    **dict.fromkeys(("num_labels", "num_experts", "num_local_experts"), Range(1, 10**6)),
+    "num_labels": Range(1, 10**6),
+    **dict.fromkeys(("num_experts", "num_local_experts"), Range(0, 10**6)),
 }
 SIZES = (
     "num_hidden_layers",

@@ -12,11 +12,12 @@ def parameter_counts(config: GPTConfig) -> dict[str, int]:
     """Return the parameters of `GPTForCausalLM` by part, to the last one; a tied output matrix is counted with the embeddings."""
     width, layers, bias = config.hidden_size, config.num_hidden_layers, int(config.use_bias)
     query, key = projection_sizes(config)
-    inputs = mlp_inputs(config)
     norm = width * (1 + bias * (config.norm_type == "layernorm"))
     head_norm = config.head_dim * (1 + bias * (config.norm_type == "layernorm"))
     attention = width * (2 * query + 2 * key) + int(bool(config.qkv_bias)) * (query + 2 * key) + bias * width
-    feed_forward = (inputs + 1) * width * config.intermediate_size + bias * (inputs * config.intermediate_size + width)
+    attention += config.num_attention_heads * config.attention_sinks
+    router = config.num_experts * (width + bias)
+    feed_forward = expert_size(config) * max(config.num_experts, 1) + router
     return {
         "token embeddings": config.vocab_size * width,
         "position embeddings": config.max_position_embeddings * width * (config.position_embedding_type == "learned"),
@@ -27,12 +28,36 @@ def parameter_counts(config: GPTConfig) -> dict[str, int]:
     }
 
 
-def block_matrices(config: GPTConfig) -> int:
-    """Return the entries of all matrices inside the blocks: what Muon trains, and what every token is multiplied with."""
+def active_parameters(config: GPTConfig) -> int:
+    """Return the parameters that a token meets (OpenAI 2025, table 1).
+
+    Of the experts those that it goes through, the output matrix tied or not, and no table.
+    """
+    counts = parameter_counts(config)
+    tables = sum(count for name, count in counts.items() if name.endswith("embeddings"))
+    output = config.vocab_size * config.hidden_size * config.tie_word_embeddings
+    idle = config.num_hidden_layers * (config.num_experts - config.num_experts_per_tok)
+    return sum(counts.values()) - tables + output - idle * expert_size(config)
+
+
+def expert_size(config: GPTConfig) -> int:
+    """Return the parameters of one expert of one layer, or of a layer that has no others."""
+    inner, width, inputs = config.intermediate_size, config.hidden_size, mlp_inputs(config)
+    return (inputs + 1) * width * inner + int(config.use_bias) * (inputs * inner + width)
+
+
+def block_matrices(config: GPTConfig, experts: int | None = None) -> int:
+    """Return the entries of all matrices inside the blocks, which is what Muon trains.
+
+    Args:
+        experts: How many count of each mixture of them; all by default.
+    """
     query, key = projection_sizes(config)
     attention = config.hidden_size * (2 * query + 2 * key)
-    feed_forward = (mlp_inputs(config) + 1) * config.hidden_size * config.intermediate_size
-    return config.num_hidden_layers * (attention + feed_forward)
+    expert = (mlp_inputs(config) + 1) * config.hidden_size * config.intermediate_size
+    experts = config.num_experts if experts is None else experts
+    router = config.num_experts * config.hidden_size
+    return config.num_hidden_layers * (attention + expert * (experts if config.mlp_type == "moe" else 1) + router)
 
 
 def projection_sizes(config: GPTConfig) -> tuple[int, int]:
@@ -41,7 +66,7 @@ def projection_sizes(config: GPTConfig) -> tuple[int, int]:
 
 def mlp_inputs(config: GPTConfig) -> int:
     """Return matrices of a feed-forward layer that read the residual stream: a gated one has two."""
-    return {"mlp": 1, "glu": 2}[config.mlp_type]
+    return {"mlp": 1, "glu": 2, "moe": 2}[config.mlp_type]
 
 
 # --------------------------------------------------------------------------------------------- FLOPs and tokens
@@ -75,10 +100,10 @@ def training_flops(config: GPTConfig, length: int) -> Flops:
     left out. Hoffmann et al. 2022, appendix F, count the same products one by one. A layer with a window counts whole,
     since eager attention and sdpa compute it whole.
     """
-    blocks, query = block_matrices(config), projection_sizes(config)[0]
+    blocks, query = block_matrices(config, config.num_experts_per_tok), projection_sizes(config)[0]
     attention = 12.0 * config.num_hidden_layers * query * length
-    # A norm or dropout after it needs the output of a block's last matrix in order to be made again; nothing else does.
-    is_needed = config.norm_position == "post" or config.resid_dropout > 0
+    # A norm, dropout or the weight of an expert after it needs the output of a block's last matrix in order to be made again.
+    is_needed = config.norm_position == "post" or config.resid_dropout > 0 or config.mlp_type == "moe"
     last = 0 if is_needed else config.num_hidden_layers * config.intermediate_size * config.hidden_size
     seen = sum(pairs_seen(length, window_of(config, kind, length)) for kind in config.layer_types) / length**2
     return Flops(

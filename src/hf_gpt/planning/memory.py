@@ -37,6 +37,12 @@ class Workload:
         return 2 if self.bfloat16 else 4
 
 
+# Of an expert's row: five numbers of a place or an expert in 64 bits, and what it counts, twice.
+ROW_BYTES = 5 * 8 + 2 * 4
+# Channels that a kernel without sinks is given for one more key.
+SINK_CHANNELS = 8
+
+
 def block_activations(config: GPTConfig, load: Workload, layer_type: str, parts: int = 1) -> float:
     """Return bytes that one block keeps for the backward pass, for one token.
 
@@ -51,37 +57,48 @@ def block_activations(config: GPTConfig, load: Workload, layer_type: str, parts:
     # A residual stream in float32 goes into each norm; RMSNorm keeps the normalised input beside it, and one statistic in place
     # of two.
     is_rms = config.norm_type == "rmsnorm"
+    is_mixture = config.mlp_type == "moe"
     copies, statistics = (2, 1) if is_rms else (1, 2)
     norms = 2 * (copies * width + statistics) * 4
     if config.qk_norm:
         key_heads = config.num_key_value_heads / parts
         norms += (copies * (query + key) + statistics * (heads + key_heads)) * 4
     # Under autocast each matrix casts its input anew; in float32 they share it.
-    inputs = (3 + mlp_inputs(config) if load.bfloat16 else 2) * width * size
+    readers = 3 + (1 if is_mixture else mlp_inputs(config))
+    inputs = (readers if load.bfloat16 else 2) * width * size
     dropped = config.resid_dropout > 0
     mask = size if load.on_cpu else 1
     return (
         norms
         + inputs
         + _attention_activations(config, load, layer_type, query, key, heads)
-        + _activation_function(config, load) * config.intermediate_size / parts
+        + (
+            _expert_activations(config)
+            if is_mixture
+            else _activation_function(config, load) * config.intermediate_size / parts
+        )
         + 2 * width * mask * dropped
     )
 
 
 def _attention_activations(config, load: Workload, layer_type: str, query: float, key: float, heads: float) -> float:
-    size, row = load.compute_bytes, heads * load.length
+    size, row = load.compute_bytes, heads * (load.length + config.attention_sinks)
     is_dropped = config.attention_dropout > 0
+    window = window_of(config, layer_type, load.length)
+    # What the last matrix takes is what the kernel gave, unless channels are cut off it.
+    cut = query * size * config.attention_sinks
+    if config.attention_sinks:
+        query, key = (number * (config.head_dim + SINK_CHANNELS) / config.head_dim for number in (query, key))
     # The fused kernel of a CPU has no dropout: torch then makes the whole matrix, in float32.
     if load.attention != "eager" and not (load.on_cpu and is_dropped):
-        window = window_of(config, layer_type, load.length)
-        # Queries, keys, values and the output, which the next matrix takes as it is; a mask where attention is not just causal.
-        return (2 * query + 2 * key) * size + heads * 4 + load.length * size * (window < load.length)
+        # Where attention is not just causal there is a mask, with which keys and values are repeated for each query head.
+        key = query if window < load.length else key
+        return (2 * query + 2 * key) * size + cut + heads * 4 + load.length * size * (window < load.length)
     if load.attention != "eager":
-        return 3 * query * 4 + query * size + 3 * row * 4
+        return 3 * query * 4 + (cut or query * size) + 3 * row * 4
     # Keys and values are repeated for each query head. The softmax is float32, its cast and what dropout leaves are not.
     matrices = 4 + (size if load.bfloat16 or is_dropped else 0) + (size if load.on_cpu else 1) * is_dropped
-    return 4 * query * size + row * matrices
+    return 3 * query * size + (cut or query * size) + row * matrices
 
 
 def _activation_function(config: GPTConfig, load: Workload) -> float:
@@ -92,11 +109,22 @@ def _activation_function(config: GPTConfig, load: Workload) -> float:
     return 2 * size + gate
 
 
+def _expert_activations(config: GPTConfig) -> float:
+    """Return bytes of the experts that a token goes through: each has its row to itself, and autocast does not reach its kernels.
+
+    Of the inner layer seven numbers each: gate and up, and what is made of them in four steps, and the product; of the width two, the
+    input and the output. Beside them, where the row came from and goes to, and what it counts.
+    """
+    return config.num_experts_per_tok * ((7 * config.intermediate_size + 2 * config.hidden_size) * 4 + ROW_BYTES)
+
+
 def activation_bytes(config: GPTConfig, load: Workload, parts: int = 1) -> float:
     """Return bytes that the blocks and what is around them keep at the end of a forward pass, for one token."""
     width = config.hidden_size
     around = (2 * width + 1 if config.norm_type == "rmsnorm" else width + 2) * 4 * (config.norm_position == "pre")
     around += width * (4 if load.on_cpu else 1) * (config.embd_dropout > 0)
+    # The probabilities of every expert, for the loss that balances them.
+    around += (config.num_hidden_layers * config.num_experts + 1) * 4 * (config.router_aux_loss_coef > 0)
     if load.checkpointing:
         return around + config.num_hidden_layers * width * 4
     return around + sum(block_activations(config, load, kind, parts) for kind in config.layer_types)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..modeling.configuration_hf_gpt import GPTConfig
-from .counts import compute_optimal_tokens, parameter_counts, training_flops
+from .counts import active_parameters, compute_optimal_tokens, parameter_counts, training_flops
 from .devices import Device
 from .memory import Workload, whole_logits_bytes
 from .strategies import STRATEGIES, USABLE_SHARE, check_strategy, communication_bytes, largest_batch, memory_by_part
@@ -92,6 +92,7 @@ def plan(
     names = strategies or tuple(name for name, strategy in STRATEGIES.items() if strategy.for_cpu == device.is_cpu)
     return {
         "parameters": {"total": total, **counts},
+        "active_parameters": active_parameters(config) if config.num_experts else None,
         "flops_per_token": {
             "total": flops.total,
             "matrices": flops.matrices,

@@ -46,7 +46,10 @@ def check_strategy(name: str) -> None:
 
 
 def split_size(config: GPTConfig, devices: int) -> int:
-    """Return the most devices that can share the matrices of one model: as many as divide the key heads and the feed-forward layer."""
+    """Return the most devices that can share the matrices of one model: as many as divide the key heads and the feed-forward layer, or
+    one, where the model has no plan of tensor parallelism."""
+    if not config.base_model_tp_plan:
+        return 1
     shared = math.gcd(config.num_key_value_heads, config.intermediate_size)
     return max(size for size in range(1, devices + 1) if shared % size == 0)
 
@@ -69,7 +72,8 @@ def memory_by_part(config: GPTConfig, load: Workload, name: str, devices: int, d
         copies = load.compute_bytes * (outside + 2 * blocks / config.num_hidden_layers)
         buffers = 4.0 * largest
     else:
-        copies = 2.0 * blocks / parts if load.bfloat16 else 0.0
+        # Autocast does not reach the kernels of experts.
+        copies = 2.0 * block_matrices(config, experts=0) / parts if load.bfloat16 else 0.0
         # Gradients are summed in buckets, which hold all of them a second time unless they are asked to be views.
         buffers = 4.0 * held if devices > parts else 0.0
     loss = loss_bytes(config, load)

@@ -151,8 +151,9 @@ def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> 
         planned[key] for key in ("parameters", "flops_per_token", "tokens", "time", "given")
     )
     parts = ", ".join(f"{part} {count:,}" for part, count in counts.items() if part != "total" and count)
+    active = planned["active_parameters"]
     lines = [
-        f"{name}: {counts['total']:,} parameters ({parts})",
+        f"{name}: {counts['total']:,} parameters ({parts}){f', {active:,} of them active' if active else ''}",
         f"FLOPs per token, at {given['length']:,} tokens a row: {flops['total']:.4g} = 6 N {flops['matrices']:.4g} + 12 L H Q T "
         f"{flops['attention']:.4g} (PaLM, appendix B; N without tables that are only looked up) [{flops['source']}]",
         f"  a kernel that skips masked pairs saves {flops['masked']:.3g}; checkpointing does {flops['recomputed']:.3g} twice",

@@ -86,6 +86,8 @@ def check_engine_attention(small: SmallCopy) -> str | None:
         raise NotApplicableError("engines run the architectures of transformers by code of their own")
     if not model._supports_attention_backend:
         raise NotApplicableError("the class does not say `_supports_attention_backend = True`: vLLM and SGLang refuse it")
+    if any(hasattr(module, "sinks") for module in model.modules()):
+        raise NotApplicableError("the attention of engines has no sinks, which this model needs")
     ids = small.ids(1, 4)
     wanted, seen = small.logits(ids), []
 
