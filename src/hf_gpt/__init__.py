@@ -1,4 +1,4 @@
-"""The GPT line, GPT-1 to a modern GPT, as one Hugging Face model family; importing it registers the family."""
+"""The GPT line, GPT-1 to gpt-oss, as one Hugging Face model family; importing it registers the family."""
 
 from . import _environment  # noqa: F401
 from .auto import register

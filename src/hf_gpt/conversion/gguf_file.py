@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from .checkpoints import TOKENIZER_FILES
-from .layouts import GPT2, LAYER, LLAMA, QUERY_KEY_VALUE, QWEN3, CannotExpressError, Module
+from .layouts import EXPERTS, GPT2, GPT_OSS, LAYER, LLAMA, QUERY_KEY_VALUE, QWEN3, CannotExpressError, Layout, Module
 from .translation import config_to_theirs, tensors_to_theirs, zero_biases
 
 
@@ -23,18 +23,22 @@ SHARED_MODULES = (
     Module("output", ("lm_head",)),
     Module(f"{BLOCK}.attn_norm", (f"{LAYER}.input_layernorm",)),
     Module(f"{BLOCK}.attn_output", (f"{LAYER}.self_attn.o_proj",)),
+)
+DENSE_MODULES = (
+    *SHARED_MODULES,
     Module(f"{BLOCK}.ffn_norm", (f"{LAYER}.post_attention_layernorm",)),
     Module(f"{BLOCK}.ffn_up", (f"{LAYER}.mlp.up_proj",)),
     Module(f"{BLOCK}.ffn_down", (f"{LAYER}.mlp.down_proj",)),
 )
+SEPARATE = tuple(Module(f"{BLOCK}.attn_{name}", (f"{LAYER}.self_attn.{name}_proj",)) for name in "qkv")
 LLAMA_MODULES = (
-    *SHARED_MODULES,
-    *(Module(f"{BLOCK}.attn_{name}", (f"{LAYER}.self_attn.{name}_proj",)) for name in "qkv"),
+    *DENSE_MODULES,
+    *SEPARATE,
     Module(f"{BLOCK}.ffn_gate", (f"{LAYER}.mlp.gate_proj",)),
 )
 MODULES = {
     "gpt2": (
-        *SHARED_MODULES,
+        *DENSE_MODULES,
         Module("position_embd", ("model.embed_positions",)),
         Module(f"{BLOCK}.attn_qkv", QUERY_KEY_VALUE),
     ),
@@ -43,6 +47,14 @@ MODULES = {
         *LLAMA_MODULES,
         Module(f"{BLOCK}.attn_q_norm", (f"{LAYER}.self_attn.q_norm",)),
         Module(f"{BLOCK}.attn_k_norm", (f"{LAYER}.self_attn.k_norm",)),
+    ),
+    "gpt-oss": (
+        *SHARED_MODULES,
+        *SEPARATE,
+        Module(f"{BLOCK}.attn_sinks", (f"{LAYER}.self_attn.sinks",)),
+        Module(f"{BLOCK}.post_attention_norm", (f"{LAYER}.post_attention_layernorm",)),
+        Module(f"{BLOCK}.ffn_gate_inp", (f"{LAYER}.mlp.router",)),
+        *(Module(f"{BLOCK}.ffn_{name}_exps", (f"{EXPERTS}.{name}",)) for name in ("gate", "up", "down")),
     ),
 }
 FILE_TYPES = {
@@ -60,7 +72,9 @@ QUANTIZED = {
 }
 BLOCK_SIZE = 32
 # What llama.cpp computes for each architecture, whatever a file might say.
-ACTIVATIONS = {"gpt2": "gelu_new", "llama": "silu", "qwen3": "silu"}
+ACTIVATIONS = {"gpt2": "gelu_new", "llama": "silu", "qwen3": "silu", "gpt_oss": "quick_gelu"}
+# The frequencies of YaRN that llama.cpp takes where a file names none.
+YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 
 
 def write_gguf(
@@ -69,7 +83,7 @@ def write_gguf(
     tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
     quantize: str | None = None,
 ) -> None:
-    """Write `model` as a GGUF file of the architecture `gpt2`, `llama` or `qwen3`, in the model's dtype or quantized.
+    """Write `model` as a GGUF file of the architecture `gpt2`, `llama`, `qwen3` or `gpt-oss`, in the model's dtype or quantized.
 
     Args:
         model (`GPTForCausalLM`)
@@ -101,13 +115,13 @@ def write_gguf(
 
 
 def choose_architecture(config: GPTConfig) -> str:
-    """Return the first of `gpt2`, `llama` and `qwen3` that is the model.
+    """Return the first of `gpt2`, `llama`, `qwen3` and `gpt-oss` that is the model.
 
     Raises:
         ValueError: none is, or GGUF narrows the one that is.
     """
     reasons = []
-    for layout in (GPT2, LLAMA, QWEN3):
+    for layout in (GPT2, LLAMA, QWEN3, GPT_OSS):
         try:
             config_to_theirs(layout, config)
         except CannotExpressError as error:
@@ -116,12 +130,25 @@ def choose_architecture(config: GPTConfig) -> str:
         if config.hidden_act != ACTIVATIONS[layout.name]:
             needed = f"of a {layout.name} it is {ACTIVATIONS[layout.name]!r}"
             raise CannotExpressError("gguf", "hidden_act", config.hidden_act, needed)
-        if "sliding_attention" in config.layer_types:
-            raise CannotExpressError("gguf", "layer_types", config.layer_types, "every layer is 'full_attention'")
-        if config.rope_parameters and config.rope_parameters["rope_type"] != "default":
-            raise CannotExpressError("gguf", "rope_parameters", config.rope_parameters, "rope_type is 'default'")
-        return layout.name
+        check_layers(layout, config)
+        return layout.name.replace("_", "-")
     raise ValueError(f"GGUF cannot express this model. {' '.join(reasons)} Keep it in its own layout with save_pretrained.")
+
+
+def check_layers(layout: Layout, config: GPTConfig) -> None:
+    """Raise `CannotExpressError` for windows and rotary positions that llama.cpp does not compute for that architecture."""
+    is_oss, rope = layout is GPT_OSS, config.rope_parameters or {"rope_type": "default"}
+    pairs = ["sliding_attention", "full_attention"] * -(-config.num_hidden_layers // 2)
+    if is_oss and config.layer_types != pairs[: config.num_hidden_layers]:
+        raise CannotExpressError(
+            "gguf", "layer_types", config.layer_types, "of a gpt-oss every second layer is 'full_attention'"
+        )
+    if not is_oss and "sliding_attention" in config.layer_types:
+        raise CannotExpressError("gguf", "layer_types", config.layer_types, "every layer is 'full_attention'")
+    is_yarn = rope["rope_type"] == "yarn" and all(rope.get(name, value) == value for name, value in YARN_BETAS.items())
+    if rope["rope_type"] != "default" and not (is_oss and is_yarn):
+        needed = f"rope_type is 'default'{f', or yarn with {YARN_BETAS}' if is_oss else ''}"
+        raise CannotExpressError("gguf", "rope_parameters", rope, needed)
 
 
 def check_quantization(quantize: str, config: GPTConfig) -> None:
@@ -156,13 +183,41 @@ def add_config(writer: gguf.GGUFWriter, config: GPTConfig, architecture: str) ->
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.norm_eps)
+    if architecture == "gpt-oss":
+        add_mixture(writer, config)
+
+
+def add_mixture(writer: gguf.GGUFWriter, config: GPTConfig) -> None:
+    writer.add_expert_count(config.num_experts)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    writer.add_expert_feed_forward_length(config.intermediate_size)
+    writer.add_sliding_window(config.sliding_window)
+    rope = config.rope_parameters
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+
+
+def split_experts(ours: dict[str, torch.Tensor], number_of_layers: int) -> None:
+    """Give experts and sinks, in place, a module's names, and gates and what they are multiplied with a tensor each."""
+    for i in range(number_of_layers):
+        sinks, experts = f"{LAYER.format(i)}.self_attn.sinks", EXPERTS.format(i)
+        ours[f"{sinks}.weight"] = ours.pop(sinks)
+        for kind, ending in (("weight", ""), ("bias", "_bias")):
+            gate, up = ours.pop(f"{experts}.gate_up_proj{ending}").chunk(2, dim=1)
+            ours[f"{experts}.gate.{kind}"], ours[f"{experts}.up.{kind}"] = gate.contiguous(), up.contiguous()
+            ours[f"{experts}.down.{kind}"] = ours.pop(f"{experts}.down_proj{ending}")
 
 
 def foreign_tensors(model: GPTForCausalLM, architecture: str) -> dict[str, torch.Tensor]:
     config = model.config
     ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    if config.tie_word_embeddings:
+    # A gpt-oss has to have an output matrix of its own there.
+    if config.tie_word_embeddings and architecture != "gpt-oss":
         del ours["lm_head.weight"]
+    if architecture == "gpt-oss":
+        split_experts(ours, config.num_hidden_layers)
     if architecture == "gpt2":
         ours |= zero_biases(ours)
     if architecture == "llama":
@@ -175,8 +230,8 @@ def foreign_tensors(model: GPTForCausalLM, architecture: str) -> dict[str, torch
 
 
 def add_tensor(writer: gguf.GGUFWriter, name: str, tensor: torch.Tensor, quantize: str | None) -> None:
-    # llama.cpp computes norms, biases and positions in float32 and asks for them so.
-    if tensor.ndim == 1 or name.startswith("position_embd"):
+    # llama.cpp computes norms, biases, positions and the scores of experts in float32 and asks for them so.
+    if tensor.ndim == 1 or name.endswith((".bias", "ffn_gate_inp.weight")) or name.startswith("position_embd"):
         writer.add_tensor(name, tensor.float().numpy())
     elif quantize is not None:
         kind = QUANTIZED["q8_0" if name.startswith(("token_embd", "output")) else quantize][0]

@@ -37,7 +37,7 @@ ABSENT = {"mlp": ("gate_proj",), "glu": (), "moe": (".mlp.",)}
 class GPTConfig(PreTrainedConfig):
     r"""Configuration of every `hf_gpt` model.
 
-    The defaults are those of GPT-2 small (Radford et al. 2019). GPT-1, GPT-3 and a modern GPT are other values of
+    The defaults are those of GPT-2 small (Radford et al. 2019). GPT-1, GPT-3, a modern GPT and gpt-oss are other values of
     the same fields; `hf_gpt.preset(name)` fills them in and cites the table of each paper.
 
     Args:
