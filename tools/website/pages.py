@@ -22,7 +22,7 @@ OTHERS = {
 AS_THEY_ARE = {".png", ".svg", ".jpg", ".ipynb"}
 LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 # Above a page, what leads to the other language: the site has a switch.
-SWITCH = re.compile(r"^(?:\[?(?:English|中文|Chinese)\]?(?:\([^)]*\))?(?: \| )?){2}$\n?", re.MULTILINE)
+SWITCH = re.compile(r"^(?:English \| \[中文\]\([^)]*\)|\[English\]\([^)]*\) \| 中文)(?: \| |\n)?", re.MULTILINE)
 LANGUAGES = {"md": "markdown", "py": "python", "json": "json", "yaml": "yaml", "sh": "bash"}
 
 
