@@ -100,9 +100,8 @@ docs: $(READY)  ## The site of docs/, README and the code in two languages, into
 	$(BIN)/python -m tools.website
 	@printf '\nTo read it:\n\n    $(BIN)/python -m http.server --directory build/site\n\n'
 
-serving: $(READY)  ## Exported models in onnxruntime, llama.cpp and transformers serve; writes benchmarks/records/serving.json and docs/serving.md
-	$(PIP) --quiet onnx onnxscript onnxruntime llama-cpp-python 'transformers[serving]'
-	[ -f runs/quickstart/record.json ] || $(BIN)/hf-gpt train pretrain/quickstart
+serving: $(READY)  ## Small models in some twenty engines and tools; writes benchmarks/records/serving and docs/serving.md; 6 GB of environments
+	$(PIP) --quiet onnx onnxscript onnxruntime
 	$(BIN)/python -m experiments serving
 	$(BIN)/python -m pytest tests/meta/test_docs.py -k serving
 

