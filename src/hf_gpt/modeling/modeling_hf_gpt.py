@@ -316,8 +316,12 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
             is_mask = isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2
             mask = attention_mask[:, -outputs.last_hidden_state.shape[1] :] if is_mask else None
             aux_loss = load_balancing_loss(router_logits, self.config.num_experts_per_tok, mask)
+            balance = self.config.router_aux_loss_coef * aux_loss * share_of_batch(labels, **kwargs)
             if loss is not None:
-                loss = loss + self.config.router_aux_loss_coef * aux_loss * share_of_batch(labels, **kwargs)
+                loss = loss + balance
+            elif self.training:
+                # Alone without labels, which `Trainer` keeps to itself for label smoothing.
+                loss = balance
         return MoeCausalLMOutputWithPast(
             loss, aux_loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions, router_logits
         )
@@ -325,7 +329,7 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
 
 def share_of_batch(labels, num_items_in_batch=None, ignore_index=-100, shift_labels=None, **kwargs) -> float | torch.Tensor:
     """Return which share of the labels of a step are in this part of it: what is added to its loss counts that much."""
-    if num_items_in_batch is None:
+    if num_items_in_batch is None or (labels is None and shift_labels is None):
         return 1.0
     labels = labels[..., 1:] if shift_labels is None else shift_labels
     return (labels != ignore_index).sum() / num_items_in_batch

@@ -18,7 +18,8 @@ PLAIN: dict[str, Any] = {"parse_math": False}
 
 
 def plot_run(record: dict[str, Any], path: Path) -> None:
-    """Loss on training and validation text, learning rate and tokens/s against the tokens seen, as a PNG.
+    """Loss on training and validation text, learning rate and tokens/s against the tokens seen, as a PNG; of a mixture of experts also
+    how evenly they are used.
 
     Args:
         record: A record of kind `train`.
@@ -27,8 +28,13 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
     history = record["history"]
     training = [row for row in history if "loss" in row]
     validation = [row for row in history if "eval_loss" in row]
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
+    uses = [row for row in training if row.get("expert_use")]
+    figure = Figure(figsize=(8, 9.5 if uses else 8), layout="constrained")
+    loss, rate, *between, speed = figure.subplots(
+        4 if uses else 3, 1, sharex=True, height_ratios=[3, 1, 1, 1][: 4 if uses else 3]
+    )
+    for axis in between:
+        _plot_experts(axis, uses)
 
     _plot(loss, _series(training, "loss"), color="#9bb7d4", label="training")
     _plot(loss, _series(validation, "eval_loss"), **VALIDATION)
@@ -50,6 +56,20 @@ def plot_run(record: dict[str, Any], path: Path) -> None:
         loss, [(baseline["loss"], f"{baseline['name']}\n{baseline['loss']:.2f} (test)") for baseline in record["baselines"]]
     )
     _save(figure, path)
+
+
+def _plot_experts(axis: Any, rows: list[dict[str, Any]]) -> None:
+    """Draw the tokens of the most and of the least used expert of each layer, where 1 is an equal share."""
+    tokens = [row["tokens"] for row in rows]
+    for number in range(min(len(row["expert_use"]) for row in rows)):
+        uses = [row["expert_use"][number] for row in rows]
+        label = "experts, from the least to the most used of each layer" if number == 0 else None
+        axis.fill_between(
+            tokens, [min(use) for use in uses], [max(use) for use in uses], color="#7f9f4f", alpha=0.25, label=label
+        )
+    axis.axhline(1, color="#2e7d32", linewidth=1)
+    axis.set_ylabel("tokens of an expert\n(1 is equal)")
+    axis.set_ylim(bottom=0)
 
 
 VALIDATION: dict[str, Any] = {"color": "#1f4e79", "marker": "o", "markersize": 3, "label": "validation"}

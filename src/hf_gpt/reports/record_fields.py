@@ -53,8 +53,11 @@ _COMMON = {
     "history[]": MAPPING,
     **{
         f"history[].{key}?": NUMBER
-        for key in ("loss", "eval_loss", "learning_rate", "tokens", "tokens_per_second", "elapsed_seconds")
+        for key in ("loss", "eval_loss", "aux_loss", "learning_rate", "tokens", "tokens_per_second", "elapsed_seconds")
     },
+    "history[].expert_use?": LIST,
+    "history[].expert_use[]": LIST,
+    "history[].expert_use[][]": NUMBER,
     "test": MAPPING,
     "test{}": NUMBER,
     "baselines": LIST,

@@ -27,6 +27,7 @@ from ..errors import InputError
 from ..recipe.schedule import FIELDS, resolve_schedule
 from ..run_folder.checkpoints import STAGING_FOLDER, check_in_place, finalize, newest
 from ..run_folder.manifest import announce
+from .balance import AUX_LOSS, EXPERT_USE, ExpertUse
 from .causes import first_line
 from .label_smoothing import WholeLabelSmoother
 from .workers import outlive_signals
@@ -86,6 +87,8 @@ class GuardedTrainer(Trainer):
             name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
             is_causal = name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
             self.label_smoother = WholeLabelSmoother(self.args.label_smoothing_factor, is_causal)
+        config: Any = getattr(self.model, "config", None)
+        self.expert_use = ExpertUse(config.num_experts_per_tok) if getattr(config, "router_aux_loss_coef", 0) else None
         # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
         self._bad_batches: list[tuple[str, float]] = []
 
@@ -303,6 +306,16 @@ class GuardedTrainer(Trainer):
                     model.zero_grad(set_to_none=True)
         return loss
 
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None, **named: Any
+    ) -> Any:
+        """Return what `Trainer` does; of a mixture of experts that is trained, their use is counted on the way."""
+        if self.expert_use is None or not model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch, **named)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch, **named)
+        self.expert_use.add(outputs)
+        return (loss, outputs) if return_outputs else loss
+
     def _any(self, flags: list[bool]) -> list[bool]:
         """Of each flag, whether it is set in any process."""
         if self.args.world_size == 1:
@@ -336,7 +349,14 @@ class GuardedTrainer(Trainer):
                     raise InputError(
                         f"{self._place()} the loss has exploded: {value:.4g}, after {first:.4g} at first. {self._hint()}"
                     )
-        super().log(logs, *arguments, **named)
+        use = self.expert_use.take() if self.expert_use is not None and "loss" in logs else None
+        if use is None:
+            super().log(logs, *arguments, **named)
+        else:
+            super().log({**logs, AUX_LOSS: use[0]}, *arguments, **named)
+            # Not through the reporters, which take numbers alone.
+            row: dict[str, Any] = self.state.log_history[-1]
+            row[EXPERT_USE] = use[1]
 
     def _place(self) -> str:
         return f"step {self.state.global_step + 1}, batch of SHA-256 {batch_hash(self._batch)}:"
