@@ -27,7 +27,7 @@ from hf_gpt.training.preparation import prepare_launch
 from hf_gpt.training.pretraining import Pretraining
 
 from . import lineage_page
-from .lineage_page import CLASSIFIERS, GENERATIONS, LABELS, SEEDS, SMOOTHINGS, STARTS, label_name, read
+from .lineage_page import CLASSIFIERS, GENERATIONS, LABELS, OSS_IN_ALL, SEEDS, SMOOTHINGS, STARTS, label_name, read
 
 
 SECTIONS, draw = lineage_page.SECTIONS, lineage_page.draw
@@ -162,6 +162,7 @@ def parts() -> dict[str, Callable[[], None]]:
     plain = [f"max_steps={STEPS}", "eval_steps=50", "save_steps=100", "ngram_orders=[]"]
     listed["nnlm"] = partial(pretrain, "nnlm", "nnlm", plain)
     listed |= {name: partial(pretrain, name, f"small-{name}", []) for name in GENERATIONS}
+    listed[OSS_IN_ALL] = partial(pretrain, OSS_IN_ALL, "small-oss", ["config.intermediate_size=96"])
     listed["mlm"] = partial(pretrain, "mlm", "mlm", [])
     for name, base, pooling in CLASSIFIERS:
         listed[name] = partial(classify, name, base, [f"config.classifier_pooling={pooling}", "task_baselines=false"])

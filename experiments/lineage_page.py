@@ -15,8 +15,18 @@ from hf_gpt.reports.plots import plot_comparison
 PAGES = {"en": ROOT / "docs" / "lineage.md", "zh": ROOT / "docs" / "lineage_zh.md"}
 GENERATIONS_PICTURE, LABELS_PICTURE = "lineage-generations.png", "lineage-labels.png"
 
-GENERATIONS = ("gpt1", "gpt2", "gpt3", "modern")
-NAMES = {"nnlm": "NNLM, 2003", "gpt1": "GPT-1, 2018", "gpt2": "GPT-2, 2019", "gpt3": "GPT-3, 2020", "modern": "modern"}
+GENERATIONS = ("gpt1", "gpt2", "gpt3", "modern", "oss")
+# A mixture of experts is as large as the others by what is active, or by all that it has.
+OSS_IN_ALL = "oss-equal-size"
+NAMES = {
+    "nnlm": "NNLM, 2003",
+    "gpt1": "GPT-1, 2018",
+    "gpt2": "GPT-2, 2019",
+    "gpt3": "GPT-3, 2020",
+    "modern": "modern",
+    "oss": "gpt-oss, 2025, 5.3M active",
+    OSS_IN_ALL: "gpt-oss, 2025, 4.1M active",
+}
 LABELS = (16, 64, 256, 1024, 4096, None)
 # With few labels, which ones were drawn matters more than anything else.
 SEEDS = {16: (0, 1, 2), 64: (0, 1, 2), 256: (0, 1, 2)}
@@ -183,7 +193,7 @@ def devices(words: dict[str, str], records: dict[str, dict[str, Any]]) -> str:
 
 
 def generations(words: dict[str, str]) -> list[str]:
-    names = ["nnlm", *GENERATIONS]
+    names = ["nnlm", *GENERATIONS, OSS_IN_ALL]
     lines = networks(words, names)
     return [*lines, "", f"![{words['curves']}]({GENERATIONS_PICTURE})"] if len(read_all(names)) > 1 else lines
 

@@ -15,7 +15,10 @@ def generation(name, seconds):
     return {"training_seconds": seconds, "history": history, "recipe": values}
 
 
-RECORDS = {name: generation(name, seconds) for name, seconds in {"gpt1": 350, "gpt2": 350, "gpt3": 350, "modern": 640}.items()}
+RECORDS = {
+    name: generation(name, seconds)
+    for name, seconds in {"gpt1": 350, "gpt2": 350, "gpt3": 350, "modern": 640, "oss": 350}.items()
+}
 
 
 @pytest.mark.parametrize("name", [name for name in lineage.PARTS if name != "ngrams"])
@@ -33,7 +36,7 @@ def test_every_run_is_a_recipe_that_is_read(name, monkeypatch):
         assert per_step == lineage.TOKENS_PER_STEP
         assert loaded.data.max_eval_blocks == 64
         assert (loaded.training.max_steps == lineage.STEPS) is not name.endswith(
-            ("gpt1-equal-time", "gpt2-equal-time", "gpt3-equal-time")
+            ("gpt1-equal-time", "gpt2-equal-time", "gpt3-equal-time", "oss-equal-time")
         )
 
 
