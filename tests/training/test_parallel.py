@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from packaging import version
 from tests.conftest import ARCHITECTURES, randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
@@ -75,6 +76,21 @@ torch.distributed.destroy_process_group()
 """
 
 
+def launch(script, folder, *arguments):
+    """Run a script in two processes on the CPU."""
+    (folder / "script.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(Path(hf_gpt.__file__).parents[1]),
+    }
+    run = [*command, str(folder / "script.py"), *arguments]
+    result = subprocess.run(run, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
 def test_two_processes_with_half_of_each_matrix_give_the_logits_of_one(tmp_path):
     wanted = {}
     for name in SPLIT:
@@ -82,17 +98,36 @@ def test_two_processes_with_half_of_each_matrix_give_the_logits_of_one(tmp_path)
         model = randomize(AutoModelForCausalLM.from_config(tiny_config(name)), std=0.1)
         model.save_pretrained(tmp_path / name)
         wanted[name] = model(torch.arange(2, 14)[None]).logits
-    (tmp_path / "halves.py").write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": str(Path(hf_gpt.__file__).parents[1]),
-    }
-    run = [*launch, str(tmp_path / "halves.py"), str(tmp_path), *SPLIT]
-    result = subprocess.run(run, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    launch(SCRIPT, tmp_path, str(tmp_path), *SPLIT)
     logits = torch.load(tmp_path / "logits.pt", weights_only=True)
     for name in SPLIT:
         torch.testing.assert_close(logits[name], wanted[name], rtol=0, atol=1e-5)
+
+
+EXPERTS_SCRIPT = """
+import sys, torch, hf_gpt
+from transformers import AutoModelForCausalLM
+from transformers.distributed import DistributedConfig
+folder = sys.argv[1]
+parallel = DistributedConfig(tp_size=2, tp_plan="auto", ep_size=2)
+model = AutoModelForCausalLM.from_pretrained(f"{folder}/oss", distributed_config=parallel).eval()
+experts = model.model.layers[0].mlp.experts
+shapes = [tuple(getattr(one, "to_local", lambda: one)().shape) for one in (experts.gate_up_proj, experts.down_proj_bias)]
+assert shapes == [(2, 128, 32), (2, 32)], shapes
+with torch.no_grad():
+    logits = model(torch.arange(2, 14)[None]).logits
+if torch.distributed.get_rank() == 0:
+    torch.save(getattr(logits, "full_tensor", lambda: logits)(), f"{folder}/logits.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_with_half_of_the_experts_give_the_logits_of_one(tmp_path):
+    if version.parse(transformers.__version__) < version.parse("5.24"):
+        pytest.skip("the plan has the names of transformers 5.24")
+    torch.manual_seed(0)
+    model = randomize(AutoModelForCausalLM.from_config(tiny_config("oss", tie_word_embeddings=False)), std=0.1)
+    model.save_pretrained(tmp_path / "oss")
+    launch(EXPERTS_SCRIPT, tmp_path, str(tmp_path))
+    logits = torch.load(tmp_path / "logits.pt", weights_only=True)
+    torch.testing.assert_close(logits, model(torch.arange(2, 14)[None]).logits, rtol=0, atol=1e-5)
