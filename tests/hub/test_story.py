@@ -59,6 +59,8 @@ def test_a_recipe_pushes_checkpoints_and_then_its_record(hub, real_text, environ
 
 def test_a_recipe_that_could_not_be_pushed_does_not_train(hub, real_text, tmp_path, monkeypatch):
     values = recipe_values(real_text, tmp_path / "small", push_to_hub=True)
+    with pytest.raises(InputError, match="push_to_hub=true: this run: weights that learned from dpo-en are not published"):
+        run(parse_recipe({**values, "dataset": {"mixture": [{"path": "dpo-en", "weight": 1, "text_column": "prompt"}]}}))
     values["dataset"]["files"] = "/home/alice/corpus.jsonl"
     with pytest.raises(InputError, match=r"recipe.yaml: dataset.files holds the folder '/home/alice'"):
         run(parse_recipe(values))
@@ -69,8 +71,6 @@ def test_a_recipe_that_could_not_be_pushed_does_not_train(hub, real_text, tmp_pa
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(InputError, match="there is no access token"):
         run(parse_recipe(values))
-    with pytest.raises(InputError, match="push_to_hub=true: this run: weights that learned from dpo-en are not published"):
-        run(parse_recipe({**values, "dataset": {"mixture": [{"path": "dpo-en", "weight": 1, "text_column": "prompt"}]}}))
     with pytest.raises(InputError, match="hub_token does not belong in a recipe"):
         parse_recipe({**values, "hub_token": "hf_x"})
     with pytest.raises(InputError, match=r"the recipe: model_name_or_path holds the folder"):

@@ -65,14 +65,28 @@ def import_checkpoint(path_or_repo: str | Path, **hub_kwargs: Any) -> GPTForCaus
         return import_nanogpt(folder / NANOGPT_FILE)
 
     layout, foreign = read_foreign_config(folder)
-    config = config_to_ours(layout, foreign)
-    tensors = name_in_full(layout, read_tensors(folder))
-    tensors = {name: tensor for name, tensor in tensors.items() if not re.fullmatch(layout.ignored, name)}
-    layout.read_tensors(config, tensors)
-    model = build(config, layout.modules, tensors)
+    model = to_ours(layout, foreign, name_in_full(layout, read_tensors(folder)))
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_dict(read_json(folder / "generation_config.json"))
     return model
+
+
+def import_model(foreign: PreTrainedModel) -> GPTForCausalLM:
+    """Return the model of this family that computes what a `transformers` model in memory does.
+
+    Raises:
+        ValueError: as `import_checkpoint`.
+    """
+    model = to_ours(LAYOUTS[foreign.config.model_type], foreign.config, foreign.state_dict())
+    model.generation_config = foreign.generation_config
+    return model
+
+
+def to_ours(layout: Layout, foreign: PreTrainedConfig, tensors: Tensors) -> GPTForCausalLM:
+    config = config_to_ours(layout, foreign)
+    tensors = {name: tensor for name, tensor in tensors.items() if not re.fullmatch(layout.ignored, name)}
+    layout.read_tensors(config, tensors)
+    return build(config, layout.modules, tensors)
 
 
 def read_foreign_config(folder: Path) -> tuple[Layout, PreTrainedConfig]:

@@ -65,6 +65,18 @@ def with_mask(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def with_ends(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Return the tokenizer with a token that closes a text, one entry more if it had none (GPT-1), and one that fills up short rows.
+
+    Where none is for that alone (GPT-2), it is the former: attention masks hide it there.
+    """
+    if tokenizer.eos_token is None:
+        tokenizer.add_special_tokens({"eos_token": END_OF_TEXT})
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a folder or of a repository on the Hub.
 

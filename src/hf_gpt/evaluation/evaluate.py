@@ -17,6 +17,7 @@ from ..data.splits import split_rows, without_empty
 from ..data.text_files import source_of
 from ..errors import InputError
 from ..inference.loading import load_model
+from ..inference.pretrained import find_model
 from ..recipe.arguments import RECIPE_FILE, DataArguments
 from ..recipe.strict_yaml import read_yaml
 from .perplexity import LanguageModelScore, evaluate_language_model
@@ -33,6 +34,7 @@ def evaluate_folder(
     Raises:
         InputError: the model or the text cannot be read, or the text is shorter than a block.
     """
+    name = find_model(name)
     model, tokenizer = load_model(name)
     path = Path(dataset)
     is_here = path.is_file() or (path.is_dir() and dataset not in PACKAGES)

@@ -1,9 +1,13 @@
 """What an adapter's folder says of itself, for those who do without `peft`."""
 
 from pathlib import Path
+from typing import Any
 
 from ..checks.boundary import read_object
 from ..errors import InputError
+
+
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def adapter_base(folder: str) -> str | None:
@@ -12,10 +16,18 @@ def adapter_base(folder: str) -> str | None:
     Raises:
         InputError: the config cannot be read.
     """
-    path = Path(folder) / "adapter_config.json"
-    if not path.is_file():
+    if not (Path(folder) / ADAPTER_CONFIG).is_file():
         return None
-    base = read_object(path, "copy it again.").get("base_model_name_or_path")
+    base = adapter_config(folder).get("base_model_name_or_path")
     if not isinstance(base, str):
-        raise InputError(f"{path} names no base_model_name_or_path: copy it again.")
+        raise InputError(f"{Path(folder) / ADAPTER_CONFIG} names no base_model_name_or_path: copy it again.")
     return base
+
+
+def adapter_config(folder: str) -> dict[str, Any]:
+    """Return an adapter's config.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return read_object(Path(folder) / ADAPTER_CONFIG, "copy it again.")

@@ -29,6 +29,7 @@ from ..errors import InputError
 from ..errors import shown as shown_value
 from ..planning import hardware
 from .loading import load_config, load_pretrained
+from .pretrained import find_model
 
 
 # The heads that a text can be given to, and the classes that have them.
@@ -65,6 +66,7 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     Raises:
         InputError: there is none by that name, or it has another head.
     """
+    name = find_model(name)
     config = load_config(name)
     architecture = str((config.architectures or [""])[0])
     heads = [auto for auto, classes in HEADS.items() if architecture in classes.values()]

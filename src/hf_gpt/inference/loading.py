@@ -10,11 +10,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBa
 from ..checks.boundary import read_object, refused
 from ..checks.names import check_name
 from ..data.tokenizer import load_tokenizer
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, did_you_mean, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..planning import hardware
 from ..planning.capacity import check_memory, check_sizes
-from .adapter_config import adapter_base
+from .adapter_config import adapter_base, adapter_config
+from .pretrained import find_model
 
 
 def load_config(name: str, field: str = "model", trust_remote_code: bool = False) -> Any:
@@ -146,19 +147,38 @@ def check_head(config: Any, name: str) -> None:
                 )
 
 
+def check_adapter(name: str) -> None:
+    """Raise `InputError` when an adapter was trained with a head that gives no next token."""
+    kind = adapter_config(name).get("task_type")
+    if kind not in (None, "CAUSAL_LM"):
+        raise InputError(f"model={name!r} is an adapter with a head of its own ({shown(kind)}), and no causal language model.")
+
+
 def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
-    """Return a causal language model of any architecture with its tokenizer.
+    """Return a causal language model of any architecture with its tokenizer; of an adapter's folder, its base with the adapter in it.
 
     Args:
-        as_saved: Whether its weights keep their type even where this machine emulates it: to be written, not run.
+        name: See `find_model`.
+        as_saved: Whether its weights keep their type even where this machine emulates it: to be written, not run. An adapter is then
+            refused: it is no weights of the model.
 
     Raises:
         InputError: there is none by that name, or it is a masked one, or one with another head.
     """
-    config = load_config(name)
-    check_head(config, name)
+    name = find_model(name)
+    base = None if as_saved else adapter_base(name)
+    if base is not None:
+        check_adapter(name)
+    whole = name if base is None else find_model(base, f"the base of model={name!r}")
+    config = load_config(whole)
+    check_head(config, whole)
     tokenizer = load_tokenizer(name)
-    model = load_pretrained(AutoModelForCausalLM, name, config=config)
+    model = load_pretrained(AutoModelForCausalLM, whole, config=config)
+    if base is not None:
+        with refused(f"model={name!r} cannot be put into its base {base!r}"):
+            if len(tokenizer) > model.config.vocab_size:
+                model.resize_token_embeddings(len(tokenizer))
+            model.load_adapter(name)
     if getattr(model.config, "is_causal", True) is False:
         raise InputError(
             f"model={name!r} is a masked language model, which neither continues a text nor has a probability of one: use "

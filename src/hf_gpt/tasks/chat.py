@@ -1,8 +1,9 @@
 """Dialogue and instructions: a causal model that learns what an assistant says and when it stops."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
 from .chat_template import add_chat_template
@@ -25,16 +26,58 @@ class Chat(Task):
         add_chat_template(self.tokenizer)
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
-        kept = []
+        kept: dict[str, list] = {"input_ids": [], "assistant_masks": []}
         for number, messages in enumerate(rows["messages"]):
             check_turns(messages, f"row {number} of the {split} split")
-            encoding: Any = self.tokenizer.apply_chat_template(messages, return_dict=True)
-            length = len(encoding["input_ids"])
-            if length > self.settings.max_length:
+            ids, mask = assistant_tokens(self.tokenizer, messages)
+            if len(ids) > self.settings.max_length:
                 self.counts[split]["conversations left out: longer than max_length"] += 1
             else:
-                kept.append(messages)
-        return Dataset.from_dict({"messages": kept})
+                kept["input_ids"].append(ids)
+                kept["assistant_masks"].append(mask)
+        return Dataset.from_dict(kept)
+
+
+def assistant_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    """Return the tokens of a conversation by the tokenizer's chat template, and 1 for each that the assistant has to write.
+
+    What it has to write is what the template puts between the request for an answer and the end of the turn, whichever template it is;
+    each part is tokenised by itself, as it is when the model is asked.
+
+    Raises:
+        InputError: the template refuses the conversation, or writes what is before an answer otherwise when the answer is there.
+    """
+    written, ids, mask = "", [], []
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        asked = render(tokenizer, messages[:place], asks=True)
+        answered = render(tokenizer, messages[: place + 1], asks=False)
+        if not answered.startswith(asked) or not asked.startswith(written):
+            raise InputError(
+                "tokenizer: its chat template writes a conversation anew when an answer follows, as those do that leave thoughts out: "
+                "what the assistant says cannot be told from the rest. Set another chat_template."
+            )
+        before, answer = (
+            tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            for text in (asked[len(written) :], answered[len(asked) :])
+        )
+        # What a template puts behind the end of a turn, a new line for example, is no part of the answer.
+        end = len(answer) - (answer[::-1].index(tokenizer.eos_token_id) if tokenizer.eos_token_id in answer else 0)
+        ids += [*before, *answer]
+        mask += [0] * len(before) + [1] * end + [0] * (len(answer) - end)
+        written = answered
+    return ids, mask
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], asks: bool) -> str:
+    # Chat templates are Jinja's, which a plain installation lacks.
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks))
+    except TemplateError as error:
+        raise InputError(f"the tokenizer's chat template refuses a conversation ({error}).") from error
 
 
 def check_turns(messages: list[dict[str, str]], where: str) -> None:

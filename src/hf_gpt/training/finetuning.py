@@ -16,7 +16,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from ..data.rows import sample_rows, task_splits
 from ..data.sources import fingerprint
-from ..data.tokenizer import load_tokenizer
+from ..data.tokenizer import load_tokenizer, with_ends
 from ..errors import InputError
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
 from ..planning.capacity import check_memory
@@ -128,7 +128,7 @@ class Finetuning:
         return {
             "task": recipe.task.task,
             "config": {key: value for key, value in task.config.items() if key == "num_labels"},
-            "base": Path(base).name,
+            "base": Path(str(recipe.values["model_name_or_path"])).name,
             "base_sha256": folder_hash(Path(base)) if Path(base).is_dir() and not recipe.task.random_weights else None,
             "random_weights": recipe.task.random_weights,
             "parameters": sum(parameter.numel() for parameter in parameters),
@@ -144,9 +144,7 @@ class Finetuning:
 def build_task(recipe: Recipe) -> Task:
     """Return the task of the recipe, with the tokenizer that it names or its model's."""
     arguments = recipe.task
-    tokenizer = load_tokenizer(recipe.data.tokenizer or str(recipe.model.model_name_or_path))
-    if tokenizer.pad_token_id is None:
-        raise InputError("tokenizer: it has no pad_token, which fills short rows up: set one and save it again.")
+    tokenizer = with_ends(load_tokenizer(recipe.data.tokenizer or str(recipe.model.model_name_or_path)))
     return TASKS[arguments.task](tokenizer, arguments, pad_to_multiple_of=64 if recipe.training.torch_compile else 8)
 
 
@@ -249,13 +247,12 @@ def guarded(trainer: type) -> Any:
 def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, for a loss over a part of the text: the completion of a prompt, or what the assistant says, then packed."""
     trl = import_trl(recipe)
-    is_chat = "messages" in encoded["train"].column_names
+    is_chat = "assistant_masks" in encoded["train"].column_names
     arguments = trl.SFTConfig(
         **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
         max_length=recipe.task.max_length,
         packing=is_chat,
         eval_packing=False,
-        assistant_only_loss=is_chat,
         trust_remote_code=False,
     )
     return guarded(trl.SFTTrainer)(

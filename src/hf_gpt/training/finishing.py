@@ -26,12 +26,17 @@ def check_publishing(recipe: Recipe) -> None:
     arguments = recipe.training
     if not arguments.push_to_hub:
         return
-    learned = [{"path": source.path} for source in (recipe.source, *(part for part, _ in recipe.source.mixture))]
-    check_publishable(unpublishable({"data": {"mixture": learned}, **inherited(recipe)}), "push_to_hub=true: this run")
     # `Trainer` sends the folder as it is with each checkpoint, the recipe included.
     check_public(recipe.values, RECIPE_FILE)
     if arguments.process_index == 0:
         check_repository(recipe.output_dir, arguments.hub_model_id, bool(arguments.hub_private_repo))
+
+
+def check_terms(recipe: Recipe) -> None:
+    """Raise `InputError` before the work when the recipe asks for a push of what its data, or its base's, do not let out."""
+    if recipe.training.push_to_hub:
+        learned = [{"path": source.path} for source in (recipe.source, *(part for part, _ in recipe.source.mixture))]
+        check_publishable(unpublishable({"data": {"mixture": learned}, **inherited(recipe)}), "push_to_hub=true: this run")
 
 
 def publish(recipe: Recipe) -> None:

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from ..data.loading import load_rows, text_rows
-from ..data.packages import PACKAGES, is_fetched, sha256_of
+from ..data.packages import sha256_of
 from ..data.packing import byte_count, token_count, tokenize
-from ..data.sources import FILE_FORMATS, text_source
+from ..data.sources import text_source
 from ..data.splits import split_rows
 from ..data.tokenizer import load_tokenizer, train_tokenizer
 from ..errors import InputError, did_you_mean
@@ -50,7 +50,8 @@ class PlannedRun:
         tokens, minutes: How long it trains; `None` where nobody said.
         accumulation: Batches of one step.
         is_compiled: Whether it would be compiled here.
-        recipe: What it was read from; `None` for a preset.
+        recipe: What it was read from; `None` for a preset and for a task, whose length is that of its rows.
+        notes: What is not counted, a line each.
     """
 
     config: GPTConfig
@@ -60,6 +61,7 @@ class PlannedRun:
     accumulation: int = 1
     is_compiled: bool = False
     recipe: Recipe | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,21 @@ def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool
     read = recipe_of_text if is_own_text(str(recipe)) else load_recipe
     loaded = read(str(recipe), ["use_cpu=true"] if on_cpu else [])
     # The trainer's libraries are of no use to a preset, and slow to import.
+    from .planned_task import base_config, notes_of
     from .pretraining import model_config
 
+    if loaded.model.model_type is not None:
+        raise InputError(f"{recipe} trains a model of another family, whose parts a plan does not count: give --preset.")
+    is_task = loaded.task.task != "language-modeling"
     if loaded.model.preset is None:
-        raise InputError(
-            f"{recipe} trains no new model of a preset, which is what a plan counts: give --preset, or such a recipe."
-        )
-    config = model_config(loaded, loaded.model.config.get("vocab_size", loaded.data.tokenizer_vocab_size))
+        config = base_config(loaded)
+    else:
+        config = model_config(loaded, loaded.model.config.get("vocab_size", loaded.data.tokenizer_vocab_size))
     training = loaded.training
     # Another device does what the recipe asks for; this one what was settled for it.
     attention = loaded.model.attn_implementation if on_cpu else loaded.values.get("attn_implementation")
     values = {
-        "length": loaded.data.block_size,
+        "length": loaded.task.max_length if is_task else loaded.data.block_size,
         "rows": training.per_device_train_batch_size,
         "optimizer": loaded.run.optimizer,
         "bfloat16": bool(training.bf16 if on_cpu else loaded.values.get("bf16")),
@@ -135,10 +140,25 @@ def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool
     workload = Workload(**values)
     accumulation = training.gradient_accumulation_steps
     tokens = given["tokens"]
+    if is_task:
+        tokens = planned_tokens(loaded, devices) if tokens is None else tokens
+        return PlannedRun(config, workload, tokens, accumulation=accumulation, notes=notes_of(loaded))
     minutes = loaded.run.max_minutes if tokens is None else None
     if tokens is None and minutes is None and training.max_steps > 0:
         tokens = float(training.max_steps * accumulation * workload.tokens * devices)
-    return PlannedRun(config, workload, tokens, minutes, accumulation, on_cpu and training.torch_compile, loaded)
+    is_compiled = on_cpu and training.torch_compile
+    return PlannedRun(config, workload, tokens, minutes, accumulation, is_compiled, loaded, notes_of(loaded))
+
+
+def planned_tokens(recipe: Recipe, devices: int) -> float:
+    """Return the tokens that a task is trained on, padding left out."""
+    from .planned_task import task_tokens
+
+    arguments = recipe.training
+    rows, length = task_tokens(recipe)
+    batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * devices
+    trained = arguments.max_steps * batch if arguments.max_steps > 0 else rows * arguments.num_train_epochs
+    return trained * length
 
 
 # ------------------------------------------------------------------------------------------------------- how long it takes
@@ -164,7 +184,7 @@ def run_time(run: PlannedRun, device: Device, devices: int, is_timed: bool, spee
         source = f"measured here: steps of {rows} x {run.load.length} tokens in {kind}"
     per_step = run.accumulation * run.load.tokens * devices
     step = per_step / speed if timings is None else run.accumulation * timings.training_pass + timings.optimizer_step
-    told = RunTime(per_step / step, source or "extrapolated")
+    told = RunTime(per_step / step, source or "extrapolated", notes=run.notes)
     if run.recipe is None:
         return told
     return length_of(run, run.recipe, devices, step, timings, told)
@@ -204,7 +224,14 @@ def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timing
     costs = Costs(step, passes + tokens * (timings.sampled_token if timings else 0.0), timings.checkpoint if timings else 0.0)
     compiling = compile_seconds(run.config.num_hidden_layers, "cpu") if run.is_compiled else 0.0
     schedule = arguments
-    notes = () if scored < math.inf else ("evaluations not counted: how much is held out is not known",)
+    notes = (
+        told.notes
+        if scored < math.inf
+        else (
+            *told.notes,
+            "evaluations not counted: how much is held out is not known",
+        )
+    )
     if run.tokens is not None:
         steps, extra = max(math.ceil(run.tokens / per_step), 1), 0
     elif run.minutes is not None:
@@ -240,9 +267,10 @@ def train_tokens(recipe: Recipe, most: float) -> float | None:
 
     They are counted as the run counts them, in the beginning of the text.
     """
+    from .planned_task import is_here
+
     source = text_source(recipe.data.dataset)
-    is_here = source.path in FILE_FORMATS or (source.path in PACKAGES and is_fetched(PACKAGES[source.path]))
-    if source.mixture or source.streaming or not is_here:
+    if not is_here(source):
         return None
     rows = load_rows(source)
     # A token is rarely more than eight bytes.

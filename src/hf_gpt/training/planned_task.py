@@ -1,0 +1,84 @@
+"""What is planned of a recipe that trains a model further: the sizes of its base, and the tokens that its rows have."""
+
+from collections import Counter
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ..data.encoding import text_ids
+from ..data.packages import PACKAGES, is_fetched
+from ..data.rows import task_splits
+from ..data.sources import FILE_FORMATS, TextSource
+from ..errors import InputError
+from ..inference.loading import load_config, override_fields
+from ..modeling.configuration_hf_gpt import GPTConfig
+from ..recipe.arguments import Recipe
+from .adapters import adapter_kind
+from .finetuning import build_task
+from .preparation import find_base
+
+
+# Rows whose tokens are counted.
+COUNTED_ROWS = 500
+
+
+def is_here(source: TextSource) -> bool:
+    """Return whether rows can be looked at without a download or without an end."""
+    is_known = source.path in FILE_FORMATS or (source.path in PACKAGES and is_fetched(PACKAGES[source.path]))
+    return is_known and not source.mixture and not source.streaming
+
+
+def base_config(recipe: Recipe) -> GPTConfig:
+    """Return the config of the model that a recipe trains further.
+
+    Raises:
+        InputError: it is of another family, whose parts a plan does not count.
+    """
+    find_base(recipe)
+    name = str(recipe.model.model_name_or_path)
+    config: Any = load_config(name, "model_name_or_path")
+    if not isinstance(config, GPTConfig):
+        raise InputError(
+            f"model_name_or_path={name!r} is a {config.model_type}, whose parts a plan does not count: give --preset."
+        )
+    override_fields(config, recipe.model.config)
+    return config
+
+
+def task_tokens(recipe: Recipe) -> tuple[int, float]:
+    """Return the rows that a task is trained on in an epoch, and the tokens that one has on average, padding left out.
+
+    Raises:
+        InputError: its rows would have to be fetched first; or see `task_splits`.
+    """
+    if not is_here(recipe.source):
+        raise InputError(
+            f"dataset: the rows of {recipe.source.path!r} are not here, so that their tokens cannot be counted: give --tokens, or run "
+            "the recipe once."
+        )
+    task = build_task(recipe)
+    shares = recipe.data.validation_share, recipe.data.test_share
+    splits, _, _ = task_splits(recipe.source, task.columns, task.group, *shares)
+    train = splits["train"]
+    task.learn(train)
+    task.counts["train"] = Counter()
+    few = train.select(range(min(COUNTED_ROWS, len(train))))
+    encoded = task.encode("train", few)
+    rows = min(len(train), recipe.task.max_train_rows or len(train))
+    return round(rows * len(encoded) / len(few)), sum(_length(row, task.tokenizer) for row in encoded) / max(len(encoded), 1)
+
+
+def _length(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the tokens of a row, which a task encodes itself or leaves to its trainer."""
+    if "input_ids" in row:
+        ids = row["input_ids"]
+        return sum(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
+    texts = [value if isinstance(value, str) else "\n".join(turn["content"] for turn in value) for value in row.values()]
+    return sum(map(len, text_ids(tokenizer, texts)))
+
+
+def notes_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return what a plan of a recipe that trains a model further does not count."""
+    return ("an adapter is counted as all weights are: it takes about two thirds of the time, and no moments",) * bool(
+        adapter_kind(recipe)
+    )
