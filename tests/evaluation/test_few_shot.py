@@ -1,10 +1,8 @@
 """A task that is scored by prompting alone."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
-import torch
 from tests.helpers.commands import run_command
 from tests.helpers.recipes import TASKS, sentence, task_values, write_recipe, write_rows
 
@@ -31,17 +29,3 @@ def test_few_shot_scores_rows_of_every_class_of_sorted_data(base, tmp_path, monk
     fewshot.few_shot(str(base), str(path), shots=1, limit=8)
     assert len(seen) == 8
     assert set(seen) == {"no", "yes"}
-
-
-def test_few_shot_takes_the_likeliest_label():
-    """A stand-in that always goes on with one word: its label wins, and the prompt holds the examples."""
-
-    from hf_gpt.evaluation.few_shot import continuation_score
-
-    def model(ids, use_cache, logits_to_keep):
-        logits = torch.zeros(1, logits_to_keep, 10)
-        logits[..., 7] = 5.0
-        return SimpleNamespace(logits=logits)
-
-    model.device = "cpu"
-    assert continuation_score(model, [1, 2], [7]) > continuation_score(model, [1, 2], [3])

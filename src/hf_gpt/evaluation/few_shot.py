@@ -80,29 +80,50 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, parts: list[str], room: int) 
     return kept, is_whole
 
 
+# Texts that say nothing, by which the prompt's own leaning to a label is measured (Zhao et al. 2021, section 5).
+CONTENT_FREE = ("N/A", "", "[MASK]")
+
+
 @torch.inference_mode()
 def classify(
     model: Any, tokenizer: PreTrainedTokenizerBase, task: Any, train: Dataset, test: Dataset, examples: list[list[int]]
 ) -> tuple[dict[str, float], int]:
-    """Return the label whose tokens have the highest mean log-probability after the prompt (Brown et al. 2020, section 2.4)."""
+    """Return how often the right label is the likeliest after the prompt, its tokens' log-probabilities averaged (Brown et al. 2020,
+    section 2.4), beside what is likelier than it is after the same prompt with a text that says nothing (Zhao et al. 2021, contextual
+    calibration): a small model else gives most rows the label that the prompt itself makes likely. The latter are the figures.
+    """
     train_labels, targets = task.labels(train), task.targets("test", test)
     labels = [plain(tokenizer, f" {name}")["input_ids"] for name in task.names]
     room = model.config.max_position_embeddings - max(map(len, labels))
-    found, shortened = [], 0
+    raw, calibrated, shortened = [], [], 0
+    leanings: dict[tuple[int, ...], torch.Tensor] = {}
     for row, chosen in zip(tqdm(test, desc="Prompting", unit="row", leave=False), examples):
         parts = [classification_example(train[index], train_labels[index]) for index in chosen]
         prompt, is_whole = prompt_ids(tokenizer, [*parts, classification_example(row, "")], room)
         shortened += not is_whole
-        found.append(max(range(len(labels)), key=lambda index: continuation_score(model, prompt, labels[index])))
-    return compute((accuracy, macro_f1), found, targets), shortened
+        scores = label_scores(model, prompt, labels)
+        if tuple(chosen) not in leanings:
+            empty = [
+                prompt_ids(tokenizer, [*parts, classification_example({"text": text}, "")], room)[0] for text in CONTENT_FREE
+            ]
+            # The mean of their probabilities, in which all labels together are one.
+            shares = torch.stack([label_scores(model, ids, labels).softmax(-1) for ids in empty]).mean(0)
+            leanings[tuple(chosen)] = shares.log()
+        raw.append(int(scores.argmax()))
+        calibrated.append(int((scores - leanings[tuple(chosen)]).argmax()))
+    figures = compute((accuracy, macro_f1), calibrated, targets)
+    return figures | {"accuracy_not_calibrated": accuracy(raw, targets)["accuracy"]}, shortened
 
 
-def continuation_score(model: Any, prompt: list[int], continuation: list[int]) -> float:
-    """Return mean log P(token | what is before it) over a continuation, in nats."""
-    ids = torch.tensor([[*prompt, *continuation]], device=model.device)
-    logits = model(ids, use_cache=False, logits_to_keep=len(continuation) + 1).logits[0, :-1].float()
-    targets = torch.tensor(continuation, device=model.device)
-    return float(logits.log_softmax(-1).gather(-1, targets[:, None]).mean())
+def label_scores(model: Any, prompt: list[int], labels: list[list[int]]) -> torch.Tensor:
+    """Return mean log P(token | what is before it) over each continuation of a prompt, in nats, of shape `(labels,)`."""
+    longest = max(map(len, labels))
+    # What comes after a continuation changes nothing in it.
+    rows = [[*prompt, *label, *[label[-1]] * (longest - len(label))] for label in labels]
+    ids = torch.tensor(rows, device=model.device)
+    logits = model(ids, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1].float()
+    found = logits.log_softmax(-1).gather(-1, ids[:, -longest:, None])[..., 0].cpu()
+    return torch.stack([scores[: len(label)].mean() for scores, label in zip(found, labels)])
 
 
 @torch.inference_mode()
