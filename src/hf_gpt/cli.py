@@ -48,6 +48,12 @@ def train(
 
     loaded = (recipe_of_text if is_own_text(recipe) else load_recipe)(recipe, overrides or [])
     hide_bars_of_weights()
+    if loaded.task.learning_curve is not None:
+        from .training.learning_curve import CURVE_PICTURE, run_curve
+
+        run_curve(loaded)
+        print(loaded.output_dir / CURVE_PICTURE)
+        return
     from .training.run import run
 
     record = run(loaded)

@@ -10,10 +10,23 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import ROOT
-from tests.helpers.recipes import TASKS, classification, pair, sentence, several, talking, task_values, write_rows
+from tests.helpers.commands import run_command
+from tests.helpers.recipes import (
+    TASKS,
+    classification,
+    pair,
+    sentence,
+    several,
+    talking,
+    task_values,
+    write_recipe,
+    write_rows,
+)
 from tests.helpers.runs import killed_after, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hf_gpt.errors import InputError
+from hf_gpt.hub.contents import quotes_held_out
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.finetuning import build_model, build_task
 from hf_gpt.training.run import run
@@ -42,6 +55,67 @@ def test_a_task_from_recipe_to_repository(task, adapter, base, tmp_path):
     # An empty line would end the table.
     assert "|\n\n|" not in card
     assert "| **this model** |" in card
+
+
+def test_what_stands_behind_the_figures_and_an_end_in_time(base, tmp_path, capsys):
+    rows = write_rows(tmp_path, lambda number: {**classification(number), "text": f"{number} /home/alice {sentence(number)}"})
+    stop = {"early_stopping_patience": 2, "metric_for_best_model": "f1", "class_weights": "balanced", "max_steps": 200}
+    often = {"eval_steps": 5, "save_steps": 5, "logging_steps": 5, "learning_rate": 1e-6}
+    record = run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", **often, **stop)))
+    told = capsys.readouterr().out
+    assert "160 rows are read: train " in told
+    assert "labels of the train split: " in told
+    assert "tokens on average and " in told
+    assert "minutes of training are left: " in told
+    # A rate of nothing learns nothing: the first figure is the best.
+    assert record["steps"] == 15
+    matrix = record["details"]["confusion"]
+    assert sum(map(sum, matrix["counts"])) == record["data"]["splits"]["test"]
+    assert set(record["details"]["labels"]) == set(matrix["labels"]) == {"no", "yes"}
+    # Somebody's folder is in each of its rows.
+    assert record["details"]["mistakes"] == []
+    with pytest.raises(InputError, match=r"label_smoothing_factor=0.1 is a part of the loss whose place class_weights takes"):
+        parse_recipe(task_values(base, rows, tmp_path / "x", "text-classification", **stop, label_smoothing_factor=0.1))
+    with pytest.raises(InputError, match="early_stopping_patience=2 counts evaluations"):
+        parse_recipe(
+            task_values(base, rows, tmp_path / "x", "text-classification", early_stopping_patience=2, eval_strategy="no")
+        )
+
+
+def test_a_learning_curve_is_a_run_for_each_number_of_rows(base, tmp_path, monkeypatch, capsys):
+    rows = write_rows(tmp_path, lambda number: {**classification(number), "text": f"{number} {sentence(number)}"})
+    few = {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "learning_curve": [32, 8, 1000], "shown_rows": 0}
+    path = write_recipe(tmp_path, task_values(base, rows, tmp_path / "curve", "text-classification", **few))
+    code, told, _ = run_command(monkeypatch, capsys, "train", path)
+    assert code == 0
+    assert str(tmp_path / "curve" / "learning_curve.png") in told
+    curve = json.loads((tmp_path / "curve" / "learning_curve.json").read_text())
+    assert curve["figure"] == "accuracy"
+    assert [point["rows"] for point in curve["points"][:2]] == [8, 32]
+    assert 64 < curve["points"][2]["rows"] < 160
+    assert len(curve["baselines"]) == 3
+    assert (tmp_path / "curve" / "learning_curve.png").is_file()
+    record = json.loads((tmp_path / "curve" / "rows-8" / "record.json").read_text())
+    assert record["details"]["mistakes"] == []
+    # Repeated, it trains nothing again.
+    code, told, _ = run_command(monkeypatch, capsys, "train", path)
+    assert code == 0
+
+
+def test_the_surest_mistakes_are_on_the_card_as_they_are(base, tmp_path):
+    rows = write_rows(
+        tmp_path, lambda number: {**classification(number), "text": f"<b>{number}</b> | [a](b) {sentence(number)}"}
+    )
+    few = {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "task_baselines": False, "shown_rows": 3}
+    record = run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", **few)))
+    wrong = record["details"]["mistakes"]
+    assert 0 < len(wrong) <= 3
+    assert [row["probability"] for row in wrong] == sorted((row["probability"] for row in wrong), reverse=True)
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "| text | is | says | probability |" in card
+    assert "&lt;b&gt;" in card
+    assert "<b>" not in card
+    assert f"quote {len(wrong)} rows of the test split" in quotes_held_out(tmp_path / "run")
 
 
 def test_licence_and_base_come_from_what_it_was_trained_from(base, tmp_path):
@@ -117,7 +191,11 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
 
     changes = {"lora": adapter} if adapter else {}
     output = tmp_path / "run"
-    run(parse_recipe(task_values(base, write_rows(tmp_path, talking), output, "chat", max_steps=60, **changes)))
+    record = run(parse_recipe(task_values(base, write_rows(tmp_path, talking), output, "chat", max_steps=60, **changes)))
+    said = record["details"]["answers"]
+    assert 0 < len(said) <= 20
+    assert said[0]["prompt"].endswith("<|im_start|>assistant\n")
+    assert "| asked | it writes | reference |" in (output / "README.md").read_text()
     tokenizer = AutoTokenizer.from_pretrained(output)
     assert tokenizer.convert_ids_to_tokens(tokenizer.eos_token_id) == "<|im_end|>"
     assert "{% generation %}" in tokenizer.chat_template

@@ -112,6 +112,5 @@ def test_rows_are_drawn_with_the_seed():
         != sample_rows(rows.add_column("id", range(100)), 40, 0)["id"]
     )
     assert sample_rows(rows, None, 0) is rows
-    for limit in (0, 101):
-        with pytest.raises(InputError, match=f"max_train_rows={limit} must be between 1 and the 100 rows"):
-            sample_rows(rows, limit, 0)
+    # A recipe's number of rows is for its own data; another's may have fewer.
+    assert sample_rows(rows, 101, 0) is rows

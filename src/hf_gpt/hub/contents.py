@@ -105,6 +105,9 @@ def quotes_held_out(folder: Path) -> str | None:
     """Return a line about text of the data that goes along with a run's card and record; `None` where no such text does."""
     path = folder / RECORD_FILE
     record = read_record(folder) if path.is_file() else {}
+    details = record.get("details") or {}
+    if rows := [*details.get("mistakes", []), *details.get("answers", [])]:
+        return f"Mind that {CARD_FILE} and {RECORD_FILE} quote {len(rows)} rows of the test split; a run with shown_rows=0 quotes none."
     if not record.get("samples") or "sample_prompts" in record["recipe"]:
         return None
     prompts = [sample["prompt"] for sample in record["samples"]]

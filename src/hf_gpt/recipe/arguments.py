@@ -72,6 +72,8 @@ class RunArguments:
         sample_tokens: Tokens of each sample of the finished model.
         max_minutes: How long training may take; the run times its own steps and fixes their number. With `max_steps` or
             `num_train_epochs` too, what ends first counts; with neither, a text is read ten times at most.
+        early_stopping_patience: Evaluations in a row without a better `metric_for_best_model` (the validation loss by default) after
+            which training ends; the best checkpoint is then the model.
         on_nan: What a loss that is not a number does: `stop` the run, or `skip` the step and count it.
         license: Under which licence the weights are, as the Hub calls it, for the card; by default that of the model that is trained
             further, if its card names one.
@@ -87,6 +89,7 @@ class RunArguments:
     sample_prompts: list[str] | None = None
     sample_tokens: int = 64
     max_minutes: float | None = None
+    early_stopping_patience: int | None = None
     on_nan: Literal["stop", "skip"] = "stop"
     license: str | None = None
     overwrite: bool = False
@@ -99,6 +102,7 @@ class TaskArguments(TaskSettings):
     Args:
         task: A name of `hf_gpt.tasks.TASKS`, or `language-modeling`.
         max_train_rows: Rows that are trained on, drawn with the seed; all by default.
+        learning_curve: Numbers of labelled rows: a run on each of them, below `output_dir`, and a picture of the scores.
         lora: Fields of `peft.LoraConfig`, such as `r`, `lora_alpha`, `use_dora`, `use_rslora`, `target_modules`.
         qlora: The same, on a base that is held in 4 bits; needs bitsandbytes and a device that it runs on.
         adapter: A folder with an adapter to train further, in place of a new one.
@@ -108,6 +112,7 @@ class TaskArguments(TaskSettings):
 
     task: str = "language-modeling"
     max_train_rows: int | None = None
+    learning_curve: list[int] | None = None
     lora: dict | None = None
     qlora: dict | None = None
     adapter: str | None = None

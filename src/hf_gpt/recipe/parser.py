@@ -171,9 +171,20 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     run = RunArguments(**sorted_values["run"])
     if run.max_minutes is not None and not {"max_steps", "num_train_epochs"} & set(values):
         sorted_values["training"]["num_train_epochs"] = MOST_EPOCHS
+    if run.early_stopping_patience is not None:
+        if sorted_values["training"].get("eval_strategy", "no") == "no":
+            raise InputError(
+                f"early_stopping_patience={run.early_stopping_patience} counts evaluations: set eval_strategy to steps or epoch."
+            )
+        sorted_values["training"] = {
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "loss",
+            **sorted_values["training"],
+        }
     if not values.get("output_dir"):
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)
+    _check_weights(task, model, sorted_values["training"])
     # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
     read = {key: sorted_values[home[key]][key] for key in values}
     folder = output_path(values["output_dir"])
@@ -201,6 +212,17 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
             "measure what its training is worth."
         )
     return task
+
+
+def _check_weights(task: TaskArguments, model: ModelArguments, training: dict[str, Any]) -> None:
+    """Raise `InputError` for a part of the model's own loss beside weights of classes, which take its place."""
+    parts = {
+        "label_smoothing_factor": training.get("label_smoothing_factor"),
+        "config.auxiliary_lm_weight": model.config.get("auxiliary_lm_weight"),
+    }
+    for name, value in parts.items():
+        if task.class_weights is not None and value:
+            raise InputError(f"{name}={value} is a part of the loss whose place class_weights takes: leave one of them out.")
 
 
 def _training_arguments(values: dict[str, Any]) -> TrainingArguments:

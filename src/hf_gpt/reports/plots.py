@@ -96,6 +96,8 @@ def _finish(figure: Figure, title: str | None = None) -> None:
             text.set_parse_math(False)
 
 
+# Of a class on a confusion matrix: letters of its name, and classes whose cells have room for a number.
+LONGEST_LABEL, MOST_NUMBERS = 24, 15
 # Of the height of a line of text, what two labels are apart.
 LABEL_SIZE, LABEL_GAP = 8, 1.35
 
@@ -175,7 +177,8 @@ def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tu
 
 
 def plot_task(record: dict[str, Any], path: Path) -> None:
-    """Loss and the task's first figure on the validation split by step, with the test figure and the baselines', as a PNG.
+    """Loss and the task's first figure on the validation split by step, with the test figure and the baselines', as a PNG; of a
+    classifier, the confusion matrix of the test split below.
 
     Args:
         record: A record of kind `finetune`.
@@ -183,8 +186,15 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
     """
     history = record["history"]
     names = [name for name in record["test"] if name != "loss" and any(f"eval_{name}" in row for row in history)][:1]
-    figure = Figure(figsize=(8, 4 + 3 * len(names)), layout="constrained")
-    axes = figure.subplots(1 + len(names), 1, sharex=True, squeeze=False)[:, 0]
+    matrix = record.get("details", {}).get("confusion", {})
+    size = 2.5 + 0.3 * len(matrix["labels"]) if matrix else 0.0
+    shares = [(4 + 3 * len(names)) / (1 + len(names))] * (1 + len(names)) + [size] * bool(matrix)
+    figure = Figure(figsize=(8, sum(shares)), layout="constrained")
+    grid = figure.add_gridspec(len(shares), 1, height_ratios=shares)
+    axes = [figure.add_subplot(grid[0])]
+    axes += [figure.add_subplot(grid[place], sharex=axes[0]) for place in range(1, 1 + len(names))]
+    for axis in axes[:-1]:
+        axis.tick_params(labelbottom=False)
     _plot(axes[0], _by_step(history, "loss"), color="#9bb7d4", label="training")
     _plot(axes[0], _by_step(history, "eval_loss"), **VALIDATION)
     _plot(axes[0], ([record["steps"]], [record["test"]["loss"]]), **TEST)
@@ -199,7 +209,49 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
     for axis, name in zip(axes[1:], names):
         scored = [baseline for baseline in record["baselines"] if name in baseline]
         _mark_values(axis, [(baseline[name], f"{baseline['name']}\n{baseline[name]:.3g} (test)") for baseline in scored])
+    if matrix:
+        _confusion(figure.add_subplot(grid[-1]), matrix["labels"], matrix["counts"])
     _save(figure, path)
+
+
+def plot_learning_curve(curve: dict[str, Any], path: Path) -> None:
+    """Draw a score on the test split against the number of labelled rows, with the baselines on the most of them, as a PNG.
+
+    Args:
+        curve: `name`, `figure`, `points` with `rows` and `score`, `baselines` with `name` and `score`.
+        path: Where the picture goes; written under another name first.
+    """
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axis = figure.subplots()
+    points = curve["points"]
+    _plot(axis, ([point["rows"] for point in points], [point["score"] for point in points]), **TEST | {"linestyle": "-"})
+    axis.set_xscale("log")
+    axis.set_xlabel("labelled rows")
+    axis.set_ylabel(curve["figure"], **PLAIN)
+    _finish(figure, curve["name"])
+    _mark_values(axis, [(row["score"], f"{row['name']}\n{row['score']:.3g} (most rows)") for row in curve["baselines"]])
+    _save(figure, path)
+
+
+def _confusion(axis: Any, labels: list[str], counts: list[list[int]]) -> None:
+    """Draw how often each class was taken for each: shaded by the share of its row, with the number in each cell."""
+    shown = [label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…" for label in labels]
+    shares = np.zeros((len(labels), len(labels)))
+    for row, cells in enumerate(counts[: len(labels)]):
+        kept = cells[: len(labels)]
+        shares[row, : len(kept)] = np.asarray(kept) / max(sum(kept), 1)
+        for column, count in enumerate(kept if len(labels) <= MOST_NUMBERS else []):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{count:,}", ha="center", va="center", fontsize=LABEL_SIZE, color=color)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(
+        range(len(labels)), shown, rotation=45 if len(labels) > 3 else 0, ha="right" if len(labels) > 3 else "center"
+    )
+    axis.set_yticks(range(len(labels)), shown)
+    for text in (*axis.get_xticklabels(), *axis.get_yticklabels()):
+        text.set_parse_math(False)
+    axis.set_xlabel("what the model says (test split)")
+    axis.set_ylabel("what it is")
 
 
 def _by_step(rows: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:

@@ -46,6 +46,15 @@ def check_public(content: Any, name: str, generated: tuple[str, ...] = ()) -> No
             )
 
 
+def is_public(content: Any) -> bool:
+    """Return whether `content` holds neither a secret nor a home folder."""
+    try:
+        check_public(content, "")
+    except InputError:
+        return False
+    return True
+
+
 def without_secrets(text: str) -> str:
     """Return the text with every access token replaced, for messages that come from elsewhere."""
     token = get_token()

@@ -26,7 +26,7 @@ class Chat(Task):
         add_chat_template(self.tokenizer)
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
-        kept: dict[str, list] = {"input_ids": [], "assistant_masks": []}
+        kept: dict[str, list] = {"input_ids": [], "assistant_masks": [], "asked": [], "reference": []}
         for number, messages in enumerate(rows["messages"]):
             check_turns(messages, f"row {number} of the {split} split")
             ids, mask = assistant_tokens(self.tokenizer, messages)
@@ -35,7 +35,20 @@ class Chat(Task):
             else:
                 kept["input_ids"].append(ids)
                 kept["assistant_masks"].append(mask)
+                kept["asked"].append(render(self.tokenizer, messages[:-1], asks=True))
+                kept["reference"].append(messages[-1]["content"])
         return Dataset.from_dict(kept)
+
+    def questions(self, encoded: Dataset) -> list[tuple[str, str]]:
+        """Return the last question of the first conversations with room for an answer: a person says whether it is a good one."""
+        room = self.settings.max_length - self.settings.max_new_tokens
+        asked: list[tuple[str, str]] = []
+        for question, reference in zip(encoded["asked"], encoded["reference"]):
+            if len(asked) == self.settings.shown_rows:
+                break
+            if len(self.tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"]) <= room:
+                asked.append((question, reference))
+        return asked
 
 
 def assistant_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:

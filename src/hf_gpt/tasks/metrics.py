@@ -63,6 +63,23 @@ def entity_f1(predictions: list[list[str]], references: list[list[str]]) -> dict
     }
 
 
+def entity_scores(predictions: list[list[str]], references: list[list[str]]) -> dict[str, dict[str, float]]:
+    """Compute precision, recall and F1 of the entities of each type in the BIO scheme (seqeval), with how many there are."""
+    from seqeval.metrics import classification_report
+
+    report: Any = classification_report(references, predictions, output_dict=True, zero_division=0)
+    return {
+        kind: {
+            "precision": float(row["precision"]),
+            "recall": float(row["recall"]),
+            "f1": float(row["f1-score"]),
+            "rows": int(row["support"]),
+        }
+        for kind, row in report.items()
+        if not kind.endswith(" avg")
+    }
+
+
 def normalize_answer(text: str) -> str:
     """Put a text in lower case without punctuation, articles and repeated spaces (Rajpurkar et al. 2016, section 6.1)."""
     text = "".join(character for character in text.lower() if character not in string.punctuation)

@@ -2,16 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.encoding import text_ids
 from ..errors import InputError
+
+
+# Labels that a line counts.
+MOST_COUNTED = 20
 
 
 @dataclass(kw_only=True)
@@ -26,6 +31,9 @@ class TaskSettings:
         max_new_tokens: Longest answer that is generated when a text-to-text model is scored, in tokens.
         max_test_rows: Test rows that are generated for; all by default.
         class_names: What labels are called, by their value in the data.
+        class_weights: Of a classifier's loss, a number for each class in the order of their names, or `balanced`: those by which every
+            class counts the same, however many rows it has.
+        shown_rows: Test rows that record and card show: the mistakes that a classifier was surest of, or answers; 0 for none.
     """
 
     max_length: int = 512
@@ -35,6 +43,8 @@ class TaskSettings:
     max_new_tokens: int = 64
     max_test_rows: int | None = None
     class_names: dict | None = None
+    class_weights: list | str | None = None
+    shown_rows: int = 20
 
 
 class Task(ABC):
@@ -98,6 +108,31 @@ class Task(ABC):
         """Score the model's output for encoded rows, in their order; none beside the loss by default."""
         return {}
 
+    def details(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, Any]:
+        """Return what a person looks at behind the figures, for the record: scores of each label, a confusion matrix, rows."""
+        return {}
+
+    def questions(self, encoded: Dataset) -> list[tuple[str, str]]:
+        """Return, of a task that writes, the prompts of encoded rows that are answered, each with its reference."""
+        return []
+
+    def loss(self, train: Dataset) -> Callable[..., torch.Tensor] | None:
+        """Return what `Trainer` computes in place of the model's own loss; `None` where that is right.
+
+        Args:
+            train: Encoded rows.
+
+        Raises:
+            InputError: `class_weights` of a task without classes.
+        """
+        if self.settings.class_weights is not None:
+            raise InputError("class_weights are for the classes of a text or the tags of its words: leave them out.")
+        return None
+
+    def summary(self, train: Dataset) -> list[str]:
+        """Return what is to be known of the labels before they are learned, a line each."""
+        return []
+
     def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score what needs no training on the same test rows: dictionaries with a `name` and figures."""
         return []
@@ -154,6 +189,13 @@ def class_label_of(feature: Any) -> ClassLabel | None:
     """Return what a column calls its labels, or those in its lists."""
     inner = getattr(feature, "feature", feature)
     return inner if isinstance(inner, ClassLabel) else None
+
+
+def count_line(what: str, counts: Counter) -> str:
+    """Return the labels with how often each is there, the most frequent first."""
+    listed = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(MOST_COUNTED))
+    more = len(counts) - MOST_COUNTED
+    return f"{what}: {listed}{f' and {more:,} more' if more > 0 else ''}."
 
 
 def label_names(train: list[str], left_out: int) -> list[str]:

@@ -1,17 +1,19 @@
 """Classes or numbers for a text or a pair of texts (Radford et al. 2018, section 3.3: classification, entailment, similarity)."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from datasets import Dataset
 from tokenizers.processors import TemplateProcessing
 from transformers import DataCollatorWithPadding, EvalPrediction
 
 from ..errors import InputError, shown
+from .details import class_weights, confusion, cut, label_scores, mistakes, weighted_loss
 from .metrics import accuracy, compute, correlation, macro_f1, matthews, micro_f1
-from .task import Task, class_label_of, label_indices, label_names
+from .task import Task, class_label_of, count_line, label_indices, label_names
 
 
 SINGLE, MULTI, NUMBER = "single_label_classification", "multi_label_classification", "regression"
@@ -81,7 +83,8 @@ class TextClassification(Task):
         if "text_pair" in rows.column_names:
             parts.append(self.token_ids(list(rows["text_pair"])))
         inputs = [self.fitted(split, list(row)) for row in zip(*parts)]
-        return Dataset.from_dict({"input_ids": inputs, "labels": self.targets(split, rows)})
+        shown_texts = list(map(cut, joined(rows)))
+        return Dataset.from_dict({"input_ids": inputs, "labels": self.targets(split, rows), "shown": shown_texts})
 
     def collator(self) -> Any:
         return DataCollatorWithPadding(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)
@@ -94,26 +97,43 @@ class TextClassification(Task):
             return micro_f1((logits > 0).astype(int), targets.astype(int))
         return self.scores(logits.argmax(-1), targets)
 
+    def details(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, Any]:
+        if self.problem != SINGLE:
+            return {}
+        logits, targets = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        best = logits.argmax(-1)
+        found, wanted = ([self.names[index] for index in part.tolist()] for part in (best, targets))
+        return {
+            "labels": label_scores(found, wanted, self.names),
+            **confusion(best, targets, self.names),
+            "mistakes": mistakes(logits, targets, list(encoded["shown"]), self.names),
+        }
+
+    def loss(self, train: Dataset) -> Callable[..., torch.Tensor] | None:
+        given = self.settings.class_weights
+        if given is not None and self.problem != SINGLE:
+            raise InputError(f"class_weights={shown(given)} are for rows of one class each: leave them out.")
+        weights = class_weights(given, self.names, list(train["labels"]))
+        return None if weights is None else weighted_loss(weights)
+
+    def summary(self, train: Dataset) -> list[str]:
+        return [count_line("labels of the train split", Counter(self.labels(train)))] if self.problem == SINGLE else []
+
     @staticmethod
     def scores(predictions: Any, targets: Any) -> dict[str, float]:
         return compute((accuracy, macro_f1, matthews), predictions, targets)
 
     def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """Score the most frequent class; TF-IDF of words with logistic regression as scikit-learn sets them up; and TF-IDF of words and
-        pairs of words, its C chosen on the validation split. For numbers, ridge regression on the same features, its alpha alike."""
+        """Score the most frequent class; TF-IDF of words with logistic regression as scikit-learn sets them up; and the features of
+        `features_of`, its C chosen on the validation split. For numbers, ridge regression on the same features, its alpha alike."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression, Ridge
         from sklearn.pipeline import make_pipeline
 
         if self.problem == MULTI:
             return []
-        texts = {
-            name: [" \n ".join(parts) for parts in zip(*(rows[c] for c in ("text", "text_pair") if c in rows.column_names))]
-            for name, rows in splits.items()
-        }
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-        features = {"train": vectorizer.fit_transform(texts["train"])}
-        features |= {name: vectorizer.transform(texts[name]) for name in ("validation", "test")}
+        texts = {name: joined(rows) for name, rows in splits.items()}
+        features, also = features_of(splits)
         targets = {name: list(rows["labels"]) for name, rows in encoded.items()}
         if self.problem == NUMBER:
             fitted = [Ridge(alpha=alpha).fit(features["train"], targets["train"]) for alpha in (0.1, 1.0, 10.0)]
@@ -133,10 +153,33 @@ class TextClassification(Task):
                 **self.scores(plain.predict(texts["test"]), targets["test"]),
             },
             {
-                "name": f"TF-IDF with pairs of words + logistic regression (C={best.C:g})",
+                "name": f"TF-IDF with pairs of words{also} + logistic regression (C={best.C:g})",
                 **self.scores(best.predict(features["test"]), targets["test"]),
             },
         ]
+
+
+def joined(rows: Dataset) -> list[str]:
+    """Return the texts; of a pair, one below the other."""
+    return [" \n ".join(parts) for parts in zip(*(rows[name] for name in ("text", "text_pair") if name in rows.column_names))]
+
+
+def features_of(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], str]:
+    """Return TF-IDF of words and pairs of words; of two texts also of the words that both have, and how much of each these are; and
+    what to call the latter."""
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    train = splits["train"]
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(joined(train))
+    found: dict[str, Any] = {name: vectorizer.transform(joined(rows)) for name, rows in splits.items()}
+    if "text_pair" not in train.column_names:
+        return found, ""
+    words = TfidfVectorizer(sublinear_tf=True).fit([*train["text"], *train["text_pair"]])
+    for name, rows in splits.items():
+        both = words.transform(rows["text"]).multiply(words.transform(rows["text_pair"]))
+        found[name] = hstack([found[name], both, both.sum(axis=1)]).tocsr()
+    return found, " and the words that both texts have"
 
 
 def is_multi_hot(labels: list[Any]) -> bool:

@@ -53,6 +53,9 @@ class TextToText(Task):
             completions.append(row["target"])
         return Dataset.from_dict({"prompt": prompts, "completion": completions})
 
+    def questions(self, encoded: Dataset) -> list[tuple[str, str]]:
+        return list(zip(encoded["prompt"], encoded["completion"]))[: self.settings.max_test_rows]
+
     def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         """Score generated texts against targets: `predictions` and `label_ids`."""
         return self.scores(prediction.predictions, prediction.label_ids)

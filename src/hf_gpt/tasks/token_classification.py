@@ -2,16 +2,18 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import DataCollatorForTokenClassification, EvalPrediction
 
 from ..errors import InputError
-from .metrics import compute, entity_f1, tag_accuracy
-from .task import Task, class_label_of, label_names
+from .details import class_weights, label_scores, weighted_loss
+from .metrics import compute, entity_f1, entity_scores, tag_accuracy
+from .task import Task, class_label_of, count_line, label_names
 
 
 IGNORED = -100
@@ -79,9 +81,28 @@ class TokenClassification(Task):
 
     def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         """Score the words that fit, those with a tag that training never saw counted as wrong."""
+        return self.scores(self.found(prediction, encoded), list(encoded["tags"]))
+
+    def found(self, prediction: EvalPrediction, encoded: Dataset) -> list[list[str]]:
+        """Return the tags that the model gives the words that fit, by row."""
         best = np.asarray(prediction.predictions).argmax(-1)
-        found = [[self.names[row[end]] for end in ends] for row, ends in zip(best, encoded["ends"])]
-        return self.scores(found, list(encoded["tags"]))
+        return [[self.names[row[end]] for end in ends] for row, ends in zip(best, encoded["ends"])]
+
+    def details(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, Any]:
+        """Return scores of whole entities by their type in the BIO scheme, else of words by their tag."""
+        found, wanted = self.found(prediction, encoded), list(encoded["tags"])
+        if self.is_entities:
+            return {"labels": entity_scores(found, wanted)}
+        of_words, as_given = ([tag for row in rows for tag in row] for rows in (found, wanted))
+        return {"labels": label_scores(of_words, as_given, self.names)}
+
+    def loss(self, train: Dataset) -> Callable[..., torch.Tensor] | None:
+        tags = [self.index[tag] for row in train["tags"] for tag in row] if self.settings.class_weights else []
+        weights = class_weights(self.settings.class_weights, self.names, tags)
+        return None if weights is None else weighted_loss(weights)
+
+    def summary(self, train: Dataset) -> list[str]:
+        return [count_line("tags of the train split", Counter(self.called(tag for row in train["tags"] for tag in row)))]
 
     def scores(self, found: Any, wanted: Any) -> dict[str, float]:
         return compute((tag_accuracy, entity_f1) if self.is_entities else (tag_accuracy,), found, wanted)

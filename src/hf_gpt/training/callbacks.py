@@ -147,6 +147,67 @@ class ProgressLine(ProgressCallback):
         tqdm.write(log_line(row, None if self._is_open() else state.max_steps))
 
 
+class EarlyStopping(TrainerCallback):
+    """Ends training when a figure of the evaluations gets no better. It is read from the log, so that a resumed run stops where one
+    that nobody interrupted does.
+
+    Args:
+        patience: Evaluations in a row without a better figure than the best before them.
+    """
+
+    def __init__(self, patience: int):
+        self.patience = patience
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._look(args, state, control)
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self._look(args, state, control)
+
+    def _look(self, args, state, control) -> None:
+        name = str(args.metric_for_best_model)
+        name = name if name.startswith("eval_") else f"eval_{name}"
+        sign = 1 if args.greater_is_better else -1
+        values = [sign * row[name] for row in state.log_history if name in row]
+        if values and len(values) - 1 - values.index(max(values)) >= self.patience:
+            control.should_training_stop = True
+
+
+# Steps after which a forecast is made, without the first one, which is slower; with steps of more than so many seconds, after one.
+FORECAST_STEPS, SLOW_STEP = 4, 5.0
+
+
+class Forecast(TrainerCallback):
+    """Tells early how long training will take, where nothing else does: by its first steps."""
+
+    def __init__(self, batches: float):
+        """`batches`: Of an evaluation, in steps' worth of rows; a forward pass is a third of a step."""
+        self.batches = batches
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first, self.began, self.is_told = state.global_step, 0.0, False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        done, now = state.global_step - self.first, time.monotonic()
+        if done == 1:
+            self.began = now
+        elif not self.is_told and done > 1:
+            seconds = (now - self.began) / (done - 1)
+            if done > FORECAST_STEPS or seconds > SLOW_STEP:
+                self.is_told = True
+                if state.is_world_process_zero:
+                    tqdm.write(self._line(args, state, seconds))
+
+    def _line(self, args, state, seconds: float) -> str:
+        left = state.max_steps - state.global_step
+        evaluations = left // state.eval_steps if args.eval_strategy == "steps" and state.eval_steps else 0
+        minutes = (left * seconds + evaluations * self.batches * seconds / 3) / 60
+        return (
+            f"About {minutes:,.1f} minutes of training are left: {left:,} steps of {seconds:.2g} s"
+            f"{f' and {evaluations:,} evaluations' if evaluations else ''}."
+        )
+
+
 def _postfix(row: dict[str, Any]) -> str:
     speed = [f"{row[name]:{SHOWN[name][1]}} {SHOWN[name][0]}" for name in ("tokens_per_second", "mfu") if name in row]
     return ", ".join([*speed, f"{_clock(row['seconds_left'])} left"])

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from ..inference.loading import build_new, load_config, load_pretrained, overrid
 from ..planning.capacity import check_memory
 from ..recipe.arguments import Recipe
 from ..reports.plots import plot_task
+from ..reports.privacy import is_public
 from ..reports.records import folder_hash
 from ..reports.terminal import notice
 from ..tasks import TASKS, Task
+from ..tasks.details import cut
 from .adapters import adapter_kind, quantization, with_adapter
-from .callbacks import ProgressRecorder
+from .callbacks import Forecast, ProgressRecorder
 from .distributed import Launch, check_model
 from .job import finite
 from .preparation import optimizer_arguments
@@ -68,6 +71,8 @@ class Finetuning:
         task = self.task
         shares = recipe.data.validation_share, recipe.data.test_share
         splits, dropped, overlap = task_splits(recipe.source, task.columns, task.group, *shares)
+        sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in splits.items())
+        notice(f"{sum(map(len, splits.values())) + sum(dropped.values()):,} rows are read: {sizes}.")
         splits["train"] = sample_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
         # Before the labels are learned, which may fail for what was left out.
         for reason, count in dropped.items():
@@ -76,7 +81,7 @@ class Finetuning:
         self.splits, self.encoded = splits, task.prepare(splits)
         for split, counts in overlap.items():
             task.counts[split].update(counts)
-        for line in count_lines(task):
+        for line in [*task.summary(splits["train"]), length_line(task, self.encoded["train"]), *count_lines(task)]:
             notice(line)
         self.data = {"dropped": dropped, **fingerprint(recipe.source, None)}
         self.data["splits"] = {name: len(rows) for name, rows in splits.items()}
@@ -104,11 +109,16 @@ class Finetuning:
         return few
 
     def build_trainer(self, model: Any) -> GuardedTrainer:
-        return TRAINERS[self.task.trainer](self.recipe, self.task, model, self.encoded)
+        trainer = TRAINERS[self.task.trainer](self.recipe, self.task, model, self.encoded)
+        if self.recipe.run.max_minutes is None:
+            rows, arguments = len(self.encoded["validation"]), self.recipe.training
+            per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+            trainer.add_callback(Forecast(rows / per_step))
+        return trainer
 
     def score_before(self, trainer: GuardedTrainer) -> None:
         if self.task.trainer == "sft":
-            found = evaluate(trainer, self.task, self.encoded["test"])
+            found, _ = evaluate(trainer, self.task, self.encoded["test"])
             self.before = [{"name": "the same model before fine-tuning", **found}]
 
     def prepare_to_save(self, model: Any) -> None:
@@ -117,7 +127,7 @@ class Finetuning:
     def evaluate(self, model: Any, trainer: GuardedTrainer | None) -> dict[str, Any]:
         assert trainer is not None
         recipe, task = self.recipe, self.task
-        test = evaluate(trainer, task, self.encoded["test"])
+        test, details = evaluate(trainer, task, self.encoded["test"])
         if not np.isfinite(test["loss"]) and self.is_rehearsal:
             test["loss"] = 1.0
         if not np.isfinite(test["loss"]):
@@ -137,6 +147,7 @@ class Finetuning:
             "data": {**self.data, "counts": {split: dict(counts) for split, counts in task.counts.items()}},
             "epochs": trainer.state.epoch,
             "test": finite(test),
+            "details": public_details(details, task.settings.shown_rows),
             "baselines": [finite(row) for row in [*self.before, *self.baselines]],
         }
 
@@ -146,6 +157,23 @@ def build_task(recipe: Recipe) -> Task:
     arguments = recipe.task
     tokenizer = with_ends(load_tokenizer(recipe.data.tokenizer or str(recipe.model.model_name_or_path)))
     return TASKS[arguments.task](tokenizer, arguments, pad_to_multiple_of=64 if recipe.training.torch_compile else 8)
+
+
+def length_line(task: Task, train: Dataset) -> str:
+    """Return how long the inputs of the train split are; those of a task without ids, a trainer of TRL's makes."""
+    if "input_ids" not in train.column_names:
+        return f"{len(train):,} rows are trained on, of at most max_length={task.settings.max_length} tokens."
+    lengths = [sum(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids) for ids in train["input_ids"]]
+    return (
+        f"{len(train):,} inputs are trained on, of {sum(lengths) / len(lengths):,.0f} tokens on average and {max(lengths):,} at most "
+        f"(max_length={task.settings.max_length})."
+    )
+
+
+def public_details(details: dict[str, Any], most: int) -> dict[str, Any]:
+    """Return the details of a record, with so many rows at most; those with a secret or somebody's folder in them are passed over."""
+    rows = {name: islice(filter(is_public, details[name]), most) for name in ("mistakes", "answers") if name in details}
+    return details | {name: list(part) for name, part in rows.items()}
 
 
 def count_lines(task: Task) -> list[str]:
@@ -223,6 +251,7 @@ def plain_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dat
         data_collator=task.collator(),
         processing_class=task.tokenizer,
         compute_metrics=lambda prediction: task.metrics(prediction, encoded["validation"]),
+        compute_loss_func=task.loss(encoded["train"]),
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
         callbacks=[ProgressRecorder()],
     )
@@ -297,39 +326,45 @@ TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
 def handful(task: Task, encoded: dict[str, Dataset]) -> tuple[Task, dict[str, Dataset]]:
     """Return a task that writes little, and a few of its rows."""
     few = copy.copy(task)
-    few.settings = replace(task.settings, max_new_tokens=TOKENS, max_test_rows=ROWS)
+    shown_rows = min(ROWS, task.settings.shown_rows)
+    few.settings = replace(task.settings, max_new_tokens=TOKENS, max_test_rows=ROWS, shown_rows=shown_rows)
     return few, {name: part.select(range(min(ROWS, len(part)))) for name, part in encoded.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> dict[str, float]:
-    """Return the figures of the test split: the task's own, beside the loss."""
+def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the figures of the test split, the task's own beside the loss, and what a person looks at behind them."""
     if task.trainer == "trainer":
         trainer.compute_metrics = None
         output: Any = trainer.predict(in_order(test), metric_key_prefix="test")
-        return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output, test)}
+        return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output, test)}, task.details(output, test)
     found = trainer.evaluate(test)
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}
     wanted = ("loss", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
     result = {name: kept[name] for name in wanted if name in kept}
-    if task.trainer == "sft":
-        result["perplexity"] = math.exp(min(result["loss"], 700))
-        if "prompt" in test.column_names:
-            texts: Any = answers(trainer, task, test)
-            targets: Any = list(test["completion"])[: len(texts)]
-            result |= task.metrics(EvalPrediction(texts, targets), test)
-    return result
+    if task.trainer != "sft":
+        return result, {}
+    result["perplexity"] = math.exp(min(result["loss"], 700))
+    asked = task.questions(test)
+    texts: Any = answers(trainer, task, [question for question, _ in asked])
+    references: Any = [reference for _, reference in asked]
+    if "prompt" in test.column_names:
+        result |= task.metrics(EvalPrediction(texts, references), test)
+    rows = [
+        {"prompt": cut(question), "answer": cut(text), "reference": cut(reference)}
+        for (question, reference), text in zip(asked, texts)
+    ]
+    return result, {"answers": rows} if rows else {}
 
 
 @torch.inference_mode()
-def answers(trainer: GuardedTrainer, task: Task, rows: Dataset, batch_size: int = 16) -> list[str]:
+def answers(trainer: GuardedTrainer, task: Task, prompts: list[str], batch_size: int = 16) -> list[str]:
     """Return the likeliest continuation of each prompt, token by token."""
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     was_training, tokenizer = model.training, task.tokenizer
     model.eval()
-    prompts = list(rows["prompt"])[: task.settings.max_test_rows]
     texts = []
     for first in tqdm(range(0, len(prompts), batch_size), desc="Generating", unit="batch", leave=False):
         inputs = tokenizer(

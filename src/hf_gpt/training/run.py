@@ -19,7 +19,7 @@ from ..reports.records import code_state
 from ..reports.terminal import notice
 from ..run_folder.checkpoints import last_valid
 from .budget import keep_to_budget
-from .callbacks import ProgressLine, earlier_seconds
+from .callbacks import EarlyStopping, ProgressLine, earlier_seconds
 from .causes import named_causes
 from .finishing import check_publishing, check_terms, finish, finish_again
 from .job import Job, build_record
@@ -111,6 +111,8 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         if trainer.pop_callback(ProgressCallback) is not None:
             trainer.add_callback(ProgressLine(budget))
         trainer.add_callback(stop)
+        if recipe.run.early_stopping_patience is not None:
+            trainer.add_callback(EarlyStopping(recipe.run.early_stopping_patience))
         trainer.on_resume(checkpoint)
         if recipe.training.torch_compile and trainer.is_world_process_zero():
             config: Any = getattr(trainer.model, "config", None)

@@ -177,7 +177,7 @@ class GuardedTrainer(Trainer):
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:
         """The epoch; not one step of it where a checkpoint holds the last one already, since `Trainer` would do one more."""
-        if self.state.global_step < self.state.max_steps:
+        if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
             super()._run_epoch(*arguments, **named)
             return
         checkpoint = named.get("resume_from_checkpoint")
