@@ -65,8 +65,7 @@ test-matrix:  ## Model, parity, conversion and generation tests on the oldest an
 		$$venv/bin/python -m pytest tests/modeling tests/parity tests/conversion tests/generation; \
 	done
 
-finetune-report: $(READY)  ## Fine-tune every packaged recipe on the reviews model; writes benchmarks/records/finetune and docs/finetuning.md
-	for base in quickstart reviews; do [ -f runs/$$base/record.json ] || $(BIN)/hf-gpt train pretrain/$$base || exit 1; done
+finetune-report: $(READY)  ## Fine-tune every packaged recipe from SmolLM2-135M, two to three hours on two cores with bfloat16; writes benchmarks/records and docs/finetuning.md
 	$(BIN)/python -m experiments finetune
 
 lineage: $(READY)  ## From n-grams to a modern GPT, about an hour and a half on two cores; writes benchmarks/records/lineage and docs/lineage.md

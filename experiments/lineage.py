@@ -130,7 +130,7 @@ def need(name: str, is_weights: bool = True) -> None:
 
 def classify(name: str, base: str, overrides: list[str]) -> None:
     need(base)
-    train(name, "finetune/rotten-tomatoes", [f"model_name_or_path={RUNS / base}", *overrides])
+    train(name, "finetune/rotten-tomatoes-small", [f"model_name_or_path={RUNS / base}", *overrides])
 
 
 def few_labels(labels: int | None, start: str, seed: int) -> None:
