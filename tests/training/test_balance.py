@@ -71,6 +71,8 @@ def test_a_run_logs_and_draws_how_experts_are_used(corpus, tmp_path, monkeypatch
     )
     record = run(parse_recipe({**values, "eval_steps": 3, "save_steps": 6, "label_smoothing_factor": 0.1}))
     check_fields(record, "train")
+    active = f"{record['parameters']:,} parameters, {record['active_parameters']:,} of them active"
+    assert active in (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     rows = [row for row in record["history"] if "loss" in row]
     assert len(rows) == 3
     for row in rows:

@@ -40,6 +40,7 @@ _COMMON = {
     "origin.unpublishable[]": TEXT,
     "config": MAPPING,
     "parameters": COUNT,
+    "active_parameters?": COUNT,
     "data": MAPPING,
     "data.path": TEXT,
     **{f"data.{key}?": TEXT for key in ("source", "license", "version", "sha256", "caveat")},

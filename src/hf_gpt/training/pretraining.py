@@ -20,7 +20,7 @@ from ..errors import InputError, did_you_mean
 from ..evaluation.baselines import score_ngrams
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
 from ..modeling.configuration_hf_gpt import GPTConfig
-from ..planning import named_device, training_flops
+from ..planning import active_parameters, named_device, training_flops
 from ..planning.capacity import check_memory, check_sizes
 from ..presets import preset
 from ..recipe.arguments import Recipe
@@ -134,6 +134,7 @@ class Pretraining:
         return {
             "config": model.config.to_diff_dict(),
             "parameters": model.num_parameters(),
+            **active(model.config),
             "test": self.score_test(model),
             "baselines": [*self.score_ngrams(), *self.before],
             "samples": write_samples(
@@ -153,6 +154,12 @@ class Pretraining:
         blocks, bytes_per_token = self.data.blocks["test"], self.data.bytes_per_token["test"]
         batch_size, bf16 = self.recipe.training.eval_batch_size, bool(self.recipe.training.bf16)
         return self.objective.evaluate(model, self.tokenizer, blocks, bytes_per_token, batch_size, bf16).to_dict()
+
+
+def active(config: Any) -> dict[str, int]:
+    """For a record: how many parameters of a mixture of experts a token meets."""
+    is_mixture = isinstance(config, GPTConfig) and config.num_experts > 0
+    return {"active_parameters": active_parameters(config)} if is_mixture else {}
 
 
 # ------------------------------------------------------------------------------------------------------------ data
