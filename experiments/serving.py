@@ -9,6 +9,7 @@ An engine that does not install, or that fails, gets a record that says why, and
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -179,9 +180,9 @@ def measure(name: str, folder: Path, environments: Path) -> dict[str, Any]:
 
 
 def last_line(text: str) -> str:
-    """Return the line that says what went wrong, without the folders of this machine."""
+    """Return the line that says what went wrong; of a path only its last name, since folders are this machine's."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else "no message").replace(str(ROOT), ".")[:200]
+    return re.sub(r"(?:/[\w.+@-]+)+/([\w.+@-]+)", r"\1", lines[-1] if lines else "no message")[:200]
 
 
 # -------------------------------------------------------------------------------------------------------------- page

@@ -27,10 +27,12 @@ def test_the_reason_of_an_engine_that_does_not_install_is_kept(tmp_path, monkeyp
     monkeypatch.setitem(engines.ENGINES, "absent", Engine("absent", "`absent`", ("absent==1",)))
     python = tmp_path / "absent" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text(f"#!/bin/sh\necho 'ERROR: No matching distribution found for absent in {serving.ROOT}/x' >&2\nexit 1\n")
+    python.write_text(
+        f"#!/bin/sh\necho 'ERROR: No matching distribution found for absent in {serving.ROOT}/a-b/x.py, /root/.cache/y' >&2\nexit 1\n"
+    )
     python.chmod(0o755)
     found = serving.measure("absent", tmp_path, tmp_path)
-    assert found == {"failed": "ERROR: No matching distribution found for absent in ./x", "installed": False}
+    assert found == {"failed": "ERROR: No matching distribution found for absent in x.py, y", "installed": False}
     assert serving.status(found)[0].startswith("does not install: ERROR")
 
 
