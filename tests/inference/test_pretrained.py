@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 import hf_gpt
 from hf_gpt.data import packages
+from hf_gpt.data.conversations import conversation_ids
 from hf_gpt.data.packages import WEIGHTS, sha256_of
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
@@ -23,7 +24,7 @@ from hf_gpt.inference.loading import load_model
 from hf_gpt.inference.pretrained import find_model, pretrained
 from hf_gpt.planning.counts import parameter_counts
 from hf_gpt.recipe.parser import parse_recipe
-from hf_gpt.tasks.chat import assistant_tokens
+from hf_gpt.tasks.chat_template import turn_ends
 from hf_gpt.training.planned_run import planned_run
 from hf_gpt.training.run import run
 
@@ -211,10 +212,11 @@ def test_the_answers_of_a_template_are_found_without_a_mark(tmp_path):
         {"role": "user", "content": "words"},
         {"role": "assistant", "content": "\nothers"},
     ]
-    ids, mask = assistant_tokens(tokenizer, messages)
+    ids, mask, _ = conversation_ids(tokenizer, messages)
     assert tokenizer.decode(ids) == tokenizer.apply_chat_template(messages, tokenize=False)
     said = tokenizer.decode([token for token, wanted in zip(ids, mask) if wanted])
     assert said == "some<|endoftext|>\nothers<|endoftext|>"
     tokenizer.chat_template = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(InputError, match="writes a conversation anew"):
-        assistant_tokens(tokenizer, messages)
+    assert conversation_ids(tokenizer, messages)[2] == 2
+    with pytest.raises(InputError, match="writes a question otherwise where an answer follows"):
+        turn_ends(tokenizer)

@@ -28,7 +28,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.hub.contents import quotes_held_out
 from hf_gpt.recipe.parser import parse_recipe
-from hf_gpt.training.finetuning import build_model, build_task
+from hf_gpt.training.distributed import read_launch
+from hf_gpt.training.finetuning import Finetuning, build_model, build_task
 from hf_gpt.training.run import run
 
 
@@ -232,6 +233,39 @@ def test_preferences_between_messages_are_learned_by_a_model_without_a_template(
     assert ("muon" in {group.get("half") for group in groups}) == (adapter is None)
     assert adapter or 1e-4 in {group["initial_lr"] for group in groups}
     assert record["test"]["rewards/accuracies"] > 0.8
+
+
+NAMED = "a <|endoftext|> b <|im_end|> c <|pad|>"
+NAMES_IN_ROWS = {
+    "text-to-text": lambda number: {"source": f"{sentence(number)} {NAMED}", "target": NAMED},
+    "chat": lambda number: {
+        "messages": [{"role": "user", "content": f"{sentence(number)} {NAMED}"}, {"role": "assistant", "content": NAMED}]
+    },
+    "preference": lambda number: {"prompt": f"{sentence(number)} {NAMED}", "chosen": NAMED, "rejected": f"{NAMED} {NAMED}"},
+}
+
+
+@pytest.mark.parametrize("task", NAMES_IN_ROWS)
+def test_names_of_special_tokens_reach_the_model_as_text(task, base, tmp_path):
+    """Through TRL, as its loader gives them: one end of each answer, and no other token that is more than text."""
+    pytest.importorskip("trl", reason="trl needs Python 3.11")
+    values = task_values(base, write_rows(tmp_path, NAMES_IN_ROWS[task]), tmp_path / "run", task, max_length=128)
+    job = Finetuning(parse_recipe(values))
+    job.prepare_data(read_launch(1))
+    tokenizer = job.tokenizer
+    loader = job.build_trainer(job.build_model()).get_train_dataloader()
+    batch = next(iter(loader))
+    special = set(tokenizer.all_special_ids) | set(tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"]))
+    if task == "chat":
+        start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+        turns = 2 * int((batch["position_ids"] == 0).sum())
+        assert [token for token in batch["input_ids"][0].tolist() if token in special] == [start, end] * turns
+        return
+    for ids, mask in zip(batch["input_ids"], batch["attention_mask"]):
+        *real, last = ids[mask == 1].tolist()
+        assert last == tokenizer.eos_token_id
+        assert not special & set(real)
+        assert tokenizer.decode(real).endswith(NAMED)
 
 
 @pytest.mark.slow

@@ -41,11 +41,10 @@ def plain(tokenizer: PreTrainedTokenizerBase, texts: Any, **arguments: Any) -> A
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the token that a tokenizer puts before every prompt by itself (`<s>` of Llama), so that a document begins with it, too."""
-    begin = tokenizer.bos_token_id
-    if not isinstance(begin, int):
-        return []
-    return [begin] if tokenizer("a", verbose=False)["input_ids"][:1] == [begin] else []
+    """Return what a tokenizer puts before every prompt by itself (`<s>` of Llama), so that a document begins with it, too."""
+    framed, alone = tokenizer("a", verbose=False)["input_ids"], plain(tokenizer, "a")["input_ids"]
+    places = (place for place in range(len(framed)) if framed[place : place + len(alone)] == alone)
+    return list(framed[: next(places, 0)])
 
 
 def gives_back(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> bool:

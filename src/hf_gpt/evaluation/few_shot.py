@@ -9,7 +9,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from ..data.encoding import plain
+from ..data.encoding import opening, plain
 from ..data.rows import task_splits
 from ..errors import InputError
 from ..inference.loading import load_model
@@ -71,13 +71,15 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, parts: list[str], room: int) 
     """Ids of the examples and the question, without the first examples if they have no room; the question loses its beginning."""
     encoded = [plain(tokenizer, part)["input_ids"] for part in parts]
     gap = plain(tokenizer, "\n\n")["input_ids"]
+    begin = opening(tokenizer)
+    room -= len(begin)
     kept = list(encoded[-1])[-room:]
     is_whole = len(kept) == len(encoded[-1])
     for ids in reversed(encoded[:-1]):
         if len(ids) + len(gap) + len(kept) > room:
-            return kept, False
+            return [*begin, *kept], False
         kept = [*ids, *gap, *kept]
-    return kept, is_whole
+    return [*begin, *kept], is_whole
 
 
 # Texts that say nothing, by which the prompt's own leaning to a label is measured (Zhao et al. 2021, section 5).

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, StoppingCriteriaList, TextStreamer, set_seed
 
 from ..checks.boundary import refused
+from ..data.conversations import template_ids, template_text
 from ..errors import InputError
 from .inspect import Told, check_settings, id_inputs, prompt_ids, sampling
 from .loading import load_model
@@ -48,11 +49,11 @@ class Conversation:
         messages = [{"role": "system", "content": self.system}] if self.system else []
         messages += [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(self.turns)]
         try:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            text = template_text(self.tokenizer, messages, True)
         except TemplateError as error:
             hint = ": leave --system out." if self.system else "."
             raise InputError(f"the tokenizer's chat template refuses the conversation ({error}){hint}") from error
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return template_ids(self.tokenizer, text)
 
     def shorten(self, room: int) -> int:
         """Drop the oldest questions with their answers until the rest has at most `room` tokens; the last question stays.

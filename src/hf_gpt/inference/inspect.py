@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from ..data.encoding import plain
+from ..data.encoding import opening, plain
 from ..data.tokenizer import load_tokenizer
 from ..errors import InputError
 from ..errors import shown as shown_value
@@ -243,14 +243,16 @@ class Told(StoppingCriteria):
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Return token ids of a prompt; an empty one begins a new text.
+    """Return token ids of a prompt, opened as each text of training was; an empty one begins a new text.
 
     Raises:
         InputError: the tokenizer makes nothing of it.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    ids = tokenizer(prompt, verbose=False)["input_ids"] if prompt else [start]
-    if not ids or ids[0] is None:
+    # Some tokenizers close a text as well, after which there would be nothing to continue.
+    begun = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = [*opening(tokenizer), *begun] if begun else [start]
+    if (prompt and not begun) or ids[0] is None:
         raise InputError(f"prompt={shown_value(prompt)} has no token that the model could continue: write something.")
     return list(ids)
 

@@ -40,11 +40,12 @@ class QuestionAnswering(Task):
         for number, row in enumerate(rows):
             start, end = self.answer_span(split, number, row)
             # As everywhere in these texts, a part ends with the boundary token.
-            question = [self.boundary(), *self.token_ids([row["question"]])[0], self.boundary()]
+            asked = self.token_ids([row["question"]])[0]
+            question = [*self.begin, *asked, self.boundary()]
             room = self.settings.max_length - len(question) - 1
             if room <= self.settings.stride:
                 raise InputError(
-                    f"row {number} of the {split} split has a question of {len(question) - 2} tokens, which leaves no room for its "
+                    f"row {number} of the {split} split has a question of {len(asked)} tokens, which leaves no room for its "
                     f"text: max_length={self.settings.max_length} has to exceed question and stride={self.settings.stride}."
                 )
             encoding = plain(self.tokenizer, row["context"], return_offsets_mapping=True)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
-from ..data.encoding import text_ids
+from ..data.encoding import opening, text_ids
 from ..errors import InputError
 
 
 # Labels that a line counts.
 MOST_COUNTED = 20
+# A label that no loss is computed of.
+IGNORED = -100
 
 
 @dataclass(kw_only=True)
@@ -57,6 +60,8 @@ class Task(ABC):
         columns: Names of its columns, and whether a dataset has to have them.
         group: Columns of which the first that is there decides the split, so that nothing of one text is in two splits.
         trainer: Which trainer runs it: transformers' own, or one of TRL's.
+        is_packed: Whether several short rows are one in training.
+        stop_ids: Of a causal model, tokens at which an answer is over, known after `prepare`.
         config: Fields of the model's config that follow from the data, known after `prepare`.
         counts: What was cut or left out, by split, known after `prepare`.
         left_out: Number of rows that were left out before it sees any.
@@ -69,6 +74,7 @@ class Task(ABC):
     columns: ClassVar[dict[str, bool]]
     group: ClassVar[tuple[str, ...]]
     trainer: ClassVar[str] = "trainer"
+    is_packed: ClassVar[bool] = False
     class_label: ClassLabel | None = None
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
@@ -79,6 +85,7 @@ class Task(ABC):
         self.config: dict[str, Any] = {}
         self.counts: dict[str, Counter] = {}
         self.left_out = 0
+        self.stop_ids: list[int] = [tokenizer.eos_token_id]
 
     def prepare(self, splits: DatasetDict) -> dict[str, Dataset]:
         """Learn from the train split what labels there are, and encode every split."""
@@ -112,7 +119,7 @@ class Task(ABC):
         """Return what a person looks at behind the figures, for the record: scores of each label, a confusion matrix, rows."""
         return {}
 
-    def questions(self, encoded: Dataset) -> list[tuple[str, str]]:
+    def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
         """Return, of a task that writes, the prompts of encoded rows that are answered, each with its reference."""
         return []
 
@@ -138,13 +145,21 @@ class Task(ABC):
         return []
 
     def boundary(self) -> int:
-        """Return the token that opens an input, separates its parts and closes it: the end-of-text token, which every document of
-        pretraining was closed by (the role of GPT-1's start, delimiter and extract tokens, Radford et al. 2018, section 3.3).
+        """Return the token that separates the parts of an input and closes it: the end-of-text token, which every document of
+        pretraining was closed by (the role of GPT-1's delimiter and extract tokens, Radford et al. 2018, section 3.3).
         """
         end = self.tokenizer.eos_token_id
         if not isinstance(end, int):
             raise InputError("tokenizer: it has no eos_token, which closes every input: set one and save it again.")
         return end
+
+    @cached_property
+    def begin(self) -> list[int]:
+        """What opens an input: what the tokenizer opens a text with, which every document of pretraining began with; where that is
+        nothing, the boundary token, which is before every document (GPT-1's start token).
+        """
+        # A tokenizer in Python adds by itself what a pipeline will give the model, and cannot be told otherwise.
+        return opening(self.tokenizer) or ([self.boundary()] if self.tokenizer.is_fast else [])
 
     def called(self, labels: Iterable[Any]) -> list[str]:
         """Return what labels are called: by the dataset, and by `class_names` for that name or for their value in the data."""
@@ -169,7 +184,7 @@ class Task(ABC):
         Of a part that is too long, the first quarter of its room and the last three are kept: a text says most about itself
         there (Sun et al. 2019, section 5.3.1). The longest part gives way first.
         """
-        room = self.settings.max_length - 1 - len(parts)
+        room = self.settings.max_length - len(self.begin) - len(parts)
         lengths = [len(part) for part in parts]
         if sum(lengths) > room:
             self.counts[split]["inputs cut to max_length"] += 1
@@ -178,7 +193,7 @@ class Task(ABC):
                 others = sum(lengths) - lengths[longest]
                 second = max((length for index, length in enumerate(lengths) if index != longest), default=0)
                 lengths[longest] = max(room - others, min(second, lengths[longest] - 1), 0)
-        ids = [self.boundary()]
+        ids = [*self.begin]
         for part, length in zip(parts, lengths):
             head = length // 4 if length < len(part) else length
             ids += [*part[:head], *part[len(part) - (length - head) :], self.boundary()]

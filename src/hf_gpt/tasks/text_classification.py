@@ -54,9 +54,13 @@ class TextClassification(Task):
 
     def remember_boundaries(self) -> None:
         """Have the tokenizer that is saved close each text as `fitted` does: a pipeline then gives the model what training gave it."""
-        end = str(self.tokenizer.eos_token)
+        if not self.tokenizer.is_fast:
+            return
+        begin, end = self.tokenizer.convert_ids_to_tokens(self.begin), str(self.tokenizer.eos_token)
+        special = dict(zip([*begin, end], [*self.begin, self.boundary()]))
+        opened = " ".join([*begin, "$A", end])
         self.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{end} $A {end}", pair=f"{end} $A {end} $B {end}", special_tokens=[(end, self.boundary())]
+            single=opened, pair=f"{opened} $B {end}", special_tokens=list(special.items())
         )
 
     def labels(self, rows: Dataset) -> list[str]:

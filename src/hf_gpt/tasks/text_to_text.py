@@ -1,16 +1,17 @@
 """A text for a text, as a continuation of a prompt: summarization, translation, generative question answering (Radford et al. 2019)."""
 
 import string
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from datasets import Dataset
 from transformers import EvalPrediction
 
-from ..data.encoding import plain
+from ..data.conversations import answer_ids
 from ..errors import InputError
 from .metrics import answer_match, compute, rouge, translation
-from .task import Task
+from .task import IGNORED, Task
 
 
 class TextToText(Task):
@@ -30,31 +31,43 @@ class TextToText(Task):
             raise InputError(f"prompt={self.settings.prompt!r} has to hold {{source}} and no other name in braces.")
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
-        frame = len(self.token_ids([self.settings.prompt.format(source="")])[0])
-        targets = [len(ids) for ids in self.token_ids(list(rows["target"]))]
-        prompts, completions = [], []
-        sources = plain(self.tokenizer, list(rows["source"]), return_offsets_mapping=True)
-        for row, offsets, length in zip(rows, sources["offset_mapping"], targets):
-            # One token closes the target.
-            room = self.settings.max_length - frame - length - 1
-            if room < 1:
-                self.counts[split]["rows left out: no room for the source"] += 1
-                if split == "test":
-                    raise InputError(
-                        f"a test row has a target of {length} tokens, which leaves no room for its source: max_length="
-                        f"{self.settings.max_length} is too small."
-                    )
+        kept: dict[str, list[Any]] = {"input_ids": [], "labels": [], "prompt_ids": [], "target": []}
+        for source, target in zip(rows["source"], rows["target"]):
+            source = self.fitting(split, source, target)
+            if source is None:
                 continue
-            source = row["source"]
-            if len(offsets) > room:
-                self.counts[split]["sources cut to max_length"] += 1
-                source = source[: offsets[room - 1][1]]
-            prompts.append(self.settings.prompt.format(source=source))
-            completions.append(row["target"])
-        return Dataset.from_dict({"prompt": prompts, "completion": completions})
+            prompt, answer = self.pair(source, target)
+            kept["prompt_ids"].append(prompt)
+            kept["target"].append(target)
+            kept["input_ids"].append([*prompt, *answer])
+            kept["labels"].append([*[IGNORED] * len(prompt), *answer])
+        return Dataset.from_dict(kept)
 
-    def questions(self, encoded: Dataset) -> list[tuple[str, str]]:
-        return list(zip(encoded["prompt"], encoded["completion"]))[: self.settings.max_test_rows]
+    def pair(self, source: str, target: str) -> tuple[list[int], list[int]]:
+        return answer_ids(self.tokenizer, self.settings.prompt.format(source=source), target)
+
+    def fitting(self, split: str, source: str, target: str) -> str | None:
+        """Return as much of a source as `max_length` has room for beside its target; `None` if that is nothing."""
+
+        def length(characters: int) -> int:
+            return sum(map(len, self.pair(source[:characters], target)))
+
+        if length(len(source)) <= self.settings.max_length:
+            return source
+        characters = bisect_right(range(1, len(source)), self.settings.max_length, key=length)
+        if characters:
+            self.counts[split]["sources cut to max_length"] += 1
+            return source[:characters]
+        self.counts[split]["rows left out: no room for the source"] += 1
+        if split == "test":
+            raise InputError(
+                f"a test row has a target of {len(self.pair('', target)[1])} tokens, which leaves no room for its source: max_length="
+                f"{self.settings.max_length} is too small."
+            )
+        return None
+
+    def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
+        return list(zip(encoded["prompt_ids"], encoded["target"]))[: self.settings.max_test_rows]
 
     def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         """Score generated texts against targets: `predictions` and `label_ids`."""

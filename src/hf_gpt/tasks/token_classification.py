@@ -13,10 +13,7 @@ from transformers import DataCollatorForTokenClassification, EvalPrediction
 from ..errors import InputError
 from .details import class_weights, label_scores, weighted_loss
 from .metrics import compute, entity_f1, entity_scores, tag_accuracy
-from .task import Task, class_label_of, count_line, label_names
-
-
-IGNORED = -100
+from .task import IGNORED, Task, class_label_of, count_line, label_names
 
 
 class TokenClassification(Task):
@@ -45,7 +42,7 @@ class TokenClassification(Task):
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
         inputs, labels, all_ends, all_tags = [], [], [], []
-        room = self.settings.max_length - 2
+        room = self.settings.max_length - len(self.begin) - 1
         for number, (words, tags) in enumerate(zip(rows["tokens"], rows["tags"])):
             if len(words) != len(tags):
                 raise InputError(
@@ -56,13 +53,13 @@ class TokenClassification(Task):
             # A rare tag that only a held-out row has is an error of the model, not of the data, unless a user misspelt all.
             if unseen:
                 self.counts[split]["words with a tag that the train split has not"] += len(unseen)
-            ids, targets = [self.boundary()], [IGNORED]
+            ids, targets = [*self.begin], [IGNORED] * len(self.begin)
             ends: list[int] = []
             # As in running text, a word is read with the space before it.
             for pieces, tag in zip(
                 self.token_ids([word if place == 0 else f" {word}" for place, word in enumerate(words)]), tags
             ):
-                if len(ids) - 1 + len(pieces) > room:
+                if len(ids) - len(self.begin) + len(pieces) > room:
                     self.counts[split]["words beyond max_length"] += len(words) - len(ends)
                     break
                 ids += pieces

@@ -227,7 +227,7 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
         model.resize_token_embeddings(len(task.tokenizer))
     model.config.pad_token_id = task.tokenizer.pad_token_id
     if task.auto_class == "AutoModelForCausalLM":
-        model.generation_config.eos_token_id = task.tokenizer.eos_token_id
+        model.generation_config.eos_token_id = task.stop_ids
         model.generation_config.pad_token_id = task.tokenizer.pad_token_id
     return with_adapter(recipe, model, task.auto_class, has_new_tokens)
 
@@ -268,19 +268,23 @@ def import_trl(recipe: Recipe) -> Any:
     return trl
 
 
-def guarded(trainer: type) -> Any:
-    """Return the class of a library's trainer with the guards of ours before it."""
-    return type(f"Guarded{trainer.__name__}", (GuardedTrainer, trainer), {})
+def guarded(trainer: type, **changes: Any) -> Any:
+    """Return the class of a library's trainer with the guards of ours before it, and methods of it replaced."""
+    return type(f"Guarded{trainer.__name__}", (GuardedTrainer, trainer), changes)
+
+
+def as_encoded(trainer: Any, dataset: Dataset, *arguments: Any) -> Dataset:
+    """Take the place of a library's tokenizing: the task has done it."""
+    return dataset
 
 
 def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, for a loss over a part of the text: the completion of a prompt, or what the assistant says, then packed."""
     trl = import_trl(recipe)
-    is_chat = "assistant_masks" in encoded["train"].column_names
     arguments = trl.SFTConfig(
         **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
         max_length=recipe.task.max_length,
-        packing=is_chat,
+        packing=task.is_packed,
         eval_packing=False,
         trust_remote_code=False,
     )
@@ -306,7 +310,7 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     # Left to itself, TRL reads the reference from where the model came from, without the tokens that its tokenizer has gained; with
     # an adapter, the reference is the model without it.
     reference = None if isinstance(model, PeftModel) else copy.deepcopy(model)
-    trainer = guarded(trl.DPOTrainer)(
+    trainer = guarded(trl.DPOTrainer, _prepare_dataset=as_encoded)(
         model=model,
         ref_model=reference,
         args=arguments,
@@ -350,30 +354,24 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> tuple[dict[s
     asked = task.questions(test)
     texts: Any = answers(trainer, task, [question for question, _ in asked])
     references: Any = [reference for _, reference in asked]
-    if "prompt" in test.column_names:
-        result |= task.metrics(EvalPrediction(texts, references), test)
+    result |= task.metrics(EvalPrediction(texts, references), test)
     rows = [
-        {"prompt": cut(question), "answer": cut(text), "reference": cut(reference)}
+        {"prompt": cut(str(task.tokenizer.decode(question))), "answer": cut(text), "reference": cut(reference)}
         for (question, reference), text in zip(asked, texts)
     ]
     return result, {"answers": rows} if rows else {}
 
 
 @torch.inference_mode()
-def answers(trainer: GuardedTrainer, task: Task, prompts: list[str], batch_size: int = 16) -> list[str]:
+def answers(trainer: GuardedTrainer, task: Task, prompts: list[list[int]], batch_size: int = 16) -> list[str]:
     """Return the likeliest continuation of each prompt, token by token."""
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     was_training, tokenizer = model.training, task.tokenizer
     model.eval()
     texts = []
     for first in tqdm(range(0, len(prompts), batch_size), desc="Generating", unit="batch", leave=False):
-        inputs = tokenizer(
-            prompts[first : first + batch_size],
-            add_special_tokens=False,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        ).to(model.device)
+        batch = {"input_ids": prompts[first : first + batch_size]}
+        inputs = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
         output = model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],

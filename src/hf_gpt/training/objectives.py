@@ -14,8 +14,10 @@ from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.data.data_collator import torch_default_data_collator
 
+from ..data.encoding import opening
 from ..errors import InputError
 from ..evaluation.perplexity import LanguageModelScore, evaluate_language_model, evaluate_masked_language_model
+from ..inference.inspect import id_inputs, prompt_ids
 
 
 # Devlin et al. 2019, section 3.1: of the tokens that are to be predicted, 80 % are masked, 10 % are random ones, 10 % stay.
@@ -74,9 +76,9 @@ def evaluate_masked(model, tokenizer, blocks, bytes_per_token, batch_size, bf16)
 
 def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, length: int) -> str:
     """Return the prompt and its continuation, as far as the model has positions."""
-    inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
-    length = max(min(length, model.config.max_position_embeddings - inputs["input_ids"].shape[1]), 1)
-    output = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=length)
+    begun = prompt_ids(tokenizer, prompt)
+    length = max(min(length, model.config.max_position_embeddings - len(begun)), 1)
+    output = model.generate(**id_inputs(model, begun, 0), max_new_tokens=length)
     return str(tokenizer.decode(output[0], skip_special_tokens=True))
 
 
@@ -151,15 +153,18 @@ def held_out_beginnings(blocks: Any, tokenizer: PreTrainedTokenizerBase, is_caus
         blocks: Packed blocks of the validation split.
     """
     prompts: list[str] = []
+    end = tokenizer.eos_token_id
+    begin = opening(tokenizer)
     for place in range(0, len(blocks), max(len(blocks) // PROMPTS, 1)):
         ids = list(blocks[place]["input_ids"])
-        end = tokenizer.eos_token_id
         if end in ids[:-PROMPT_TOKENS]:
             ids = ids[ids.index(end) + 1 :]
         elif place:
             # The middle of a text that is longer than blocks: where a line of it begins.
             _, newline, rest = str(tokenizer.decode(ids)).partition("\n")
             ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if newline and rest.strip() else ids
+        # What opens each text is no part of what a person would write.
+        ids = [token for token in ids if token not in begin]
         prompt = [token for token in ids[:PROMPT_TOKENS] if token != end]
         if not is_causal:
             prompt[len(prompt) // 2 : len(prompt) // 2 + 1] = [tokenizer.mask_token_id]
