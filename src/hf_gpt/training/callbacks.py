@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers.integrations import TensorBoardCallback
 from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce
 from .budget import TimeBudget
-from .trainer import GuardedTrainer
+from .trainer import SKIPPED, GuardedTrainer
 
 
 SAMPLES_FILE = "samples.md"
@@ -36,7 +36,7 @@ class ProgressRecorder(TrainerCallback):
     """Adds to each row of the log how long the run has taken, across interruptions, how many tokens it has seen, and how fast.
 
     Args:
-        tokens_per_step: 0 where steps are of different length: then the rows do not tell.
+        tokens_per_step: Of full batches; 0 where steps are of different length: then the rows do not tell.
         flops_per_token: What a token costs, forward and backward.
         peak_flops: Of all devices together, a second; 0 where nobody knows.
     """
@@ -45,6 +45,8 @@ class ProgressRecorder(TrainerCallback):
         self.tokens_per_step = tokens_per_step
         self.mfu_per_token = flops_per_token / peak_flops if peak_flops else 0.0
         self._begin(0)
+        # Of an epoch, whose last batch may be smaller; 0 where there is none.
+        self.epoch_steps = self.epoch_tokens = 0
         # Seconds of training in the processes before this one.
         self.earlier = 0.0
 
@@ -54,9 +56,29 @@ class ProgressRecorder(TrainerCallback):
         # Seconds of evaluations and checkpoints: since the last loss was logged, and in all.
         self.is_paused, self.paused, self.all_paused = False, 0.0, 0.0
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
         self._begin(state.global_step)
+        dataset = getattr(train_dataloader, "dataset", None)
+        if self.tokens_per_step and isinstance(dataset, Sized):
+            batches = len(train_dataloader)
+            self.epoch_steps = math.ceil(batches / args.gradient_accumulation_steps)
+            rows = batches * args.train_batch_size
+            if args.world_size == 1:
+                # Among processes, accelerate fills the last batch up.
+                rows = min(rows, len(dataset))
+            self.epoch_tokens = self.tokens_per_step * rows // (args.train_batch_size * args.gradient_accumulation_steps)
         self.earlier = next((row["elapsed_seconds"] for row in reversed(state.log_history) if "elapsed_seconds" in row), 0.0)
+
+    def tokens_at(self, step: int) -> int:
+        """Return the tokens that were read in so many steps."""
+        epochs, rest = divmod(step, self.epoch_steps) if self.epoch_steps else (0, step)
+        tokens = rest * self.tokens_per_step
+        return epochs * self.epoch_tokens + (min(tokens, self.epoch_tokens) if self.epoch_steps else tokens)
+
+    def tokens_learned(self, history: list[dict[str, Any]], step: int) -> int:
+        """Return the tokens of so many steps but those that were skipped."""
+        skipped = {row["step"] for row in history if SKIPPED in row}
+        return self.tokens_at(step) - sum(self.tokens_at(number) - self.tokens_at(number - 1) for number in skipped)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.step_ended = time.monotonic()
@@ -76,7 +98,7 @@ class ProgressRecorder(TrainerCallback):
         row = state.log_history[-1]
         now = time.monotonic()
         if self.tokens_per_step:
-            row["tokens"] = state.global_step * self.tokens_per_step
+            row["tokens"] = self.tokens_learned(state.log_history, state.global_step)
         if "loss" in row:
             steps = state.global_step - self.last_step
             if steps:

@@ -103,7 +103,7 @@ def build_record(
         "steps": state.global_step,
         **settled_steps(folder),
         "skipped_steps": skipped_steps(log),
-        **({"tokens_seen": last["tokens"]} if "tokens" in last else {}),
+        **tokens_seen(log),
         "training_seconds": last["elapsed_seconds"],
         "total_seconds": time.monotonic() - started,
         "precision": "bfloat16" if recipe.training.bf16 else "float32",
@@ -120,6 +120,12 @@ def inherited(recipe: Recipe) -> dict[str, Any]:
     """Return, as `{"origin": ...}`, what the record of a run takes over from the model or the adapter that it trains further."""
     base = recipe.task.adapter or recipe.model.model_name_or_path
     return {} if base is None or recipe.task.random_weights else {"origin": origin_of(base)}
+
+
+def tokens_seen(log: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the tokens that were learned from up to the last row, where rows tell; skipped steps are none of them."""
+    told = [row["tokens"] for row in log if "tokens" in row]
+    return {"tokens_seen": max(told)} if told else {}
 
 
 def finite(row: dict[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,8 @@ class GuardedTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         self._staging = staging
         try:
-            super()._save_checkpoint(model, trial)
+            with as_used(self.model):
+                super()._save_checkpoint(model, trial)
             self.save_extra_state(staging / name)
             self.accelerator.wait_for_everyone()
             self._name_best(folder)
@@ -374,6 +375,20 @@ def _check_there(checkpoint: Path, pattern: str) -> None:
             f"{checkpoint} lacks {pattern}, without which the run would resume to other weights: restore it, or take that folder away "
             "to resume from the checkpoint before it."
         )
+
+
+@contextmanager
+def as_used(model: Any) -> Iterator[None]:
+    """Within it the config of a model says what one is loaded with, not what is set while it is trained: no logits, and no cache."""
+    config, trained = model.config, {"use_cache": False, "fused_loss": False}
+    trained = {name: getattr(config, name) for name in trained if hasattr(config, name)}
+    for name in trained:
+        setattr(config, name, getattr(type(config)(), name))
+    try:
+        yield
+    finally:
+        for name, value in trained.items():
+            setattr(config, name, value)
 
 
 @contextmanager
