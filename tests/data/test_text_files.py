@@ -2,7 +2,9 @@
 
 import bz2
 import gzip
+import json
 import lzma
+import sys
 import zipfile
 
 import pytest
@@ -173,7 +175,9 @@ def pack(folder, name, content):
     """A file of that name, packed as its suffix says."""
     path = folder / name
     suffix = path.suffix.lower()
-    if suffix == ".zip":
+    if suffix == ".zst":
+        path.write_bytes(pytest.importorskip("zstandard").ZstdCompressor().compress(content))
+    elif suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(path.stem, content)
     else:
@@ -181,7 +185,7 @@ def pack(folder, name, content):
     return path
 
 
-PACKED = (".gz", ".xz", ".bz2", ".zip", ".GZ")
+PACKED = (".gz", ".xz", ".bz2", ".zip", ".GZ", ".zst")
 
 
 @pytest.mark.parametrize("suffix", PACKED)
@@ -198,11 +202,31 @@ def test_packed_files_are_read(tmp_path, suffix):
         read({"path": "text", "files": str(path)})
 
 
-def test_a_packed_file_that_is_cut_off_is_named(tmp_path):
-    path = pack(tmp_path, "cut.txt.gz", PLAY.encode())
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2", ".zip", ".zst"])
+def test_a_packed_file_that_is_cut_off_is_named(tmp_path, suffix):
+    path = pack(tmp_path, f"cut.txt{suffix}", PLAY.encode())
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"cut\.txt\.gz' cannot be unpacked"):
+    with pytest.raises(InputError, match=rf"cut\.txt\{suffix}' cannot be unpacked"):
         read({"path": "text", "files": str(path)})
+
+
+def test_frames_one_after_the_other_are_one_file_and_one_that_is_cut_off_is_none(tmp_path):
+    zstandard = pytest.importorskip("zstandard")
+    frames = [zstandard.ZstdCompressor().compress(text.encode()) for text in (PLAY, "more", "")]
+    path = tmp_path / "frames.txt.zst"
+    path.write_bytes(b"".join(frames))
+    assert joined(read({"path": "text", "files": str(path)})) == f"{PLAY}more"
+    for content in (frames[0] + frames[1][:-1], frames[0] + b"more", frames[0][:12] + b"\xff" * 99):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"frames\.txt\.zst' cannot be unpacked"):
+            read({"path": "text", "files": str(path)})
+
+
+def test_a_file_of_zstandard_says_what_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    (tmp_path / "a.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd" + b"\0" * 20)
+    with pytest.raises(InputError, match="needs zstandard to be read: pip install zstandard, or unpack it"):
+        read({"path": "json", "files": str(tmp_path / "a.jsonl.zst")})
 
 
 @pytest.mark.parametrize(
@@ -332,6 +356,41 @@ def test_a_table_tells_its_separator(tmp_path, sign):
     assert loading.separator_lines(sources.text_source({"path": "csv", "files": str(other)})) == []
     with pytest.raises(InputError, match=r"files are not separated by the same sign, rows.csv by .* and other.csv by ','"):
         loading.load_rows(sources.text_source({"path": "csv", "files": [str(path), str(other)]}))
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ("id;text, short;label\n1;Nice, good;pos\n2;Bad;neg\n", ";"),
+        ("id;text, short;label\n1;Nice, good;pos\n2;Well, bad;neg\n", ";"),
+        ("id\ttext; or not, as you like\n1\ta; b, c\n2\td\n", "\t"),
+        ("id,text;label\n1,a;b\n2,c;d\n", ","),
+        ("id,text\n1,a; b\n2,c\n", ","),
+        ('id,text;short\n1,"a; b; c"\n2,c\n', ","),
+        ('id;text\n1;"one; two, three\nand a line"\n2;b\n', ";"),
+        ("a,b\n1,2,3\n", ","),
+    ],
+)
+def test_a_header_with_several_signs_is_read_by_the_one_that_its_rows_have(tmp_path, text, sign):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    assert text_files.separator_of(path) == sign
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "a byte order mark"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_ends_no_line_is_in_its_text(tmp_path, mark, streaming):
+    """Form feeds, and what Unicode calls the end of a line."""
+    text = "a\fb\vc\x85d\u2028e\x1cf"
+    for name, content, given in (
+        ("a.txt", f"{text}\n", {"path": "text", "sample_by": "line"}),
+        ("a.csv", f"text,x\n{text},1\n", {"path": "csv"}),
+        ("a.jsonl", f'{{"text": {json.dumps(text)}}}\n', {"path": "json"}),
+        ("a.json", f'[{{"text": {json.dumps(text)}}}]\n', {"path": "json"}),
+    ):
+        (tmp_path / name).write_bytes(mark + content.encode())
+        rows = read({**given, "files": str(tmp_path / name), "streaming": streaming})
+        assert [row["text"] for row in rows] == [text]
 
 
 @pytest.mark.parametrize("text", ["text\na; b\n", "He came; he saw.\nHe left.\n", '"a;b"\nc\n'])

@@ -117,6 +117,43 @@ def _zip(path: Path) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, file)
 
 
+class _Frames(io.RawIOBase):
+    """What a file of Zstandard frames holds. The library's own reader takes a frame that is cut off for a whole one.
+
+    Args:
+        begin: Makes what unpacks a frame.
+        damage: What that raises of a frame that is broken.
+    """
+
+    def __init__(self, file: BinaryIO, begin: Callable[[], Any], damage: type[Exception]):
+        super().__init__()
+        self.file, self.begin, self.damage = file, begin, damage
+        self.frame: Any = None
+        self.packed = self.unpacked = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.unpacked:
+            self.packed = self.packed or self.file.read(CHUNK)
+            if not self.packed:
+                if self.frame is not None:
+                    raise EOFError("it ends before its last frame does")
+                return 0
+            self.frame = self.frame or self.begin()
+            try:
+                self.unpacked = self.frame.decompress(self.packed)
+            except self.damage as error:
+                raise EOFError(str(error)) from error
+            self.packed = self.frame.unused_data if self.frame.eof else b""
+            self.frame = None if self.frame.eof else self.frame
+        part = self.unpacked[: len(buffer)]
+        self.unpacked = self.unpacked[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
 def _zstandard(path: Path) -> Iterator[BinaryIO]:
     try:
         import zstandard
@@ -124,8 +161,8 @@ def _zstandard(path: Path) -> Iterator[BinaryIO]:
         raise InputError(
             f"dataset: files={str(path)!r} needs zstandard to be read: pip install zstandard, or unpack it."
         ) from error
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as unpacked:
-        yield cast(BinaryIO, unpacked)
+    with path.open("rb") as file:
+        yield io.BufferedReader(_Frames(file, lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError))
 
 
 def _alone(module: Any, path: Path) -> Iterator[BinaryIO]:
@@ -276,32 +313,32 @@ def usual_separator(path: Path) -> str:
     return SEPARATORS.get(suffix_of(path), SEPARATORS[".csv"])[0]
 
 
+# Rows that are looked at to find the sign.
+ROWS_AT_FIRST = 200
+
+
 def separator_of(path: Path) -> str:
-    """Return what separates the cells of a table: what its suffix says, unless this leaves one column and another sign does not."""
-    usual, *others = SEPARATORS.get(suffix_of(path), SEPARATORS[".csv"])
+    """Return what separates the cells of a table: what its suffix says, unless another sign gives each row as many cells as there are
+    names, and more of them."""
+    signs = SEPARATORS.get(suffix_of(path), SEPARATORS[".csv"])
     head = ""
     for file in opened(path):
         head = file.read(CHUNK).decode("utf-8-sig", "ignore").replace("\0", "")
         break
-    names, row = _first_rows(head, usual)
-    if len(names) != 1:
-        return usual
-    for sign in others:
-        names, row = _first_rows(head, sign)
-        # A sentence that stands above others has not as many parts as they.
-        if len(names) > 1 and all(name.strip() for name in names) and len(row or names) == len(names):
-            return sign
-    return usual
+    columns = {sign: _columns(head, sign) for sign in signs}
+    return max(signs, key=lambda sign: columns[sign])
 
 
-def _first_rows(head: str, sign: str) -> tuple[list[str], list[str]]:
-    """Return the names of the columns and the first row, both empty where there is none."""
+def _columns(head: str, sign: str) -> int:
+    """Return how many columns a table has by a sign; 1 where its first rows have another number of cells, or a column has no name."""
     try:
-        found = list(islice(filter(None, csv.reader(io.StringIO(head, newline=""), delimiter=sign)), 2))
-    except csv.Error:
-        return [], []
-    names, row = [*found, [], []][:2]
-    return names, row
+        names, *rows = islice(filter(None, csv.reader(io.StringIO(head, newline=""), delimiter=sign)), ROWS_AT_FIRST)
+    except (csv.Error, ValueError):
+        return 1
+    # The last row may be cut where the part that was read ends.
+    whole = rows[:-1] if len(head) >= CHUNK // 4 else rows
+    # A sentence that stands above others has not as many parts as they.
+    return len(names) if all(name.strip() for name in names) and all(len(row) == len(names) for row in whole) else 1
 
 
 # -------------------------------------------------------------------------------------------------------------- folders
