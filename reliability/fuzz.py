@@ -10,7 +10,7 @@ from .fault_cases import run_tests
 
 def run(options: argparse.Namespace) -> None:
     """With `--smoke` a few dozens of recipes and records."""
-    tests = [f"tests/faults/test_fuzz{kind}.py" for kind in ("", "_commands", "_arguments")]
+    tests = [f"tests/faults/test_fuzz{kind}.py" for kind in ("", "_commands", "_arguments", "_rows")]
     if options.smoke:
         run_tests("fuzz", "fuzz-cases", *tests, "-k", "recipe or record")
     else:

@@ -102,6 +102,8 @@ def evaluate(
         found = prompt(model, dataset, few_shot, limit)
         print(", ".join(f"{name} {value:.4g}" for name, value in found.figures.items()))
         print(f"over {found.rows:,} rows with {found.shots} examples each, {found.shortened} prompts shortened to fit")
+        for note in found.notes:
+            print(note)
         return
     from .evaluation.evaluate import evaluate_folder
 

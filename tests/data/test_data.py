@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from hf_gpt.data import loading, packages, packing, sources, text_files
 from hf_gpt.data.packages import fetching
 from hf_gpt.data.splits import split_rows, split_stream
-from hf_gpt.data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer
+from hf_gpt.data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, vocabulary_size
 from hf_gpt.errors import InputError
 
 
@@ -203,6 +203,24 @@ def test_a_tokenizer_that_leaves_text_out_is_known(tokenizer):
     assert packing.is_lossy(Dataset.from_dict({"text": ["a b", "a word"]}), lossy)
     assert not packing.is_lossy(Dataset.from_dict({"text": ["a b\nb", "a"]}), lossy)
     assert not packing.is_lossy(Dataset.from_dict({"text": ["<|endoftext|> naïve 中文\r\n\x00 x"]}), tokenizer)
+
+
+def with_gap(texts):
+    """A tokenizer whose last entry has the id 400."""
+    description = json.loads(train_tokenizer(iter([texts]), 300, 64).backend_tokenizer.to_str())
+    vocabulary = description["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.get)] = 400
+    made = Tokenizer.from_str(json.dumps(description))
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|endoftext|>", pad_token="<|pad|>")
+
+
+def test_ids_with_gaps_need_a_table_up_to_the_highest(texts):
+    tokenizer = with_gap(texts)
+    assert len(tokenizer) == 300
+    assert vocabulary_size(tokenizer) == 401
+    check_vocabulary(tokenizer, 401)
+    with pytest.raises(InputError, match=r"has 401 entries.*vocab_size=400"):
+        check_vocabulary(tokenizer, 400)
 
 
 def test_vocabularies_that_do_not_fit(tokenizer):

@@ -106,6 +106,17 @@ def test_dialogues_in_other_layouts(tmp_path, row):
     assert all(row["messages"] == ASKED for row in found)
 
 
+@pytest.mark.parametrize("has_input", [True, False])
+def test_instructions_are_sources_and_targets(tmp_path, has_input):
+    more = {"input": "this"} if has_input else {}
+    faults = [{"instruction": "do", "output": None}, {"output": "b"}]
+    given = many(lambda i: {"instruction": f"do {i}", **more, "output": i}, faults)
+    found, dropped = rows_of(tmp_path, "text-to-text", given)
+    wanted = {str(i): f"do {i}\n\nthis" if has_input else f"do {i}" for i in range(100)}
+    assert {row["target"]: row["source"] for row in found} == wanted
+    assert dropped == {"empty rows": 2}
+
+
 def test_instruction_and_input_are_one_message(tmp_path):
     faults = [{"instruction": None, "input": "", "output": "a"}]
     given = many(lambda i: {"instruction": f"do {i}", "input": "this", "output": "a"}, faults)

@@ -73,6 +73,15 @@ def test_held_out_zeros_and_ones_are_as_many(tokenizer):
         task.prepare(DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()}))
 
 
+def test_the_right_choice_may_be_written_as_a_text(tokenizer):
+    rows = [{"question": "which?", "choices": ["red", "blue"], "label": label} for label in ("1", "0", "1")]
+    task = TASKS["multiple-choice"](tokenizer, TaskSettings())
+    splits = DatasetDict({"train": Dataset.from_list(rows), "test": Dataset.from_list(rows)})
+    encoded = task.prepare(splits)
+    assert list(encoded["test"]["labels"]) == [1, 0, 1]
+    assert task.baselines(splits, encoded)[0] == {"name": "always choice 2", "accuracy": pytest.approx(2 / 3)}
+
+
 NAMED = ClassLabel(names=["neg", "pos"])
 LISTED = List(NAMED)
 

@@ -31,20 +31,34 @@ SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": 
 
 def adopt_layout(rows: Dataset, wanted: str) -> Dataset:
     """Return the rows with a column that they have under another name or in several: dialogues of ShareGPT, instructions of Alpaca."""
-    if wanted in rows.column_names or wanted != "messages":
+    if wanted in rows.column_names:
         return rows
-    if "conversations" in rows.column_names:
+    if wanted == "messages" and "conversations" in rows.column_names:
         return rows.rename_column("conversations", "messages")
-    if {"instruction", "output"} <= set(rows.column_names):
-        return rows.map(_from_instruction, features=datasets.Features({**rows.features, "messages": MESSAGES}))
+    if wanted in FROM_INSTRUCTIONS and {"instruction", "output"} <= set(rows.column_names):
+        kind, read = FROM_INSTRUCTIONS[wanted]
+        return rows.map(lambda row: {wanted: read(row)}, features=datasets.Features({**rows.features, wanted: kind}))
     return rows
 
 
-def _from_instruction(row: dict[str, Any]) -> dict[str, Any]:
-    """Make a dialogue: instruction and input, with an empty line between, are the user's message."""
-    asked = [row[name] for name in ("instruction", "input") if row.get(name)]
-    turns = [("user", "\n\n".join(map(str, asked)) or None), ("assistant", row["output"])]
-    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+def _asked(row: dict[str, Any]) -> str | None:
+    """Return instruction and input, with an empty line between."""
+    return "\n\n".join(str(row[name]) for name in ("instruction", "input") if row.get(name)) or None
+
+
+def _said(row: dict[str, Any]) -> str | None:
+    return None if row["output"] is None else str(row["output"])
+
+
+# What of a row of Alpaca a column of ours is.
+FROM_INSTRUCTIONS: dict[str, tuple[Any, Callable[[dict[str, Any]], Any]]] = {
+    "messages": (
+        MESSAGES,
+        lambda row: [{"role": "user", "content": _asked(row)}, {"role": "assistant", "content": _said(row)}],
+    ),
+    "source": (Value("string"), _asked),
+    "target": (Value("string"), _said),
+}
 
 
 def read_columns(rows: Dataset) -> Dataset:
@@ -60,7 +74,7 @@ def read_columns(rows: Dataset) -> Dataset:
             rows = _as_words(rows, column, feature)
         elif column == "tags" and isinstance(feature, Value):
             rows = _read(rows, column, datasets.List(Value("string")), _from_json)
-        elif column == "messages":
+        elif column == "messages" or column in TURNS:
             rows = _read(rows, column, MESSAGES, _messages)
         elif column == "answers":
             rows = _read(rows, column, ANSWERS, _answers)

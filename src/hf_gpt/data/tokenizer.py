@@ -99,10 +99,16 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         ) from error
 
 
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return how many entries a table needs for each id to have one: ids may have gaps."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
     """Raise `InputError` when a tokenizer can produce ids that a model of `vocab_size` entries does not have."""
-    if len(tokenizer) > vocab_size:
+    needed = vocabulary_size(tokenizer)
+    if needed > vocab_size:
         raise InputError(
-            f"the tokenizer has {len(tokenizer)} entries, but the model's vocab_size={vocab_size}: set vocab_size under config: to "
-            f"{len(tokenizer)} or leave it out, or train a smaller tokenizer with tokenizer_vocab_size={vocab_size}."
+            f"the tokenizer has {needed} entries, but the model's vocab_size={vocab_size}: set vocab_size under config: to "
+            f"{needed} or leave it out, or train a smaller tokenizer with tokenizer_vocab_size={vocab_size}."
         )

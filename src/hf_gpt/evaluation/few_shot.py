@@ -1,5 +1,6 @@
 """Tasks by prompting alone: K solved examples, then the question, and no weight is changed (Brown et al. 2020, section 2)."""
 
+import copy
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +17,22 @@ from ..inference.loading import load_model
 from ..recipe.parser import load_recipe
 from ..tasks import TASKS
 from ..tasks.metrics import accuracy, answer_match, compute, macro_f1
+from ..tasks.text_classification import SINGLE
 
 
 @dataclass(frozen=True)
 class FewShotScore:
-    """Figures over the test rows, with the number of examples and of rows whose examples had to be left out for length."""
+    """Figures over the test rows, with the number of examples and of rows whose examples had to be left out for length.
+
+    Attributes:
+        notes: What was counted of the data, a line each.
+    """
 
     figures: dict[str, float]
     shots: int
     rows: int
     shortened: int
+    notes: list[str]
 
 
 def classification_example(row: dict[str, Any], answer: str) -> str:
@@ -54,17 +61,25 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
             f"few-shot scoring knows {' and '.join(kinds)}; the recipe {recipe_name!r} has task={recipe.task.task!r}."
         )
     model, tokenizer = load_model(model_name)
-    task = TASKS[recipe.task.task](tokenizer, recipe.task)
+    # A task may have its tokenizer put marks of its own around a text.
+    task = TASKS[recipe.task.task](copy.deepcopy(tokenizer), recipe.task)
     shares = recipe.data.validation_share, recipe.data.test_share
-    splits, _, _ = task_splits(recipe.source, task.columns, task.group, *shares)
+    splits, dropped, overlap = task_splits(recipe.source, task.columns, task.group, *shares)
     draw = random.Random(seed)
     # Datasets are often sorted by label: the first rows would be of one class.
     chosen = draw.sample(range(len(splits["test"])), min(limit, len(splits["test"])))
     test = splits["test"].select(chosen)
     examples = [draw.sample(range(len(splits["train"])), shots) for _ in range(len(test))]
     task.learn(splits["train"])
+    if task.config.get("problem_type", SINGLE) != SINGLE:
+        raise InputError(
+            f"few-shot scoring knows one class for each text; the labels of the recipe {recipe_name!r} are of another kind, "
+            f"{task.config['problem_type'].replace('_', ' ')}."
+        )
     figures, shortened = kinds[recipe.task.task](model, tokenizer, task, splits["train"], test, examples)
-    return FewShotScore(figures, shots, len(test), shortened)
+    notes = [f"{count:,} {reason} are left out." for reason, count in dropped.items()]
+    notes += [f"{split}: {count:,} {reason}." for split, counts in overlap.items() for reason, count in counts.items()]
+    return FewShotScore(figures, shots, len(test), shortened, notes)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, parts: list[str], room: int) -> tuple[list[int], bool]:

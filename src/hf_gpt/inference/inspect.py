@@ -96,12 +96,15 @@ def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[t
     Raises:
         InputError: an empty text, one that is longer than the model's positions, or one of tokens that the model lacks.
     """
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    encoded = tokenizer(text, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     ids, pieces, done = encoded["input_ids"], [], 0
     if not ids:
         raise InputError("text='' is empty: write something first.")
     check_room(model, len(ids), 0)
     check_ids(model, ids)
+    if not tokenizer.is_fast:
+        # A tokenizer in Python does not tell where its tokens come from.
+        return torch.tensor([ids], device=model.device), [str(tokenizer.decode([token])) for token in ids]
     for start, end in encoded["offset_mapping"]:
         # What a tokenizer adds by itself, such as a beginning, is nowhere in the text.
         pieces.append(text[done : max(done, end)] if end > start else "")

@@ -38,7 +38,7 @@ class MultipleChoice(Task):
                     f"row {number} of the {split} split has {len(row['choices'])} choices, the first row of the train split "
                     f"{self.choices}: give each row as many, or leave rows out with dataset.where."
                 )
-            label = row["label"]
+            label = int(row["label"]) if str(row["label"]).isdecimal() else row["label"]
             if not isinstance(label, int) or not 0 <= label < self.choices:
                 raise InputError(
                     f"row {number} of the {split} split has label {label!r}: give the index of the right choice, 0 to "
@@ -59,13 +59,14 @@ class MultipleChoice(Task):
     def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
         """Score the place that is right most often, and the choice whose words occur most in the question."""
         test = splits["test"]
-        most = Counter(splits["train"]["label"]).most_common(1)[0][0]
+        wanted = list(encoded["test"]["labels"])
+        most = Counter(encoded["train"]["labels"]).most_common(1)[0][0]
         shared = []
         for row in test:
             words = set(row["question"].lower().split())
             overlaps = [np.mean([word in words for word in choice.lower().split() or [""]]) for choice in row["choices"]]
             shared.append(int(np.argmax(overlaps)))
         return [
-            {"name": f"always choice {most + 1}", **accuracy([most] * len(test), test["label"])},
-            {"name": "choice that shares most words with the question", **accuracy(shared, test["label"])},
+            {"name": f"always choice {most + 1}", **accuracy([most] * len(test), wanted)},
+            {"name": "choice that shares most words with the question", **accuracy(shared, wanted)},
         ]

@@ -36,6 +36,11 @@ class QuestionAnswering(Task):
         self.may_be_absent = any(not answers["text"] for answers in train["answers"])
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                f"tokenizer: {type(self.tokenizer).__name__} does not tell where its tokens are, which an answer in a text needs: take "
+                "one of the library tokenizers."
+            )
         windows = []
         for number, row in enumerate(rows):
             start, end = self.answer_span(split, number, row)

@@ -227,7 +227,8 @@ def label_names(train: list[str], left_out: int) -> list[str]:
         names.sort(key=int)
     if len(names) < 2:
         why = f" ({left_out:,} rows were left out)" if left_out else ""
-        raise InputError(f"the train split has the single label {names[0]!r}{why}: a classifier needs two or more.")
+        what = f"the single label {names[0]!r}" if names else "no label"
+        raise InputError(f"the train split has {what}{why}: a classifier needs two or more.")
     return names
 
 

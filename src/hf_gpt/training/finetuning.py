@@ -17,7 +17,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from ..data.rows import sample_rows, task_splits
 from ..data.sources import fingerprint
-from ..data.tokenizer import load_tokenizer, with_ends
+from ..data.tokenizer import load_tokenizer, vocabulary_size, with_ends
 from ..errors import InputError
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
 from ..planning.capacity import check_memory
@@ -222,9 +222,10 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
             dtype=torch.float32,
             **quantized,
         )
-    has_new_tokens = len(task.tokenizer) > model.config.vocab_size
+    needed = vocabulary_size(task.tokenizer)
+    has_new_tokens = needed > model.config.vocab_size
     if has_new_tokens:
-        model.resize_token_embeddings(len(task.tokenizer))
+        model.resize_token_embeddings(needed)
     model.config.pad_token_id = task.tokenizer.pad_token_id
     if task.auto_class == "AutoModelForCausalLM":
         model.generation_config.eos_token_id = task.stop_ids

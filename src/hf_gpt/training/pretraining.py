@@ -15,7 +15,7 @@ from ..data.packing import LOSSY, flat_tokens, is_lossy, pack_texts
 from ..data.sources import file_states, fingerprint
 from ..data.splits import Splits, held_texts, split_texts, text_batches
 from ..data.streaming import PackedStream
-from ..data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, with_mask
+from ..data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, vocabulary_size, with_mask
 from ..errors import InputError, did_you_mean
 from ..evaluation.baselines import score_ngrams
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
@@ -148,7 +148,9 @@ class Pretraining:
             return []
         train, test = (flat_tokens(blocks[name]) for name in ("train", "test"))
         bytes_per_token = self.data.bytes_per_token["test"]
-        return score_ngrams(train, test, recipe.run.ngram_orders, recipe.data.block_size, len(self.tokenizer), bytes_per_token)
+        return score_ngrams(
+            train, test, recipe.run.ngram_orders, recipe.data.block_size, vocabulary_size(self.tokenizer), bytes_per_token
+        )
 
     def score_test(self, model: Any) -> dict[str, float]:
         blocks, bytes_per_token = self.data.blocks["test"], self.data.bytes_per_token["test"]
@@ -263,7 +265,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     given = recipe.model
     name = repr(given.model_name_or_path or given.model_type or given.preset)
     if given.model_name_or_path is None:
-        config = model_config(recipe, given.config.get("vocab_size", len(tokenizer)))
+        config = model_config(recipe, given.config.get("vocab_size", vocabulary_size(tokenizer)))
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id
         check_vocabulary(tokenizer, config.vocab_size)

@@ -1,0 +1,84 @@
+"""A run with a tokenizer of somebody else's: one in Python, one with gaps in its ids, one without a beginning, one with a new entry."""
+
+import pytest
+from tests.data.test_conversations import llama
+from tests.data.test_data import with_gap
+from tests.helpers.commands import run_command
+from tests.helpers.recipes import TASKS, recipe_values, sentence, task_values, write_rows
+from transformers import AutoModelForCausalLM, ByT5Tokenizer
+
+from hf_gpt.errors import InputError
+from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.training.finetuning import build_model, build_task
+from hf_gpt.training.run import run
+
+
+TEXTS = [f"{sentence(number)} {number}" for number in range(400)]
+
+
+def grown():
+    tokenizer = with_gap(TEXTS)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    return tokenizer
+
+
+# Each with the entries of the table that it needs.
+TOKENIZERS = {
+    "python": (ByT5Tokenizer, 384),
+    "gaps": (lambda: with_gap(TEXTS), 401),
+    "grown": (grown, 402),
+    "llama": (llama, None),
+}
+
+
+@pytest.fixture(scope="module", params=TOKENIZERS)
+def trained(request, tmp_path_factory):
+    """A run of a few steps on lines of text."""
+    folder = tmp_path_factory.mktemp(request.param)
+    make, entries = TOKENIZERS[request.param]
+    tokenizer = make()
+    tokenizer.save_pretrained(folder / "tokenizer")
+    (folder / "a.txt").write_text("\n".join(TEXTS))
+    dataset = {"path": "text", "files": str(folder / "a.txt"), "sample_by": "line"}
+    changes = {"tokenizer": str(folder / "tokenizer"), "sample_prompts": None, "eval_strategy": "no", "save_strategy": "no"}
+    values = recipe_values(folder / "a.txt", folder / "run", dataset=dataset, max_steps=2, **changes)
+    return folder / "run", run(parse_recipe(values)), tokenizer, entries
+
+
+def test_it_trains_samples_and_has_an_entry_for_each_id(trained):
+    folder, record, tokenizer, entries = trained
+    assert record["config"]["vocab_size"] == (entries or len(tokenizer))
+    assert not record["data"].get("is_lossy")
+    assert record["samples"]
+    for sample in record["samples"]:
+        assert any(text.startswith(sample["prompt"]) for text in TEXTS)
+    table = AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings()
+    assert table.num_embeddings == (entries or len(tokenizer))
+
+
+@pytest.mark.parametrize("prompt", ["red", ""])
+def test_it_generates_also_from_nothing(trained, prompt, monkeypatch, capsys):
+    code, told, _ = run_command(monkeypatch, capsys, "generate", trained[0], prompt, "--max-new-tokens", "3", "--seed", "0")
+    assert code == 0
+    assert told.startswith(prompt)
+
+
+@pytest.mark.parametrize("task", ["text-classification", "text-to-text", "chat"])
+def test_a_task_begins_from_it(trained, task, tmp_path):
+    folder, _, tokenizer, _ = trained
+    recipe = parse_recipe(task_values(folder, write_rows(tmp_path, TASKS[task][0]), tmp_path / "run", task))
+    made = build_task(recipe)
+    if task == "chat":
+        made.tokenizer.add_special_tokens({"additional_special_tokens": ["<new>"]})
+    model = build_model(recipe, made)
+    assert model.get_input_embeddings().num_embeddings == max(made.tokenizer.get_vocab().values()) + 1
+    assert model.config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_an_answer_in_a_text_needs_to_know_where_its_tokens_are(trained, tmp_path):
+    folder, _, tokenizer, _ = trained
+    if tokenizer.is_fast:
+        pytest.skip("this one knows")
+    values = task_values(folder, write_rows(tmp_path, TASKS["question-answering"][0]), tmp_path / "run", "question-answering")
+    with pytest.raises(InputError, match="ByT5Tokenizer does not tell where its tokens are"):
+        run(parse_recipe(values))
