@@ -70,13 +70,13 @@ class ProgressRecorder(TrainerCallback):
         self.earlier = next((row["elapsed_seconds"] for row in reversed(state.log_history) if "elapsed_seconds" in row), 0.0)
 
     def tokens_at(self, step: int) -> int:
-        """Return the tokens that were read in so many steps."""
+        """Return the tokens that were read in that number of steps."""
         epochs, rest = divmod(step, self.epoch_steps) if self.epoch_steps else (0, step)
         tokens = rest * self.tokens_per_step
         return epochs * self.epoch_tokens + (min(tokens, self.epoch_tokens) if self.epoch_steps else tokens)
 
     def tokens_learned(self, history: list[dict[str, Any]], step: int) -> int:
-        """Return the tokens of so many steps but those that were skipped."""
+        """Return the tokens of that number of steps without the skipped ones."""
         skipped = {row["step"] for row in history if SKIPPED in row}
         return self.tokens_at(step) - sum(self.tokens_at(number) - self.tokens_at(number - 1) for number in skipped)
 
