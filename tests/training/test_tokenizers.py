@@ -5,9 +5,13 @@ from tests.data.test_conversations import llama
 from tests.data.test_data import with_gap
 from tests.helpers.commands import run_command
 from tests.helpers.recipes import TASKS, recipe_values, sentence, task_values, write_rows
-from transformers import AutoModelForCausalLM, ByT5Tokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoModelForCausalLM, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from hf_gpt.errors import InputError
+from hf_gpt.inference import inspect
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.finetuning import build_model, build_task
 from hf_gpt.training.run import run
@@ -26,7 +30,7 @@ def grown():
 TOKENIZERS = {
     "python": (ByT5Tokenizer, 384),
     "gaps": (lambda: with_gap(TEXTS), 401),
-    "grown": (grown, 402),
+    "grown": (grown, 401),
     "llama": (llama, None),
 }
 
@@ -51,7 +55,7 @@ def test_it_trains_samples_and_has_an_entry_for_each_id(trained):
     assert not record["data"].get("is_lossy")
     assert record["samples"]
     for sample in record["samples"]:
-        assert any(text.startswith(sample["prompt"]) for text in TEXTS)
+        assert any(sample["prompt"] in text for text in TEXTS)
     table = AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings()
     assert table.num_embeddings == (entries or len(tokenizer))
 
@@ -61,6 +65,27 @@ def test_it_generates_also_from_nothing(trained, prompt, monkeypatch, capsys):
     code, told, _ = run_command(monkeypatch, capsys, "generate", trained[0], prompt, "--max-new-tokens", "3", "--seed", "0")
     assert code == 0
     assert told.startswith(prompt)
+
+
+def test_what_it_expects_of_a_text_is_seen(trained):
+    model, tokenizer = inspect.load(str(trained[0]))
+    reading = inspect.read_text(model, tokenizer, "red blue")
+    assert "".join(reading.pieces) == "red blue"
+    assert len(reading.losses) == len(reading.pieces)
+
+
+def test_one_that_leaves_text_out_is_warned_of_and_on_record(tmp_path, capsys):
+    words = Tokenizer(WordLevel({"[UNK]": 0, "red": 1, "blue": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="[UNK]", pad_token="red")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS))
+    changes = {"tokenizer": str(tmp_path / "tokenizer"), "eval_strategy": "no", "save_strategy": "no", "sample_prompts": []}
+    dataset = {"path": "text", "files": str(tmp_path / "a.txt")}
+    values = recipe_values(tmp_path / "a.txt", tmp_path / "run", dataset=dataset, max_steps=2, **changes)
+    record = run(parse_recipe(values))
+    assert record["data"]["is_lossy"] is True
+    assert "the tokenizer's ids do not give the text back" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["text-classification", "text-to-text", "chat"])

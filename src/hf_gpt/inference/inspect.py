@@ -104,7 +104,9 @@ def encode(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[t
     check_ids(model, ids)
     if not tokenizer.is_fast:
         # A tokenizer in Python does not tell where its tokens come from.
-        return torch.tensor([ids], device=model.device), [str(tokenizer.decode([token])) for token in ids]
+        special = set(tokenizer.all_special_ids)
+        shown_ids = ["" if token in special else str(tokenizer.decode([token])) for token in ids]
+        return torch.tensor([ids], device=model.device), shown_ids
     for start, end in encoded["offset_mapping"]:
         # What a tokenizer adds by itself, such as a beginning, is nowhere in the text.
         pieces.append(text[done : max(done, end)] if end > start else "")
