@@ -85,6 +85,32 @@ def test_numbers_are_texts(tmp_path):
     assert all(row["choices"] == [row["question"], str(2 * int(row["question"]))] for row in found)
 
 
+def test_texts_and_numbers_in_one_column_are_texts(tmp_path):
+    given = many(lambda i: {"text": f"t{i}", "label": "a"}, [{"text": 7, "label": 1}, {"text": 2.5, "label": True}])
+    found, _ = rows_of(tmp_path, "text-classification", given)
+    assert {row["text"]: row["label"] for row in found} == {**{f"t{i}": "a" for i in range(100)}, "7": "1", "2.5": "True"}
+    faults = [{"tokens": ["a", 1], "tags": ["X", 2]}, {"tokens": ["a", None], "tags": ["X", 2]}]
+    found, dropped = rows_of(tmp_path, "token-classification", many(lambda i: {"tokens": [f"w{i}"], "tags": ["X"]}, faults))
+    assert {"tokens": ["a", "1"], "tags": ["X", "2"], "group": None} in [{**row, "group": None} for row in found]
+    assert dropped == {"empty rows": 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "column"),
+    [
+        ("text-classification", {"text": {"a": 1}, "label": "a"}, "text"),
+        ("text-classification", {"text": "t", "label": {"a": 1}}, "label"),
+        ("token-classification", {"tokens": ["a"], "tags": True}, "tags"),
+        ("multiple-choice", {"question": "q", "choices": "a", "label": 0}, "choices"),
+        ("preference", {"prompt": "p", "chosen": [{}], "rejected": "b"}, "chosen"),
+        ("question-answering", {"question": "q", "context": "c", "answers": {"text": ["c"], "answer_start": []}}, "answers"),
+    ],
+)
+def test_a_cell_that_is_no_value_of_its_column_is_named_with_its_row(tmp_path, task, row, column):
+    with pytest.raises(InputError, match=rf"column '{column}' (of row \d+ cannot be read|holds .* and not )"):
+        rows_of(tmp_path, task, many(FAULTS[task][0], [row]))
+
+
 ASKED = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
 
 

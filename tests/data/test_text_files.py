@@ -292,6 +292,15 @@ def test_a_column_beside_one_called_text_and_one_of_numbers(tmp_path, streaming)
     assert next(iter(read(mixture)))["text"].startswith("right")
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_numbers_among_texts_are_texts(tmp_path, streaming):
+    path = tmp_path / "rows.jsonl"
+    values = ["a", 1, 2.5, None, "b"]
+    path.write_text("".join(json.dumps({"text": value}) + "\n" for value in values))
+    rows = loading.text_rows(read({"path": "json", "files": str(path), "streaming": streaming}), "text")
+    assert [row["text"] for row in rows] == ["a", "1", "2.5", None, "b"]
+
+
 def test_patterns_folders_and_brackets(tmp_path):
     folder = tmp_path / "a [1]" / "deep"
     folder.mkdir(parents=True)

@@ -177,10 +177,19 @@ def text_rows(rows: Any, text_column: str) -> Any:
     if rows.features is None:
         return rows.map(partial(_as_text, name=text_column))
     kind = rows.features["text"]
+    if is_mixed(kind):
+        features = datasets.Features({**rows.features, "text": datasets.Value("string")})
+        return rows.map(partial(_as_text, name=text_column), features=features)
     if not isinstance(kind, datasets.Value):
         name = type(kind).__name__ if isinstance(kind, datasets.ClassLabel) else kind
         raise InputError(f"dataset: text_column={text_column!r} is a column of {name}, and not of text: name another one.")
     return rows if kind.dtype in ("string", "large_string") else rows.cast_column("text", datasets.Value("string"))
+
+
+def is_mixed(feature: Any) -> bool:
+    """Return whether the values of a column are of several types, such as texts and numbers."""
+    # No class of the oldest version of datasets that is used.
+    return type(feature).__name__ == "Json"
 
 
 def _as_text(row: dict[str, Any], name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
 from ..errors import InputError, shown
-from .loading import load_rows
+from .loading import is_mixed, load_rows
 from .sources import TextSource
 from .splits import SPLITS, text_hash
 
@@ -72,8 +72,12 @@ def read_columns(rows: Dataset) -> Dataset:
             rows = _as_texts(rows, column, feature)
         elif column in WORDS:
             rows = _as_words(rows, column, feature)
-        elif column == "tags" and isinstance(feature, Value):
-            rows = _read(rows, column, datasets.List(Value("string")), _from_json)
+        elif column == "tags" and (isinstance(feature, Value) or is_mixed(getattr(feature, "feature", feature))):
+            rows = _read(rows, column, datasets.List(Value("string")), _words)
+        elif column == "label" and is_mixed(feature):
+            rows = _read(rows, column, Value("string"), _scalar)
+        elif column in ("tags", "label"):
+            check_labels(column, feature)
         elif column == "messages" or column in TURNS:
             rows = _read(rows, column, MESSAGES, _messages)
         elif column == "answers":
@@ -95,6 +99,14 @@ def read_cells(rows: Dataset, column: str) -> Dataset:
     is_empty_word = ("", "nan") if kind.dtype != "string" else ("",)
     values = [None if cell.lower() in is_empty_word else read(cell) for cell in cells]
     return rows.remove_columns(column).add_column(column, values, feature=kind)
+
+
+def check_labels(column: str, feature: Any) -> None:
+    """Raise `InputError` for a column of anything but values, names of classes, or lists of either."""
+    inner = feature.feature if isinstance(feature, datasets.List) else feature
+    if not isinstance(inner, (Value, datasets.ClassLabel)) or (column == "tags" and inner is feature):
+        what = "a list of tags" if column == "tags" else "a label or a list of labels"
+        raise InputError(f"dataset: column {column!r} holds {_kind(feature)}, and not {what}: name another one.")
 
 
 def read_labels(rows: Dataset) -> Dataset:
@@ -122,6 +134,8 @@ def _is_number(cell: str) -> bool:
 
 
 def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
+    if is_mixed(feature):
+        return _read(rows, column, Value("string"), _scalar)
     if not isinstance(feature, Value):
         raise InputError(
             f"dataset: column {column!r} holds {_kind(feature)}, and not text: name another one in dataset.columns."
@@ -130,8 +144,8 @@ def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
 
 
 def _as_words(rows: Dataset, column: str, feature: Any) -> Dataset:
-    if isinstance(feature, Value):
-        return _read(rows, column, datasets.List(Value("string")), _from_json)
+    if isinstance(feature, Value) or is_mixed(getattr(feature, "feature", feature)):
+        return _read(rows, column, datasets.List(Value("string")), _words)
     if not isinstance(feature, datasets.List) or not isinstance(feature.feature, Value):
         raise InputError(f"dataset: column {column!r} holds {_kind(feature)}, and not a list of texts: name another one.")
     is_text = feature.feature.dtype in ("string", "large_string")
@@ -157,11 +171,18 @@ def _read_row(row: dict[str, Any], number: int, column: str, read: Callable[[Any
         ) from error
 
 
-def _from_json(value: Any) -> list[str | None]:
-    found = json.loads(value)
+def _scalar(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        raise ValueError(value)
+    return str(value)
+
+
+def _words(value: Any) -> list[str | None]:
+    """Return a list of texts, or what is one as a JSON string."""
+    found = json.loads(value) if isinstance(value, str) else value
     if not isinstance(found, list):
         raise ValueError(value)
-    return [word if word is None else str(word) for word in found]
+    return [None if word is None else _scalar(word) for word in found]
 
 
 def _messages(value: Any) -> list[dict[str, Any]]:
