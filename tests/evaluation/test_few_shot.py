@@ -30,7 +30,7 @@ def test_few_shot_says_what_was_left_out_and_what_is_trained_on(base, tmp_path, 
     }.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     dataset = {"path": "json", "files": str(tmp_path / "rows.jsonl"), "test": {"files": str(tmp_path / "test.jsonl")}}
-    values = task_values(base, None, tmp_path / "never", "text-classification", dataset=dataset, validation_share=0.01)
+    values = task_values(base, None, tmp_path / "never", "text-classification", dataset=dataset)
     path = write_recipe(tmp_path, values)
     code, told, _ = run_command(monkeypatch, capsys, "evaluate", base, path, "--few-shot", 1, "--limit", 5)
     assert code == 0
