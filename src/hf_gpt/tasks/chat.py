@@ -7,7 +7,7 @@ from datasets import Dataset
 from ..data.conversations import conversation_ids, template_ids, template_text
 from ..errors import InputError
 from .chat_template import add_chat_template, template_refusals, turn_ends
-from .task import IGNORED, Task
+from .task import IGNORED, Task, small
 
 
 class Chat(Task):
@@ -42,9 +42,9 @@ class Chat(Task):
                 self.counts[split]["answers not learned: the chat template writes them otherwise where others follow"] += (
                     left_out
                 )
-            kept["input_ids"].append(ids)
-            kept["labels"].append([token if said else IGNORED for token, said in zip(ids, is_answer)])
-            kept["prompt_ids"].append(asked)
+            kept["input_ids"].append(small(ids))
+            kept["labels"].append(small([token if said else IGNORED for token, said in zip(ids, is_answer)]))
+            kept["prompt_ids"].append(small(asked))
             kept["reference"].append(messages[-1]["content"])
         return Dataset.from_dict(kept)
 

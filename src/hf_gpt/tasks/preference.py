@@ -2,12 +2,13 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
 from datasets import Dataset
 
 from ..data.conversations import answer_ids, reply_ids
 from ..data.rows import TURNS
 from .chat_template import add_chat_template, template_refusals, turn_ends
-from .task import Task
+from .task import Task, small
 
 
 class Preference(Task):
@@ -27,7 +28,7 @@ class Preference(Task):
             self.stop_ids = turn_ends(self.tokenizer)
 
     def encode(self, split: str, rows: Dataset) -> Dataset:
-        kept: dict[str, list[list[int]]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
+        kept: dict[str, list[np.ndarray]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
         for number, row in enumerate(rows):
             with template_refusals(f"row {number} of the {split} split"):
                 (asked, chosen), (_, rejected) = (self.pair(row["prompt"], row[name]) for name in ("chosen", "rejected"))
@@ -37,7 +38,7 @@ class Preference(Task):
             if len(asked) + max(len(chosen), len(rejected)) > self.settings.max_length:
                 self.counts[split]["rows whose answers are cut to max_length"] += 1
             for name, ids in zip(kept, (asked, chosen, rejected)):
-                kept[name].append(ids)
+                kept[name].append(small(ids))
         return Dataset.from_dict(kept)
 
     def pair(self, prompt: Any, answer: Any) -> tuple[list[int], list[int]]:

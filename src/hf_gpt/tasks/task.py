@@ -200,6 +200,11 @@ class Task(ABC):
         return ids
 
 
+def small(ids: list[int]) -> np.ndarray:
+    """Return ids in four bytes each: those of a whole dataset are in memory until they are written."""
+    return np.asarray(ids, dtype=np.int32)
+
+
 def class_label_of(feature: Any) -> ClassLabel | None:
     """Return what a column calls its labels, or those in its lists."""
     inner = getattr(feature, "feature", feature)

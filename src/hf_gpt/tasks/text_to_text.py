@@ -11,7 +11,7 @@ from transformers import EvalPrediction
 from ..data.conversations import answer_ids
 from ..errors import InputError
 from .metrics import answer_match, compute, rouge, translation
-from .task import IGNORED, Task
+from .task import IGNORED, Task, small
 
 
 class TextToText(Task):
@@ -37,10 +37,10 @@ class TextToText(Task):
             if source is None:
                 continue
             prompt, answer = self.pair(source, target)
-            kept["prompt_ids"].append(prompt)
             kept["target"].append(target)
-            kept["input_ids"].append([*prompt, *answer])
-            kept["labels"].append([*[IGNORED] * len(prompt), *answer])
+            kept["prompt_ids"].append(small(prompt))
+            kept["input_ids"].append(small([*prompt, *answer]))
+            kept["labels"].append(small([*[IGNORED] * len(prompt), *answer]))
         return Dataset.from_dict(kept)
 
     def pair(self, source: str, target: str) -> tuple[list[int], list[int]]:
