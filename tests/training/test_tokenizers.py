@@ -1,5 +1,7 @@
 """A run with a tokenizer of somebody else's: one in Python, one with gaps in its ids, one without a beginning, one with a new entry."""
 
+import shutil
+
 import pytest
 from tests.data.test_conversations import llama
 from tests.data.test_data import with_gap
@@ -8,11 +10,12 @@ from tests.helpers.recipes import TASKS, recipe_values, sentence, task_values, w
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import AutoModelForCausalLM, ByT5Tokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from hf_gpt.errors import InputError
 from hf_gpt.inference import inspect
 from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.training import pretraining
 from hf_gpt.training.finetuning import build_model, build_task
 from hf_gpt.training.run import run
 
@@ -86,6 +89,22 @@ def test_one_that_leaves_text_out_is_warned_of_and_on_record(tmp_path, capsys):
     record = run(parse_recipe(values))
     assert record["data"]["is_lossy"] is True
     assert "the tokenizer's ids do not give the text back" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("adapter", [None, {"r": 2}], ids=["whole", "adapter"])
+def test_what_a_models_own_tokenizer_has_gained_is_trained_further_and_another_one_is_refused(adapter, base, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    size = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    values = recipe_values(tmp_path / "a.txt", tmp_path / "run", model_name_or_path=str(folder), block_size=16)
+    values = {key: value for key, value in values.items() if key not in ("preset", "config", "tokenizer_vocab_size")}
+    recipe = parse_recipe({**values, "lora": adapter} if adapter else values)
+    model = pretraining.build_model(recipe, tokenizer)
+    assert model.config.vocab_size == model.get_input_embeddings().weight.shape[0] == size + 1
+    with pytest.raises(InputError, match=rf"the tokenizer has {size + 1} entries, but the model's vocab_size={size}"):
+        pretraining.build_model(parse_recipe({**values, "tokenizer": str(folder)}), tokenizer)
 
 
 @pytest.mark.parametrize("task", ["text-classification", "text-to-text", "chat"])

@@ -286,6 +286,11 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
             dtype=torch.float32,
             **quantized,
         )
+    # Of a tokenizer that is the model's own, what is beyond its table has been added.
+    needed, is_own = vocabulary_size(tokenizer), given.model_name_or_path is not None and recipe.data.tokenizer is None
+    has_new_tokens = is_own and needed > model.config.vocab_size
+    if has_new_tokens:
+        model.resize_token_embeddings(needed)
     check_vocabulary(tokenizer, model.config.vocab_size)
     if isinstance(model.config, GPTConfig):
         check_direction(recipe, model.config)
@@ -297,7 +302,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
             f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
             f"set config.max_position_embeddings={recipe.data.block_size} for random initialisation."
         )
-    return with_adapter(recipe, model, objective(recipe).auto_class, has_new_tokens=False)
+    return with_adapter(recipe, model, objective(recipe).auto_class, has_new_tokens)
 
 
 def check_direction(recipe: Recipe, config: GPTConfig) -> None:
