@@ -47,7 +47,7 @@ def test_few_shot_begins_a_prompt_as_training_began_a_text(base, tmp_path, monke
         task_values(base, write_rows(tmp_path, TASKS["text-classification"][0]), tmp_path / "no", "text-classification"),
     )
     seen = []
-    monkeypatch.setattr(fewshot, "continuation_score", lambda model, prompt, label: seen.append(prompt) or 0.0)
+    monkeypatch.setattr(fewshot, "label_scores", lambda model, prompt, labels: seen.append(prompt) or torch.zeros(len(labels)))
     fewshot.few_shot(str(base), str(path), shots=0, limit=1)
     tokenizer = AutoTokenizer.from_pretrained(base)
     assert tokenizer.decode(seen[0]).startswith("Text: ")

@@ -195,7 +195,7 @@ class EarlyStopping(TrainerCallback):
             control.should_training_stop = True
 
 
-# Steps after which a forecast is made, without the first one, which is slower; with steps of more than so many seconds, after one.
+# Steps after which a forecast is made, without the first one, which is slower; where steps take more than these seconds, after one.
 FORECAST_STEPS, SLOW_STEP = 4, 5.0
 
 

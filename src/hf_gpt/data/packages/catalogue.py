@@ -107,7 +107,7 @@ PACKAGES: dict[str, Package] = {
     ),
 }
 
-# Real weights, by the name that stands in a recipe for them: the package, the model on the Hub that they are, and its licence there.
+# Real weights, by the name that a recipe has for them: the package, the model on the Hub that they are, and its licence there.
 WEIGHTS: dict[str, Weights] = {
     "smollm2-135m": Weights(
         package=Package(
