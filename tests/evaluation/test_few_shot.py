@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from tests.helpers.commands import run_command
 from tests.helpers.recipes import TASKS, sentence, several, task_values, write_recipe, write_rows
 from transformers import AutoTokenizer
