@@ -171,7 +171,7 @@ def length_line(task: Task, train: Dataset) -> str:
 
 
 def public_details(details: dict[str, Any], most: int) -> dict[str, Any]:
-    """Return the details of a record, with no more rows than `shown_rows`; those with a secret or somebody's folder in them are passed over."""
+    """Return the details of a record with at most `most` rows; those with a secret or somebody's folder in them are passed over."""
     rows = {name: islice(filter(is_public, details[name]), most) for name in ("mistakes", "answers") if name in details}
     return details | {name: list(part) for name, part in rows.items()}
 
