@@ -17,12 +17,21 @@ from reliability.faults import is_equal, one_thread
 from safetensors.torch import load_file
 from tests.conftest import ROOT, tiny_config
 from tests.helpers.runs import killed_after
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_gpt import planning
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.recipe.schedule import epoch_line
 from hf_gpt.reports.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
-from hf_gpt.training.callbacks import ProgressRecorder, earlier_seconds, log_line, measured_speed, sample_section, with_section
+from hf_gpt.training.callbacks import (
+    EarlyStopping,
+    ProgressRecorder,
+    earlier_seconds,
+    log_line,
+    measured_speed,
+    sample_section,
+    with_section,
+)
 from hf_gpt.training.run import run
 
 
@@ -218,3 +227,12 @@ def test_a_command_that_nobody_reads_ends_as_other_programs_do():
     told = subprocess.run([sys.executable, "-m", "hf_gpt", "recipes"], stdout=writer, stderr=subprocess.PIPE, cwd=ROOT)
     os.close(writer)
     assert (told.returncode, told.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize(("values", "stops"), [([0.5, 0.6, 0.6, 0.5], True), ([0.5, 0.6, 0.7], False), ([0.9, 0.1], False)])
+@pytest.mark.parametrize("event", ["on_train_begin", "on_evaluate"])
+def test_an_end_in_time_is_read_from_the_log_so_that_a_resumed_run_ends_there_too(event, values, stops):
+    arguments = TrainingArguments("unused", metric_for_best_model="accuracy", greater_is_better=True, report_to="none")
+    state, control = TrainerState(log_history=[{"eval_accuracy": value, "step": 1} for value in values]), TrainerControl()
+    getattr(EarlyStopping(2), event)(arguments, state, control)
+    assert control.should_training_stop is stops
