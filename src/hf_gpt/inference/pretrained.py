@@ -22,6 +22,7 @@ from ..conversion.convert import import_model, read_foreign_config
 from ..conversion.translation import config_to_ours
 from ..data.packages import WEIGHTS, Weights, cache_folder, fetch, sha256_of
 from ..errors import InputError, reason_of
+from ..modeling.configuration_hf_gpt import __version__
 from ..planning.capacity import check_memory
 from ..reports.origin import origin_of
 
@@ -40,7 +41,8 @@ def pretrained(name: str, field: str = "model") -> str:
         InputError: packaged weights that cannot be fetched, or a checkpoint that is damaged.
     """
     check_name(name, field)
-    models = cache_folder() / "models"
+    # A later version may write other code and other fields beside the weights.
+    models = cache_folder() / "models" / __version__
     if name in WEIGHTS and not Path(name).exists():
         weights = WEIGHTS[name]
         card = {"license": weights.license, "base_model": weights.model}
