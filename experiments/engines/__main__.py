@@ -14,7 +14,8 @@ def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     distribution = re.split(r"[\[=]", (ENGINES[name].packages or ("transformers",))[0])[0]
     found = import_module(f"experiments.engines.{name}").measure(Job(folder))
-    print(RESULT + json.dumps({"version": metadata.version(distribution), **found}), flush=True)
+    # Whatever a library has printed, this is a line of its own.
+    print(f"\n{RESULT}{json.dumps({'version': metadata.version(distribution), **found})}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def measure(job: Job) -> dict[str, Any]:
         ours = AutoModelForCausalLM.from_pretrained(model.own, **given).eval()
         with torch.no_grad():
             weights = ours(torch.tensor([model.ids]), output_attentions=True).attentions
-        tokens = AutoTokenizer.from_pretrained(model.own).convert_ids_to_tokens(model.ids)
+        tokens = AutoTokenizer.from_pretrained(model.own, trust_remote_code=True).convert_ids_to_tokens(model.ids)
         pages = [view(weights, tokens, html_action="return").data for view in (head_view, model_view)]
         if not all(token.strip("Ġ") in page for page in pages for token in tokens):
             raise SystemExit("a page lacks a token of the prompt")

@@ -41,6 +41,6 @@ def measure(job: Job) -> dict[str, Any]:
 def last_states(folder: Any) -> np.ndarray:
     """Return the same embeddings by our own model, one sentence at a time, so that no padding takes part."""
     ours = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     rows = [ours(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, -1] for text in SENTENCES]
     return torch.stack(rows).numpy()
