@@ -35,4 +35,4 @@ def measure(job: Job) -> dict[str, Any]:
         raise SystemExit(f"transformers chat: {ran.stderr.strip()}")
     # The terminal breaks lines where it likes.
     equal = bool(text.strip()) and "".join(text.split()) in "".join(ran.stdout.split())
-    return {"compared": {"its answer": {"greedy_equal": equal}}}
+    return {"compared": {"modern": {"greedy_equal": equal}}}

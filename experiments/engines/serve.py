@@ -28,7 +28,7 @@ def served(job: Job, code: str, folder: Path) -> dict[str, Any]:
     with server(code, folder) as (address, process):
         asked = {"model": str(folder), "prompt": job.facts["prompt"], "max_tokens": NEW_TOKENS, "temperature": 0.0}
         text = ask(f"{address}/v1/completions", asked, process)["choices"][0]["text"]
-    return {"compared": {"its text": {"greedy_equal": text.strip() == job.facts["text"].strip()}}}
+    return {"compared": {"modern": {"greedy_equal": text.strip() == job.facts["text"].strip()}}}
 
 
 @contextmanager
