@@ -91,7 +91,7 @@ def test_the_recipe_for_executorch_writes_the_same_text(architecture):
 
     The recipe gives a layer that slides a cache of full length: a text no longer than the window is what it promises.
     """
-    window = {"sliding_window": 32} if architecture == "gpt3" else {}
+    window = {"sliding_window": 32} if "sliding_attention" in tiny_config(architecture).layer_types else {}
     model = spread_model(architecture, **window)
     model.generation_config.cache_implementation = "static"
     recipe = TorchExportableModuleForDecoderOnlyLM(model, batch_size=1, max_cache_len=24)
