@@ -1,5 +1,6 @@
 """Scores, records, pictures and cards."""
 
+import io
 import json
 import math
 
@@ -223,3 +224,15 @@ def test_a_comparison_says_when_figures_cannot_be_compared(capsys):
         assert "scored on different texts: neither their losses nor their bits per byte can be compared" in told(**changes)
     for changes in ({"config__vocab_size": 4096}, {"data__splits__test__tokens": 5}):
         assert "different tokenizers: their losses per token cannot be compared; compare bits per byte" in told(**changes)
+
+
+def test_what_is_printed_into_a_file_is_not_shown_in_a_notebook(monkeypatch):
+    """The rehearsal of a run's end prints into a file that nobody reads."""
+    shown = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *arguments: shown.append(arguments))
+    file = io.StringIO()
+    console.console_of(file).print("Trained in 1 s")
+    assert (file.getvalue(), shown) == ("Trained in 1 s\n", [])
+    console.console_of(None).print("Trained in 1 s")
+    assert len(shown) == 1

@@ -4,10 +4,14 @@ import re
 from typing import Any
 
 
+TYPE = re.compile(r"<code>(`[^<]*)</code>")
+
+
 def on_page_content(html: str, **kwargs: Any) -> str:
     """Return the page with types as the code that they are."""
-    return re.sub(r"<code>`([^<`]*)`(?:, \*([a-z]+)\*)?</code>", lambda found: typed(*found.groups()), html)
+    return TYPE.sub(lambda found: typed(found[1]), html)
 
 
-def typed(name: str, mark: str | None) -> str:
-    return f"<code>{name}</code>" + (f", <em>{mark}</em>" if mark else "")
+def typed(text: str) -> str:
+    """Return the HTML of a type such as `int`, *optional*."""
+    return re.sub(r"\*(\w+)\*", r"<em>\1</em>", re.sub(r"`([^`]*)`", r"<code>\1</code>", text))

@@ -262,7 +262,8 @@ def classifying_tab(models: list[Model]) -> None:
     start = gr.Button("Classify", variant="primary", elem_id="classify")
     with gr.Row():
         outputs = [
-            gr.HTML(label=model.name, show_label=True, elem_id=f"classes-{index}") for index, model in enumerate(models)
+            gr.HTML(label=model.name, show_label=True, container=True, elem_id=f"classes-{index}")
+            for index, model in enumerate(models)
         ]
     for model, output in zip(models, outputs):
         on([start.click, text.submit], partial(classify, model), [text, second], output, api_name="classify")

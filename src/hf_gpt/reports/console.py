@@ -12,9 +12,14 @@ from ..presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 from .records import overfitting_line
 
 
+def console_of(file: IO[str] | None, width: int = 100) -> Console:
+    """Return what prints into a file, or where a person reads: in a notebook, rich shows there what is meant for a file, too."""
+    return Console(file=file, width=width, emoji=False, force_jupyter=None if file is None else False)
+
+
 def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = None) -> None:
     """The scores beside the baselines, the samples, and the lines that load the model."""
-    console = Console(file=file, width=100, emoji=False)
+    console = console_of(file)
     table = Table(
         title=f"{escape(record['name'])}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen"
     )
@@ -51,7 +56,7 @@ def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = No
 
 def print_masked_record(record: dict[str, Any], folder: Path, file: IO[str] | None = None) -> None:
     """The score, which has nothing of another kind beside it, and what was filled in."""
-    console = Console(file=file, width=100, emoji=False)
+    console = console_of(file)
     test = record["test"]
     lines = [
         f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen",
@@ -68,7 +73,7 @@ def print_masked_record(record: dict[str, Any], folder: Path, file: IO[str] | No
 
 def print_task_record(record: dict[str, Any], folder: Path, file: IO[str] | None = None) -> None:
     """The figures of a task beside baselines, and what was trained."""
-    console = Console(file=file, width=100, emoji=False)
+    console = console_of(file)
     figures = list(record["test"])
     table = Table(
         title=f"{escape(record['name'])}: {record['trainable_parameters']:,} of {record['parameters']:,} parameters trained"
@@ -89,7 +94,7 @@ def print_task_record(record: dict[str, Any], folder: Path, file: IO[str] | None
 
 def print_findings(title: str, findings: Sequence[Any], file: IO[str] | None = None) -> None:
     """What each check of a model has found, and what to do about it."""
-    console = Console(file=file, width=120, emoji=False)
+    console = console_of(file, 120)
     table = Table(title=escape(title), title_justify="left")
     for heading in ("check", "result", "what to do"):
         table.add_column(heading, no_wrap=heading == "result")
