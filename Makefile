@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check
 SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs quality style figure readme lock wheel clean
+.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs notebooks quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -98,6 +98,11 @@ docs: $(READY)  ## The site of docs/, README and the code in two languages, into
 	$(PIP) --quiet 'hf-gpt[docs]'
 	$(BIN)/python -m tools.website
 	@printf '\nTo read it:\n\n    $(BIN)/python -m http.server --directory build/site\n\n'
+
+notebooks: $(READY)  ## Run the notebooks from their text form and store them with outputs, about half an hour on two cores
+	$(PIP) --quiet jupytext==1.19.6 nbclient==0.11.0 ipykernel==7.4.0
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/run_notebooks.py $(ARGS)
+	$(BIN)/python -m pytest tests/meta/test_notebooks.py -m 'not slow'
 
 serving: $(READY)  ## Small models in some twenty engines and tools; writes benchmarks/records/serving and docs/serving.md; 6 GB of environments
 	$(PIP) --quiet onnx onnxscript onnxruntime

@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path, PurePosixPath
 
-from . import reference
+from . import notebooks, reference
 
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ OTHERS = {
     "SECURITY.md": "security.md",
 }
 # What is shown as it is; of other files a link leads to their text.
-AS_THEY_ARE = {".png", ".svg", ".jpg", ".ipynb"}
+AS_THEY_ARE = {".png", ".svg", ".jpg"}
 LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 # Above a page, what leads to the other language: the site has a switch.
 SWITCH = re.compile(r"^(?:English \| \[中文\]\([^)]*\)|\[English\]\([^)]*\) \| 中文)(?: \| |\n)?", re.MULTILINE)
@@ -29,6 +29,7 @@ LANGUAGES = {"md": "markdown", "py": "python", "json": "json", "yaml": "yaml", "
 def pages() -> dict[str, str]:
     """Return the path on the site of every page, by its path in the repository."""
     found = {path.relative_to(ROOT).as_posix(): path.name for path in sorted((ROOT / "docs").glob("*.md"))}
+    found |= {f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
     found |= {f"model_cards/{path.parent.name}/README.md": f"cards/{path.parent.name}.md" for path in cards()}
     return {source: re.sub(r"_zh\.md$", ".zh.md", page) for source, page in (found | OTHERS).items()}
 
@@ -41,8 +42,12 @@ def gather(target: Path) -> int:
     """Write every page and what it shows below `target`, and return how many pages there are."""
     places, copied = pages(), set()
     for source, page in places.items():
-        text = SWITCH.sub("", (ROOT / source).read_text(encoding="utf-8"), count=1)
-        text, linked = relinked(text, PurePosixPath(source), PurePosixPath(page), places)
+        text, linked = (ROOT / source).read_text(encoding="utf-8"), set[str]()
+        if source.endswith(".ipynb"):
+            # Its only links are to its own pictures.
+            text = notebooks.as_markdown(text, target / page)
+        else:
+            text, linked = relinked(SWITCH.sub("", text, count=1), PurePosixPath(source), PurePosixPath(page), places)
         write(target / page, spaced(text))
         copied |= linked
     for source in sorted(copied):
