@@ -197,7 +197,9 @@ class GPTConfig(PreTrainedConfig):
             ABSENT[self.mlp_type] + (() if self.qk_norm else ("_norm",)) + (("self_attn.",) if self.attention_sinks else ())
         )
         plan = type(self).base_model_tp_plan
-        self.base_model_tp_plan = {name: style for name, style in plan.items() if not any(part in name for part in absent)}
+        plan = {name: style for name, style in plan.items() if not any(part in name for part in absent)}
+        # With an output matrix that is split, which may be tied to it, the table is split too; transformers adds it to other plans.
+        self.base_model_tp_plan = plan or {"embed_tokens": "embedding_rowwise"}
         self.base_model_ep_plan = type(self).base_model_ep_plan if self.mlp_type == "moe" else None
         rope_parameters = self.rope_parameters
         super().__post_init__(**kwargs)

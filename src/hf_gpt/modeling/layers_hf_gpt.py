@@ -132,7 +132,7 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
 # ------------------------------------------------------------------------------------------------------ attention
 
 
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, s_aux=None, **kwargs):
     """softmax(Q K^T / sqrt(d_k) + mask) V (Vaswani et al. 2017, equation 1).
 
     Args:
@@ -140,6 +140,7 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
         key, value (`torch.Tensor` of shape `(batch, num_key_value_heads, seen, head_dim)`)
         attention_mask (`torch.Tensor` of shape `(batch, 1, length, seen)`, *optional*): 0 where a query may look, the
             lowest number of the type where it may not.
+        s_aux (`torch.Tensor` of shape `(num_attention_heads,)`, *optional*): Of each head one more score, for no value.
 
     Returns:
         The weighted values, `(batch, length, num_attention_heads, head_dim)`, and the weights, `(batch,
@@ -150,7 +151,9 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     scores = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
-    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    if s_aux is not None:
+        scores = torch.cat((scores, s_aux.to(scores.dtype)[None, :, None, None].expand(*scores.shape[:-1], 1)), dim=-1)
+    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32)[..., : key.shape[-2]].to(query.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
@@ -239,8 +242,8 @@ def attend_to_one_more_key(attention, module, query, key, value, attention_mask,
     elif length > 1:
         # Without a mask, query i sees the keys until i: one more query keeps them in step.
         query = nn.functional.pad(query, (0, 0, 1, 0))
-    output, weights = attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    return output[:, -length:, :, :size], None if weights is None else weights[:, :, -length:, 1:]
+    output, _ = attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    return output[:, -length:, :, :size], None
 
 
 def hand_over_sinks(attention, module, *arguments, **kwargs):
@@ -248,7 +251,7 @@ def hand_over_sinks(attention, module, *arguments, **kwargs):
 
 
 SINKS = {
-    "eager": attend_to_one_more_key,
+    "eager": hand_over_sinks,
     "sdpa": attend_to_one_more_key,
     "flex_attention": hand_over_sinks,
     "flash_attention_4": hand_over_sinks,

@@ -87,7 +87,7 @@ def _attention_activations(config, load: Workload, layer_type: str, query: float
     window = window_of(config, layer_type, load.length)
     # What the last matrix takes is what the kernel gave, unless channels are cut off it.
     cut = query * size * config.attention_sinks
-    if config.attention_sinks:
+    if config.attention_sinks and load.attention != "eager":
         query, key = (number * (config.head_dim + SINK_CHANNELS) / config.head_dim for number in (query, key))
     # The fused kernel of a CPU has no dropout: torch then makes the whole matrix, in float32.
     if load.attention != "eager" and not (load.on_cpu and is_dropped):
@@ -98,7 +98,7 @@ def _attention_activations(config, load: Workload, layer_type: str, query: float
         return 3 * query * 4 + (cut or query * size) + 3 * row * 4
     # Keys and values are repeated for each query head. The softmax is float32, its cast and what dropout leaves are not.
     matrices = 4 + (size if load.bfloat16 or is_dropped else 0) + (size if load.on_cpu else 1) * is_dropped
-    return 3 * query * size + (cut or query * size) + row * matrices
+    return 4 * query * size + row * matrices
 
 
 def _activation_function(config: GPTConfig, load: Workload) -> float:

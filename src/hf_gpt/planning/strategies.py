@@ -48,7 +48,7 @@ def check_strategy(name: str) -> None:
 def split_size(config: GPTConfig, devices: int) -> int:
     """Return the most devices that can share the matrices of one model: as many as divide the key heads and the feed-forward layer, or
     one, where the model has no plan of tensor parallelism."""
-    if not config.base_model_tp_plan:
+    if config.num_experts or config.attention_sinks:
         return 1
     shared = math.gcd(config.num_key_value_heads, config.intermediate_size)
     return max(size for size in range(1, devices + 1) if shared % size == 0)
