@@ -1,5 +1,6 @@
 """Sentences from files of a word a line: CoNLL-2003 (Tjong Kim Sang and De Meulder 2003) and CoNLL-U (Universal Dependencies)."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,8 @@ def read_conll(files: list[Path], layout: str) -> Iterator[dict[str, list[str]]]
     """Return sentences with `tokens` and `tags`; an empty line ends one.
 
     Args:
-        layout: `conll` (columns by spaces, `-DOCSTART-` lines left out) or `conllu` (columns by tabs; comments, contracted words
-            and empty nodes left out).
+        layout: `conll` (columns by spaces or tabs, `-DOCSTART-` lines left out) or `conllu` (columns by tabs; comments, contracted
+            words and empty nodes left out).
 
     Raises:
         InputError: a line with too few columns.
@@ -31,7 +32,8 @@ def read_conll(files: list[Path], layout: str) -> Iterator[dict[str, list[str]]]
                     yield {"tokens": tokens, "tags": tags}
                 tokens, tags = [], []
                 continue
-            columns = line.split("\t") if layout == "conllu" else line.split()
+            # A word may hold a space where tabs separate the columns, and one that does not break anywhere.
+            columns = line.strip().split("\t") if layout == "conllu" or "\t" in line else re.split(" +", line.strip(" \r"))
             if columns[0].startswith("-DOCSTART-") or (layout == "conllu" and not columns[0].isdigit()):
                 continue
             if len(columns) < needed:

@@ -1,7 +1,8 @@
 """The rows of a source: of a package, of files, of the Hub, or of a mixture of these."""
 
+import csv
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,18 @@ from ..errors import InputError, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
-from .text_files import BROKEN_ARCHIVES, check_json_rows, check_utf8, file_state, read_documents, separator_of, usual_separator
+from .text_files import (
+    BROKEN_ARCHIVES,
+    check_cells,
+    check_json_rows,
+    check_utf8,
+    file_state,
+    quotes_are_text,
+    read_documents,
+    read_json_rows,
+    separator_of,
+    usual_separator,
+)
 
 
 # Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
@@ -86,7 +98,20 @@ def _load_files(source: TextSource, columns: tuple[str, ...] | None, is_part: bo
         return _load_documents(source, files, whole=source.streaming or is_part)
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
-    return _load_dataset(source, data_files=names, split="train", **_reading(source, files, columns))
+    rows = _load_dataset(source, data_files=names, split="train", **_reading(source, files, columns))
+    if source.path == "json" and isinstance(rows, Dataset):
+        rows = _dates_as_written(rows, files, (source.text_column,) if columns is None else rows.column_names)
+    return rows
+
+
+def _dates_as_written(rows: Dataset, files: list[Path], columns: Iterable[str]) -> Dataset:
+    """Return the rows with the texts of those columns that PyArrow took for times: what has the form of a date is a text in JSON."""
+    dated = [name for name in columns if name in rows.features and "timestamp" in str(rows.features[name])]
+    found = list(read_json_rows(files)) if dated else []
+    for name in dated:
+        written = f"{name} as written"
+        rows = rows.add_column(written, [row.get(name) for row in found]).remove_columns(name).rename_column(written, name)
+    return rows
 
 
 # Rows that are looked at to find the column of the texts.
@@ -144,9 +169,13 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
         named = " and ".join(f"{name} by {sign!r}" for sign, name in signs.items())
         raise InputError(f"dataset: files are not separated by the same sign, {named}: give those of one kind.")
     sign = next(iter(signs))
-    # A text of NA or null is a text, and a column of whole numbers stays one when a cell is empty.
-    words = {} if columns is None else {"converters": dict.fromkeys(column_names(files[0], sign), str)}
-    return {"sep": sign, "keep_default_na": False, **words}
+    for file in files:
+        check_cells(file, sign)
+    quoting = csv.QUOTE_NONE if any(quotes_are_text(file, sign) for file in files) else csv.QUOTE_MINIMAL
+    # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
+    names = column_names(files[0], sign)
+    texts = [name for name in names if name == source.text_column] if columns is None else names
+    return {"sep": sign, "keep_default_na": False, "quoting": quoting, "converters": dict.fromkeys(texts, str)}
 
 
 def column_names(file: Path, sign: str) -> list[str]:
@@ -155,13 +184,15 @@ def column_names(file: Path, sign: str) -> list[str]:
 
 
 def separator_lines(source: TextSource) -> list[str]:
-    """Return a line for each table that another sign separates than its suffix says."""
+    """Return a line for each table that is read in another way than its suffix says."""
     parts = [part for part in (source.validation, source.test, *(part for part, _ in source.mixture)) if part is not None]
     lines = [line for part in parts for line in separator_lines(part)]
     for file in local_files(source) if source.path == "csv" else []:
         sign = separator_of(file)
         if sign != usual_separator(file):
             lines.append(f"{file.name} is read with {sign!r} as its separator.")
+        if quotes_are_text(file, sign):
+            lines.append(f"{file.name} is read with its quotes as text: paired, they would hold whole rows.")
     return lines
 
 

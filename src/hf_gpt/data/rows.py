@@ -92,7 +92,7 @@ def read_cells(rows: Dataset, column: str) -> Dataset:
     numbers = [cell for cell in cells if cell and cell.lower() != "nan"]
     read: Callable[[str], Any] = str
     kind = Value("string")
-    if numbers and all(re.fullmatch(r"[+-]?\d{1,18}", cell) for cell in numbers):
+    if numbers and all(re.fullmatch(r"[+-]?(0|[1-9]\d{0,17})", cell) for cell in numbers):
         read, kind = int, Value("int64")
     elif numbers and all(_is_number(cell) for cell in numbers):
         read, kind = float, Value("float64")
@@ -126,11 +126,10 @@ def read_labels(rows: Dataset) -> Dataset:
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    """Return whether a cell is written as a number is, and not as a name of digits: 01, 1_1."""
+    return (
+        re.fullmatch(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", cell, re.IGNORECASE) is not None
+    )
 
 
 def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
@@ -283,9 +282,11 @@ def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str
     keys: dict[str, list] = {"hash": [], "identity": [], "is_empty": []}
     for values in zip(*batch.values()):
         row = dict(zip(batch, values))
+        whole = json.dumps(values, ensure_ascii=False, default=str)
         of_group = row[group] if isinstance(row[group], str) else json.dumps(row[group], ensure_ascii=False)
-        keys["hash"].append(text_hash(of_group))
-        keys["identity"].append(text_hash(json.dumps(values, ensure_ascii=False, default=str)))
+        # Rows of no group have none in common.
+        keys["hash"].append(text_hash(of_group if row[group] not in (None, "") else whole))
+        keys["identity"].append(text_hash(whole))
         keys["is_empty"].append(any(is_empty(name, row[name]) for name in row if name in needed or name == "text_pair"))
     return keys
 

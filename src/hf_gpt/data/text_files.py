@@ -5,6 +5,7 @@ import codecs
 import csv
 import gzip
 import io
+import json
 import lzma
 import os
 import zipfile
@@ -20,6 +21,9 @@ from ..checks.places import home_folder
 from ..errors import InputError
 from .encoding import pieces
 
+
+# A cell of a table may hold a book.
+csv.field_size_limit(2**31 - 1)
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 # What is none of these is read as plain text.
@@ -227,6 +231,15 @@ def check_json_rows(path: Path) -> None:
                 raise InputError(f"dataset: files={str(path)!r}: line {number} is null, where a row is an object in braces.")
 
 
+def read_json_rows(paths: list[Path]) -> Iterator[dict[str, Any]]:
+    """Return the rows of files of JSON, a row a line or in one list, as Python reads them."""
+    for path in paths:
+        for file in opened(path):
+            text = file.read().decode("utf-8-sig")
+            lines = json.loads(text) if text.lstrip().startswith("[") else map(json.loads, filter(str.strip, text.split("\n")))
+            yield from lines
+
+
 def _unreadable(path: Path, error: OSError) -> InputError:
     what = "folder" if path.is_dir() else "file"
     return InputError(
@@ -339,6 +352,35 @@ def _columns(head: str, sign: str) -> int:
     whole = rows[:-1] if len(head) >= CHUNK // 4 else rows
     # A sentence that stands above others has not as many parts as they.
     return len(names) if all(name.strip() for name in names) and all(len(row) == len(names) for row in whole) else 1
+
+
+def _table(path: Path, sign: str, quoting: int = csv.QUOTE_MINIMAL) -> Iterator[tuple[int, list[str]]]:
+    """Return each row of a table with the number of its last line; none of what the csv module cannot read, which others refuse."""
+    for file in opened(path):
+        reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=sign, quoting=quoting)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error:
+            return
+
+
+def quotes_are_text(path: Path, sign: str) -> bool:
+    """Return whether a table by tabs has quotes that close nothing: a cell that goes on to another row would hold that row's cells."""
+    return sign == "\t" and any(sign in cell and "\n" in cell for _, row in _table(path, sign) for cell in row)
+
+
+def check_cells(path: Path, sign: str) -> None:
+    """Raise `InputError` with the line of a row that has more cells than the table has names: pandas would drop the first ones."""
+    quoting = csv.QUOTE_NONE if quotes_are_text(path, sign) else csv.QUOTE_MINIMAL
+    names: list[str] = []
+    for line, row in _table(path, sign, quoting):
+        names = names or row
+        if len(row) > len(names):
+            raise InputError(
+                f"dataset: files={str(path)!r}: line {line} has {len(row)} cells under {len(names)} names: put a text with {sign!r} in "
+                "it into double quotes, and write a double quote in it twice."
+            )
 
 
 # -------------------------------------------------------------------------------------------------------------- folders
