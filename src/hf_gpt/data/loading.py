@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pandas as pd
 from datasets import Dataset, IterableDataset
 
 from ..checks.places import is_of_place
@@ -21,6 +20,7 @@ from .text_files import (
     check_cells,
     check_json_rows,
     check_utf8,
+    column_names,
     file_state,
     quotes_are_text,
     read_documents,
@@ -176,11 +176,6 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
     names = column_names(files[0], sign)
     texts = [name for name in names if name == source.text_column] if columns is None else names
     return {"sep": sign, "keep_default_na": False, "quoting": quoting, "converters": dict.fromkeys(texts, str)}
-
-
-def column_names(file: Path, sign: str) -> list[str]:
-    """Return the names in the first line of a table."""
-    return [str(name) for name in pd.read_csv(file, sep=sign, nrows=0, encoding="utf-8-sig").columns]
 
 
 def separator_lines(source: TextSource) -> list[str]:

@@ -365,6 +365,11 @@ def _table(path: Path, sign: str, quoting: int = csv.QUOTE_MINIMAL) -> Iterator[
             return
 
 
+def column_names(path: Path, sign: str) -> list[str]:
+    """Return the names in the first line of a table."""
+    return next((row for _, row in _table(path, sign) if row), [])
+
+
 def quotes_are_text(path: Path, sign: str) -> bool:
     """Return whether a table by tabs has quotes that close nothing: a cell that goes on to another row would hold that row's cells."""
     return sign == "\t" and any(sign in cell and "\n" in cell for _, row in _table(path, sign) for cell in row)
