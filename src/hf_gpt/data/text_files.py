@@ -354,10 +354,14 @@ def _columns(head: str, sign: str) -> int:
     return len(names) if all(name.strip() for name in names) and all(len(row) == len(names) for row in whole) else 1
 
 
-def _table(path: Path, sign: str, quoting: int = csv.QUOTE_MINIMAL) -> Iterator[tuple[int, list[str]]]:
+def _table(path: Path, sign: str, has_quotes: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Return each row of a table with the number of its last line; none of what the csv module cannot read, which others refuse."""
     for file in opened(path):
-        reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=sign, quoting=quoting)
+        reader = csv.reader(
+            io.TextIOWrapper(file, "utf-8-sig", newline=""),
+            delimiter=sign,
+            quoting=csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE,
+        )
         try:
             for row in reader:
                 yield reader.line_num, row
@@ -377,9 +381,9 @@ def quotes_are_text(path: Path, sign: str) -> bool:
 
 def check_cells(path: Path, sign: str) -> None:
     """Raise `InputError` with the line of a row that has more cells than the table has names: pandas would drop the first ones."""
-    quoting = csv.QUOTE_NONE if quotes_are_text(path, sign) else csv.QUOTE_MINIMAL
+    has_quotes = not quotes_are_text(path, sign)
     names: list[str] = []
-    for line, row in _table(path, sign, quoting):
+    for line, row in _table(path, sign, has_quotes):
         names = names or row
         if len(row) > len(names):
             raise InputError(
