@@ -15,7 +15,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
 def test_a_notebook_is_there_in_both_languages():
-    assert NAMES == ["first-gpt", "first-gpt_zh", "from-ngrams", "lora"]
+    assert NAMES == ["first-gpt", "first-gpt_zh", "from-ngrams", "from-ngrams_zh", "lora"]
 
 
 @pytest.mark.parametrize("name", NAMES)
