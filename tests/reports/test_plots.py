@@ -14,6 +14,7 @@ from benchmarks.speed.picture import COLORS, NAMES, draw_speed
 from benchmarks.speed.ratios import read_runs
 from benchmarks.speed.systems import SYSTEMS
 from matplotlib import font_manager
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from tests.conftest import ROOT
@@ -175,3 +176,12 @@ def test_sizes_of_a_scaling_lie_on_no_curve(monkeypatch):
             xs = np.linspace(box.x0, box.x1, 20)
             ys = np.interp(xs, curve[:, 0], curve[:, 1], left=np.inf, right=np.inf)
             assert not any(box.y0 < y < box.y1 for y in ys), text.get_text()
+
+
+def test_names_of_bars_are_drawn_without_a_warning():
+    figure = Figure()
+    figure.subplots().barh(["神经 \U000e0041", "GPT"], [1, 2])
+    fonts.make_readable(figure)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.draw_without_rendering()

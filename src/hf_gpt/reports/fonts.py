@@ -59,6 +59,10 @@ def families_for(*texts: str) -> list[str]:
 
 def make_readable(figure: Figure) -> None:
     """Give every text of a figure fonts for its letters."""
+    for axes in figure.axes:
+        # Before they are asked for, the labels of ticks have no text.
+        axes.xaxis.get_majorticklabels()
+        axes.yaxis.get_majorticklabels()
     found: list[Any] = figure.findobj(Text)
     for text in found:
         if not text.get_text().isascii():
