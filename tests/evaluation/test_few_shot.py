@@ -54,6 +54,19 @@ def test_few_shot_begins_a_prompt_as_training_began_a_text(base, tmp_path, monke
     assert tokenizer.decode(seen[0]).startswith("Text: ")
 
 
+def test_few_shot_shows_both_texts_of_a_pair(base, tmp_path, monkeypatch):
+    from hf_gpt.evaluation import few_shot as fewshot
+
+    rows = write_rows(
+        tmp_path, lambda number: {"text": f"one {number}", "text_pair": f"pair{number}", "label": "ab"[number % 2]}
+    )
+    path = write_recipe(tmp_path, task_values(base, rows, tmp_path / "never", "text-classification"))
+    seen = []
+    monkeypatch.setattr(fewshot, "label_scores", lambda model, prompt, labels: seen.append(prompt) or torch.zeros(len(labels)))
+    fewshot.few_shot(str(base), str(path), shots=1, limit=1)
+    assert AutoTokenizer.from_pretrained(base).decode(seen[0]).count("Text: pair") == 2
+
+
 def test_few_shot_refuses_labels_that_are_no_single_class(base, tmp_path):
     from hf_gpt.evaluation import few_shot as fewshot
 

@@ -56,6 +56,15 @@ def test_tokens_are_those_of_the_batches(changes, corpus, tmp_path, counted):
     assert record["tokens_seen"] == sum(counted[0])
 
 
+def test_every_row_is_scored_where_training_leaves_a_last_batch_out(corpus, tmp_path):
+    changes = {"max_steps": 1, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 10_000}
+    losses = [
+        run(parse_recipe(values_of(corpus, tmp_path / str(dropped), **changes, dataloader_drop_last=dropped)))["test"]["loss"]
+        for dropped in (False, True)
+    ]
+    assert losses[0] == losses[1]
+
+
 def test_tokens_of_steps_that_were_skipped_are_not_seen(corpus, tmp_path, counted):
     seen, bad = counted
     bad |= {2, 5}

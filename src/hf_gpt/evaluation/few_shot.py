@@ -36,7 +36,8 @@ class FewShotScore:
 
 
 def classification_example(row: dict[str, Any], answer: str) -> str:
-    return f"Text: {row['text']}\nLabel: {answer}".rstrip()
+    pair = f"\nText: {row['text_pair']}" if row.get("text_pair") else ""
+    return f"Text: {row['text']}{pair}\nLabel: {answer}".rstrip()
 
 
 def answering_example(row: dict[str, Any], answer: str) -> str:
@@ -120,9 +121,8 @@ def classify(
         shortened += not is_whole
         scores = label_scores(model, prompt, labels)
         if tuple(chosen) not in leanings:
-            empty = [
-                prompt_ids(tokenizer, [*parts, classification_example({"text": text}, "")], room)[0] for text in CONTENT_FREE
-            ]
+            blanks = [classification_example(dict.fromkeys(row, text), "") for text in CONTENT_FREE]
+            empty = [prompt_ids(tokenizer, [*parts, blank], room)[0] for blank in blanks]
             # The mean of their probabilities, in which all labels together are one.
             shares = torch.stack([label_scores(model, ids, labels).softmax(-1) for ids in empty]).mean(0)
             leanings[tuple(chosen)] = shares.log()

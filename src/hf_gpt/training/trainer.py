@@ -171,7 +171,12 @@ class GuardedTrainer(Trainer):
         return sampler
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        return outlive_signals(super().get_eval_dataloader(eval_dataset))
+        """`Trainer`'s loader; of every row, also where training leaves a last batch out."""
+        is_dropped, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return outlive_signals(super().get_eval_dataloader(eval_dataset))
+        finally:
+            self.args.dataloader_drop_last = is_dropped
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
