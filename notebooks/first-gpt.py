@@ -20,7 +20,7 @@
 # al. 2011, and Rotten Tomatoes, Pang and Lee 2005; the package that carries them is under the MIT licence).
 
 # %%
-MINUTES = 5  # of training; more is better, and on a laptop without bfloat16 ten are a good number
+MINUTES = 2  # of training; more is better, and on a laptop without bfloat16 ten are a good number
 
 # %%
 # Where hf-gpt is not installed, as on Colab: its wheel (`make wheel`), or by name once it is released. Take the mark away:
