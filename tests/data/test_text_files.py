@@ -10,7 +10,7 @@ import zipfile
 import pytest
 from datasets import Dataset
 
-from hf_gpt.data import encoding, loading, packing, sources, text_files
+from hf_gpt.data import encoding, loading, packing, sources, tables, text_files
 from hf_gpt.data.splits import SPLITS, split_of, split_rows, split_stream, text_hash
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
@@ -383,7 +383,7 @@ def test_a_table_tells_its_separator(tmp_path, sign):
 def test_a_header_with_several_signs_is_read_by_the_one_that_its_rows_have(tmp_path, text, sign):
     path = tmp_path / "rows.csv"
     path.write_text(text)
-    assert text_files.separator_of(path) == sign
+    assert tables.separator_of(path) == sign
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "a byte order mark"])
@@ -406,7 +406,7 @@ def test_what_ends_no_line_is_in_its_text(tmp_path, mark, streaming):
 def test_a_table_of_one_column_stays_one(tmp_path, text):
     path = tmp_path / "rows.csv"
     path.write_text(text)
-    assert text_files.separator_of(path) == ","
+    assert tables.separator_of(path) == ","
 
 
 @pytest.mark.parametrize("harm", [b"PK\x01\x02", b"PK\x03\x04"], ids=["central directory", "header of a file"])

@@ -15,18 +15,14 @@ from ..errors import InputError, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
+from .tables import check_cells, column_names, quotes_are_text, separator_of, usual_separator
 from .text_files import (
     BROKEN_ARCHIVES,
-    check_cells,
     check_json_rows,
     check_utf8,
-    column_names,
     file_state,
-    quotes_are_text,
     read_documents,
     read_json_rows,
-    separator_of,
-    usual_separator,
 )
 
 
@@ -169,9 +165,10 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
         named = " and ".join(f"{name} by {sign!r}" for sign, name in signs.items())
         raise InputError(f"dataset: files are not separated by the same sign, {named}: give those of one kind.")
     sign = next(iter(signs))
+    has_quotes = not any(quotes_are_text(file, sign) for file in files)
     for file in files:
-        check_cells(file, sign)
-    quoting = csv.QUOTE_NONE if any(quotes_are_text(file, sign) for file in files) else csv.QUOTE_MINIMAL
+        check_cells(file, sign, has_quotes)
+    quoting = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
     # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
     names = column_names(files[0], sign)
     texts = [name for name in names if name == source.text_column] if columns is None else names
