@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 import hf_gpt
-from hf_gpt.modeling.experts_hf_gpt import GPTMoE, load_balancing_loss
+from hf_gpt.modeling.experts_hf_gpt import load_balancing_loss
 from hf_gpt.modeling.layers_hf_gpt import SINKS
 
 
@@ -70,7 +70,8 @@ def test_a_kernel_without_sinks_is_refused_by_name():
 def test_a_mixture_is_the_weighted_sum_of_its_experts(use_bias):
     """Token by token and expert by expert, with inputs so large that both limits are reached."""
     torch.manual_seed(0)
-    layer = randomize(GPTMoE(tiny_config("oss", use_bias=use_bias)), std=1.0)
+    # A layer of a model: one that is built alone holds whatever was in memory.
+    layer = randomize(language_model(use_bias=use_bias).model.layers[0].mlp, std=1.0)
     assert (layer.experts.down_proj_bias is None) == (layer.router.bias is None) == (not use_bias)
     layer.experts.config._experts_implementation = "grouped_mm"
     states = torch.randn(2, 5, 32)
