@@ -1,41 +1,80 @@
-"""The tables of models in README.md and README_zh.md, from the records in model_cards/."""
+"""What the READMEs and the pages of a laptop show of records: what a run costs and gives, what it writes, and which scores lose."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from hf_gpt.tasks import TASKS
+
+from . import frame
 from .frame import ROOT, Section, processor_of, table
 
 
+# By what the name of a page in that language ends in.
 WORDS: dict[str, dict[str, Any]] = {
-    "README.md": {
-        "head": (
-            "on the test split",
-            "training",
-            "tokens seen",
-            "loss (nats per token)",
-            "perplexity",
-            "bits per byte",
-            "passes the 3-gram at",
-        ),
-        "own": "[**{name}**]({place}), {parameters:.1f}M parameters, {precision}, {cores} cores of an {processor}{instructions}",
+    "": {
+        "head": {
+            "name": "film reviews, test split",
+            "minutes": "training",
+            "tokens": "tokens seen",
+            "loss": "loss (nats per token)",
+            "perplexity": "perplexity",
+            "bits_per_byte": "bits per byte",
+            "crossing": "below the 3-gram",
+        },
+        "own": "[**{name}**]({place}), {parameters:.1f}M parameters, {precision}: {device}",
+        "processor": "{cores} cores of an {processor}{instructions}",
+        "accelerator": "one {}",
         "minutes": "{minutes:.1f} min",
-        "foot": "One run each, seed {seed}; each name links to its record.",
-        "instructions": " kept to {}",
-        "crossing": "{before:.1f} to {after:.1f} min",
+        "instructions": " kept to {}, as most laptops are",
+        "crossing": "after {before:.1f} to {after:.1f} min",
         "not crossing": "not yet",
+        "foot": "One run each, seed {seed}; each name links to its record.",
+        "sample": "What the first model writes by then, and [on its way there]({samples}):",
+        "no accelerator": " No run on a GPU has a record yet.",
+        "losing": "Fine-tuned models on record that lose to a simple baseline (its score): {}.",
+        "of base": "from `{base}`, {scores}",
+        "score": "`{name}` {value} ({best})",
+        "lists": (", ", "; "),
     },
-    "README_zh.md": {
-        "head": ("测试集上", "训练时间", "已见词元", "损失（奈特/词元）", "困惑度", "比特/字节", "超过三元模型"),
-        "own": "[**{name}**]({place})，{parameters:.1f}M 参数，{precision}，{processor} 的 {cores} 个核{instructions}",
+    "_zh": {
+        "head": {
+            "name": "影评，测试集",
+            "minutes": "训练时间",
+            "tokens": "已见词元",
+            "loss": "损失（奈特/词元）",
+            "perplexity": "困惑度",
+            "bits_per_byte": "比特/字节",
+            "crossing": "低于三元模型",
+        },
+        "own": "[**{name}**]({place})，{parameters:.1f}M 参数，{precision}：{device}",
+        "processor": "{processor} 的 {cores} 个核{instructions}",
+        "accelerator": "一块 {}",
         "minutes": "{minutes:.1f} 分钟",
-        "foot": "各运行一次，种子 {seed}；名称链接到运行记录。",
-        "instructions": "（只用 {}）",
+        "instructions": "，只用 {}（多数笔记本如此）",
         "crossing": "第 {before:.1f} 到 {after:.1f} 分钟",
         "not crossing": "尚未",
+        "foot": "各运行一次，种子 {seed}；名称链接到运行记录。",
+        "sample": "第一个模型训练完写出的文字（[训练途中的样子]({samples})）：",
+        "no accelerator": "还没有 GPU 上的记录。",
+        "losing": "现有记录里，微调后仍不如简单基线的有：{}。",
+        "of base": "以 `{base}` 为基座，{scores}",
+        "score": "`{name}` {value}（基线 {best}）",
+        "lists": ("、", "；"),
     },
 }
+# What is left out of the README is on the page of a laptop.
+SHOWN = {
+    "README": ("name", "minutes", "loss", "bits_per_byte", "crossing"),
+    "docs/laptop": ("name", "minutes", "tokens", "loss", "perplexity", "bits_per_byte", "crossing"),
+}
+# In names of records that are not what a recipe of its own makes.
+BESIDE = ("-new-weights", "-few-shot", "-baselines", "-lora-")
+# Figures of which the lower is the better one.
+LOSSES = ("loss", "bits_per_byte", "perplexity")
+SAMPLE_WORDS = 32
 
 
 def records() -> list[tuple[str, dict[str, Any]]]:
@@ -54,39 +93,58 @@ def records() -> list[tuple[str, dict[str, Any]]]:
     return sorted(found, key=lambda pair: (round(pair[1]["training_seconds"] / 60), pair[1]["test"]["loss"]))
 
 
-def results_table(file: str) -> list[str]:
-    """Return the table of a README, in that README's language."""
-    words = WORDS[file]
-    found = records()
+def costs(page: str, language: str) -> list[str]:
+    """Return what each run costs and gives, beside n-gram models that counted all of the training text."""
+    words, found, shown = WORDS[language], records(), SHOWN[page]
     if not found:
         return []
-    rows = []
-
-    def row(name: str, time: str, tokens: str, score: dict[str, Any], crossing: str) -> list[str]:
-        figures = [f"{score['loss']:.3f}", f"{score['perplexity']:.1f}", f"{score['bits_per_byte']:.3f}"]
-        return [name, time, tokens, *figures, crossing]
-
     first = found[0][1]
-    for baseline in first["baselines"]:
-        seen = f"{first['data']['splits']['train']['tokens'] / 1e6:.2f}M"
-        rows.append(row(baseline["name"], f"{baseline['seconds']:.0f} s", seen, baseline, ""))
-    for place, record in found:
-        instructions = record["device"]["instructions"] if record["precision"] == "float32" else ""
-        own = words["own"].format(
-            name=record["name"],
-            place=place,
-            parameters=record["parameters"] / 1e6,
-            precision=record["precision"],
-            cores=record["device"]["cores"],
-            processor=processor_of(record),
-            instructions=words["instructions"].format(instructions) if instructions else "",
-        )
-        minutes = words["minutes"].format(minutes=record["training_seconds"] / 60)
-        rows.append(row(own, minutes, f"{record['tokens_seen'] / 1e6:.2f}M", record["test"], crossing(record, words)))
-    return [*table(words["head"], rows, "lr"), "", words["foot"].format(seed=first["recipe"]["seed"])]
+    baselines = first["baselines"] if page != "README" else [min(first["baselines"], key=lambda row: row["loss"])]
+    rows = [of_baseline(baseline, first) for baseline in baselines]
+    rows += [of_run("../" * page.count("/") + place, record, words) for place, record in found]
+    foot = words["foot"].format(seed=first["recipe"]["seed"])
+    if not any("accelerator" in record["device"] for _, record in found):
+        foot += words["no accelerator"]
+    lines = [*table([words["head"][key] for key in shown], [[row[key] for key in shown] for row in rows], "lr"), "", foot]
+    return lines if page != "README" else [*lines, *sample(*found[0], words)]
 
 
-def crossing(record: dict[str, Any], words: dict[str, str]) -> str:
+def scores(found: dict[str, Any]) -> dict[str, str]:
+    return {
+        "loss": f"{found['loss']:.3f}",
+        "perplexity": f"{found['perplexity']:.1f}",
+        "bits_per_byte": f"{found['bits_per_byte']:.3f}",
+    }
+
+
+def of_baseline(baseline: dict[str, Any], record: dict[str, Any]) -> dict[str, str]:
+    tokens = f"{record['data']['splits']['train']['tokens'] / 1e6:.2f}M"
+    seconds = f"{baseline['seconds']:.0f} s"
+    return {"name": baseline["name"], "minutes": seconds, "tokens": tokens, "crossing": "", **scores(baseline)}
+
+
+def of_run(place: str, record: dict[str, Any], words: dict[str, Any]) -> dict[str, str]:
+    own = words["own"].format(
+        name=record["name"],
+        place=place,
+        parameters=record["parameters"] / 1e6,
+        precision=record["precision"],
+        device=device_of(record, words),
+    )
+    minutes = words["minutes"].format(minutes=record["training_seconds"] / 60)
+    tokens = f"{record['tokens_seen'] / 1e6:.2f}M"
+    return {"name": own, "minutes": minutes, "tokens": tokens, "crossing": crossing(record, words), **scores(record["test"])}
+
+
+def device_of(record: dict[str, Any], words: dict[str, Any]) -> str:
+    device = record["device"]
+    if "accelerator" in device:
+        return words["accelerator"].format(device["accelerator"])
+    instructions = words["instructions"].format(device["instructions"]) if record["precision"] == "float32" else ""
+    return words["processor"].format(cores=device["cores"], processor=processor_of(record), instructions=instructions)
+
+
+def crossing(record: dict[str, Any], words: dict[str, Any]) -> str:
     """Return between which two evaluations a run got below its best n-gram baseline, or that it did not."""
     best = min(baseline["loss"] for baseline in record["baselines"])
     evaluations = [
@@ -99,4 +157,43 @@ def crossing(record: dict[str, Any], words: dict[str, str]) -> str:
     return words["not crossing"]
 
 
-SECTIONS = [Section(ROOT / file, "results", partial(results_table, file)) for file in WORDS]
+def sample(place: str, record: dict[str, Any], words: dict[str, Any]) -> list[str]:
+    """Return the beginning of the first text on a card."""
+    if not record["samples"]:
+        return []
+    first = record["samples"][0]
+    written = first["text"].removeprefix(first["prompt"]).split()
+    more = " …" if len(written) > SAMPLE_WORDS else ""
+    told = words["sample"].format(samples=place.replace("record.json", "samples.md"))
+    return ["", told, "", f"> **{first['prompt']}** {' '.join(written[:SAMPLE_WORDS])}{more}"]
+
+
+def fine_tuned() -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """Name, record and baselines of each fine-tuned recipe; baselines that were scored later have a record beside it."""
+    for path in sorted(frame.RECORDS.glob("finetune*/*.json")):
+        if not any(part in path.stem for part in BESIDE):
+            name = f"{path.parent.name}/{path.stem}"
+            record = frame.load_record(name)
+            yield path.stem, record, (frame.find_record(f"{name}-baselines") or record).get("baselines", [])
+
+
+def losing(language: str) -> list[str]:
+    """Return the fine-tuned models that a baseline beats, by the base that they started from."""
+    words = WORDS[language]
+    comma, semicolon = words["lists"]
+    by_base: dict[str, list[str]] = {}
+    for name, record, baselines in fine_tuned():
+        figure, digits = TASKS[record["task"]].figure if record.get("task") in TASKS else ("", 0)
+        others = [row[figure] for row in baselines if figure in row and figure not in LOSSES]
+        if others and max(others) > record["test"][figure]:
+            value, best = (f"{number:.{digits}f}" for number in (record["test"][figure], max(others)))
+            base = record["recipe"]["model_name_or_path"].removeprefix("runs/")
+            by_base.setdefault(base, []).append(words["score"].format(name=name, value=value, best=best))
+    found = [words["of base"].format(base=base, scores=comma.join(rows)) for base, rows in by_base.items()]
+    return [words["losing"].format(semicolon.join(found))] if found else []
+
+
+SECTIONS = [
+    *(Section(ROOT / f"{page}{end}.md", "costs", partial(costs, page, end)) for page in SHOWN for end in WORDS),
+    *(Section(ROOT / f"README{end}.md", "losing", partial(losing, end)) for end in WORDS),
+]

@@ -17,16 +17,12 @@ from .speed.systems import SYSTEMS
 
 WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
-        "head": (
-            "until the validation loss of",
-            "loss",
-            "it trains (minutes)",
-            "hf-gpt",
-            "tokens until then",
-        ),
-        "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews, {seeds} "
-        "(median and range); each side with the best of its learning rates. Method and all runs: "
-        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+        "head": ("the same validation loss as", "time", "tokens", "time, where it trains for an hour"),
+        "peer": "{title} ({loss:.2f} in {minutes:.1f} min)",
+        "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews; {seeds} "
+        "(median and range), an hour with one. Each side has the best of its learning rates; ≥: our shortest run was there already.",
+        "missing": " Not measured yet: {}.",
+        "and": "; ",
         "or": " or an ",
         "seed": "one seed",
         "seeds": "{count} seeds",
@@ -37,15 +33,17 @@ WORDS: dict[str, dict[str, Any]] = {
         "nanogpt": "nanoGPT, bfloat16, compiled",
         "gpt2-groups": "GPT-2, untied, with our learning rates and schedule",
         "qwen3": "stock Qwen3 of the same sizes",
-        "qwen3-groups": "the same, with our learning rates and schedule",
-        "long": "{title}, an hour, one seed",
+        "qwen3-groups": "stock Qwen3, with our learning rates and schedule",
     },
     "README_zh.md": {
-        "head": ("达到谁的验证损失", "损失", "对方训练（分钟）", "hf-gpt 快", "词元少用"),
-        "foot": "{processors} 的两个核，注明处用 bfloat16，{parameters:.1f}M 参数，同一批影评，{seeds}（中位数与范围）；"
-        "各方都用自己最好的学习率。"
-        "方法与全部运行见 [benchmarks/RESULTS.md](benchmarks/RESULTS.md)。",
-        "or": "或 ",
+        "head": ("达到谁的验证损失", "快多少", "词元少用", "对方训练一小时时快多少"),
+        "peer": "{title}（{minutes:.1f} 分钟，{loss:.2f}）",
+        "foot": "{processors} 的两个核，注明处用 bfloat16，{parameters:.1f}M 参数，同一批影评；"
+        "{seeds}（中位数与范围），一小时的只有一个种子。"
+        "各方都用自己最好的学习率；≥ 表示我们最短的一次训练就已经达到。",
+        "missing": "还没有测的对手：{}。",
+        "and": "；",
+        "or": " 或 ",
         "seed": "一个种子",
         "seeds": "{count} 个种子",
         "faster": ("**{bound}{median:.1f} 倍**{spread}", "（{low:.1f}–{high:.1f}）"),
@@ -53,10 +51,9 @@ WORDS: dict[str, dict[str, Any]] = {
         "stock": "`run_clm.py` 与 GPT-2",
         "expert": "同上，经调优：bfloat16、已编译",
         "nanogpt": "nanoGPT，bfloat16、已编译",
-        "gpt2-groups": "GPT-2，不绑定，用我们的学习率和调度",
+        "gpt2-groups": "不绑定的 GPT-2，用我们的学习率和调度",
         "qwen3": "同样大小的原装 Qwen3",
-        "qwen3-groups": "同上，用我们的学习率和调度",
-        "long": "{title}，一小时，一个种子",
+        "qwen3-groups": "原装 Qwen3，用我们的学习率和调度",
     },
 }
 
@@ -65,23 +62,26 @@ def median(runs: list[dict[str, Any]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def readme_rows(words: dict[str, Any], runs: list[dict[str, Any]], title: str) -> list[list[str]]:
-    """Return a row for each peer that has been timed; `title` has a place for its name."""
-    wall, used = ratios(runs, wall_seconds), ratios(runs, tokens)
+def readme_rows(words: dict[str, Any], runs: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a row for each peer that has been timed."""
+    wall, used, hour = ratios(runs, wall_seconds), ratios(runs, tokens), ratios(read_runs("speed-long"), wall_seconds)
     rows = []
     for peer in PEERS:
         of_peer = [run for run in runs if run["system"] == peer]
         if summary(wall, peer):
-            cells = [title.format(title=words[peer]), f"{median(of_peer, 'loss'):.3f}"]
-            cells += [f"{median(of_peer, 'seconds') / 60:.1f}", summary(wall, peer, *words["faster"])]
-            rows.append([*cells, summary(used, peer, *words["fewer"])])
+            loss, minutes = median(of_peer, "loss"), median(of_peer, "seconds") / 60
+            cells = [
+                words["peer"].format(title=words[peer], loss=loss, minutes=minutes),
+                summary(wall, peer, *words["faster"]),
+            ]
+            rows.append([*cells, summary(used, peer, *words["fewer"]), summary(hour, peer, *words["faster"])])
     return rows
 
 
 def readme_table(file: str) -> list[str]:
     """Return the ratios, in the language of a README."""
     words, runs = WORDS[file], read_runs("speed")
-    rows = readme_rows(words, runs, "{title}") + readme_rows(words, read_runs("speed-long"), words["long"])
+    rows = readme_rows(words, runs)
     if not rows:
         return []
     seeds = len({run["seed"] for run in runs})
@@ -90,6 +90,8 @@ def readme_table(file: str) -> list[str]:
         parameters=next(run["parameters"] for run in runs if run["system"] == "ours") / 1e6,
         seeds=words["seed"] if seeds == 1 else words["seeds"].format(count=seeds),
     )
+    if missing := [words[peer] for peer in PEERS if peer not in {run["system"] for run in runs}]:
+        foot += words["missing"].format(words["and"].join(missing))
     return [*table(words["head"], rows, "lr"), "", foot]
 
 

@@ -1,4 +1,4 @@
-"""The story of README, a recipe that pushes while it trains, and runs side by side."""
+"""The story of README and of the page of sharing, a recipe that pushes while it trains, and runs side by side."""
 
 import re
 import shlex
@@ -21,13 +21,12 @@ from hf_gpt.reports.model_card import render_card
 from hf_gpt.training.run import run
 
 
-def test_readme_train_push_and_load_elsewhere_with_the_same_text(hub, trained, told, environment, tmp_path, monkeypatch):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    part = text.split("<!-- sharing:begin -->")[1].split("<!-- sharing:end -->")[0]
-    bash, python = (re.search(rf"```{kind}\n(.*?)```", part, flags=re.DOTALL)[1] for kind in ("bash", "python"))
+def test_train_push_and_load_elsewhere_with_the_same_text(hub, trained, told, environment, tmp_path, monkeypatch):
+    text, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/sharing.md"))
+    python = re.search(r"```python\n(.*?)```", page, flags=re.DOTALL)[1]
     shutil.copytree(trained, tmp_path / "runs" / "quickstart")
     monkeypatch.chdir(tmp_path)
-    (push,) = [shlex.split(line) for line in bash.splitlines() if line.startswith("hf-gpt push")]
+    (push,) = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("hf-gpt push")]
     assert told(*push[1:])[0] == 0
     alone(python.replace("print(", "open('elsewhere.txt', 'w').write("), environment, tmp_path)
     here: dict = {}
