@@ -10,7 +10,8 @@ import sys
 
 import pytest
 from benchmarks import frame, readme, results
-from experiments import lineage_page, serving
+from benchmarks.chinese import chinese
+from experiments import finetune, lineage_page, serving
 from matplotlib.image import imread
 from tests.conftest import ROOT
 
@@ -268,3 +269,16 @@ def test_every_key_of_a_recipe_is_documented():
 def test_both_languages_of_the_lineage_show_the_same_figures(make):
     figures = [re.findall(r"[0-9]+[.][0-9]+%?", "\n".join(make(words))) for words in lineage_page.WORDS.values()]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("english", finetune.SECTIONS[:2], ids=lambda section: section.name)
+def test_a_table_on_a_chinese_page_has_its_words_and_the_same_figures(english):
+    translated = chinese(english)
+    assert translated.page.name == "finetuning_zh.md"
+    assert translated.is_current()
+    lines = english.make(), translated.make()
+    figures = [re.findall(r"[0-9]+[.][0-9]+", "\n".join(part)) for part in lines]
+    assert figures[0] == figures[1]
+    assert "`finetune/imdb`" in "\n".join(lines[1])
+    assert all(re.search("[\u4e00-\u9fff]", line) for line in lines[1] if line and not line.startswith("|"))
+    assert lines[1][0].startswith("| 配方 | 测试集上的指标 | 微调后 |")

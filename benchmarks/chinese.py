@@ -1,0 +1,95 @@
+"""Sections that are made of records, on the Chinese form of their page: known phrases are translated, others stay as they are."""
+
+import dataclasses
+import re
+
+from .frame import Section
+
+
+# Words of ours that a made section may have, whole cells and parts of sentences alike.
+PHRASES = {
+    # docs/finetuning.md
+    "figure on the test split": "测试集上的指标",
+    "fine-tuned": "微调后",
+    "rows trained on": "训练行数",
+    "from scratch": "从零开始",
+    "trained parameters": "训练的参数",
+    "saved megabytes": "保存的 MB",
+    "peak memory, GiB": "峰值内存，GiB",
+    "minutes of training": "训练分钟数",
+    "always choice 1": "总选第一项",
+    "choice that shares most words with the question": "与问题相同的词最多的选项",
+    "sentence that shares most words with the question": "与问题相同的词最多的句子",
+    "most frequent tag of each word": "每个词最常见的标签",
+    "the same model before fine-tuning": "微调前的同一模型",
+    "the same model before": "此前的同一模型",
+    "first sentence of the source": "原文的第一句",
+    "TF-IDF with pairs of words + logistic regression": "TF-IDF（含词对）+ 逻辑回归",
+    "TF-IDF + logistic regression": "TF-IDF + 逻辑回归",
+    "scikit-learn's defaults": "scikit-learn 的默认值",
+    "By prompting alone, no weight changed, the labels not calibrated:": "只靠提示，不改动权重，标签未经校准：",
+    "By prompting alone, no weight changed, the labels calibrated:": "只靠提示，不改动权重，标签经过校准：",
+    "The same task with adapters of several ranks:": "同一任务，不同秩的适配器：",
+    "not run yet": "尚未运行",
+    # docs/serving.md
+    "largest difference of log-probabilities": "对数概率的最大差",
+    "the same greedy text": "贪心文本相同",
+    "another text": "文本不同",
+    "our own folders": "自己的文件夹",
+    "our own folder": "自己的文件夹",
+    "not measured here": "这里没有测",
+    "its own classes": "自己的类",
+    "to a server that is up": "连到已经启动的服务",
+    "an export": "一个导出",
+    "on a Linux CPU": "Linux CPU",
+    "the same embeddings within": "嵌入相同，误差在以下范围内：",
+    "activations that are kept": "保留的激活",
+    "pages of heads and of all layers": "各个头和所有层的页面",
+}
+# Single words are translated as whole cells alone.
+CELLS = {
+    "recipe": "配方",
+    "goal": "目标",
+    "baselines": "基线",
+    "minutes": "分钟",
+    "accuracy": "准确率",
+    "all weights": "全部权重",
+    "base": "基座",
+    "examples": "例子",
+    "rows": "行",
+    "figures": "指标",
+    "figure": "指标",
+    "engine": "引擎",
+    "how": "怎样运行",
+    "version": "版本",
+    "compared": "比较了什么",
+}
+SENTENCES = {
+    r"first (\d+) words of the source": r"原文的前 \1 个词",
+    r"LoRA, rank (\d+)": r"LoRA，秩 \1",
+    r"always '([^']*)'": r"总答 '\1'",
+    r"All of these runs, one after the other: ([\d.]+) hours\.": r"这些运行一个接一个，共 \1 小时。",
+    r"All runs of this table that were made, one after the other: ([\d.]+) hours\. `[^`]*` is a recipe of this base that no record has "
+    r"been made of so far; `make finetune-report` makes those that are missing\.": (
+        r"表中做过的运行一个接一个，共 \1 小时。“尚未运行”是这个基座上还没有记录的配方，`make finetune-report` 会补齐。"
+    ),
+}
+
+
+def in_chinese(line: str) -> str:
+    """Return the line with the phrases that are known in Chinese; code stays as it is."""
+    for pattern, meaning in SENTENCES.items():
+        line = re.sub(pattern, meaning, line)
+    if line.startswith("|"):
+        line = "|".join(f" {CELLS[cell.strip()]} " if cell.strip() in CELLS else cell for cell in line.split("|"))
+    # The odd parts are code.
+    parts = line.split("`")
+    for phrase in sorted(PHRASES, key=len, reverse=True):
+        parts[::2] = [part.replace(phrase, PHRASES[phrase]) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def chinese(section: Section) -> Section:
+    """Return the section of the Chinese form of a page, from the same records."""
+    page = section.page.with_name(f"{section.page.stem}_zh.md")
+    return dataclasses.replace(section, page=page, make=lambda: [in_chinese(line) for line in section.make()])
