@@ -9,6 +9,8 @@ from typing import Any
 
 import datasets
 from datasets import Dataset, IterableDataset
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import HTTPError
 
 from ..checks.places import is_of_place
 from ..errors import InputError, reason_of, shown
@@ -26,6 +28,8 @@ from .text_files import (
 )
 
 
+# `datasets` would ask six times before it says so.
+HUB_SECONDS = 10.0
 # Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
 MIXTURE_SEED = 0
 
@@ -253,8 +257,21 @@ def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from read_package(name)
 
 
+def _check_hub(named: str) -> None:
+    """Raise `InputError` where a stream cannot be read, since nobody is there: what was streamed before is kept nowhere."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except (HTTPError, OSError) as error:
+        raise InputError(
+            f"dataset: {named} is streamed from {constants.ENDPOINT}, which cannot be reached ({reason_of(error)}): connect to a "
+            "network, or give text of your own with dataset.files=PATH."
+        ) from error
+
+
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
     named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
+    if source.streaming and source.path not in FILE_FORMATS:
+        _check_hub(named)
     try:
         return datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:

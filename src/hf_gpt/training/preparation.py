@@ -8,11 +8,17 @@ from transformers.trainer_utils import SaveStrategy
 from ..errors import InputError
 from ..inference.pretrained import pretrained
 from ..recipe.arguments import Recipe
+from ..recipe.machine import CPU_SHARE, SLOWEST_CPU_FLOPS, cpu_flops
+from ..recipe.parser import run_size
 from ..recipe.schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
 from ..reports.terminal import notice
 from .adapters import adapter_kind
 from .distributed import Launch, check_optimizer, read_launch, share_processors
 from .optimizers import OPTIMIZERS
+
+
+# Of a run on a processor: what nobody waits for, and a step of which a line says beforehand that it is long.
+MOST_DAYS, LONG_STEP_SECONDS = 7.0, 300.0
 
 
 def prepare_launch(recipe: Recipe) -> Launch:
@@ -77,6 +83,29 @@ def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> int:
     if once is not None and recipe.run.max_minutes is None and (line := epoch_line(steps, once)):
         notice(line)
     return steps
+
+
+def check_time(recipe: Recipe) -> None:
+    """Say when a step takes this processor minutes, and refuse steps that would take it weeks: they are meant for a GPU."""
+    arguments = recipe.training
+    values = {**recipe.training_values, "max_steps": 1}
+    flops = run_size(recipe.model, recipe.data, recipe.run, values, recipe.task.task != "language-modeling").flops
+    # Nothing is measured for a step that is short on any processor.
+    if flops is None or not arguments.use_cpu or flops / SLOWEST_CPU_FLOPS < LONG_STEP_SECONDS:
+        return
+    seconds = flops / (CPU_SHARE * cpu_flops())
+    tokens = arguments.gradient_accumulation_steps * arguments.per_device_train_batch_size * recipe.data.block_size
+    days = arguments.max_steps * seconds / 86400
+    if recipe.run.max_minutes is None and days > MOST_DAYS:
+        raise InputError(
+            f"max_steps={arguments.max_steps}: so many steps of {tokens:,} tokens would take this processor about {days:,.0f} days. "
+            "The recipe needs a GPU, and `hf-gpt plan` says what it takes there: here, train pretrain/quickstart, or give max_minutes."
+        )
+    if seconds > LONG_STEP_SECONDS:
+        notice(
+            f"A step of {tokens:,} tokens takes this processor about {seconds / 60:,.0f} minutes, in which it shows nothing: a smaller "
+            "gradient_accumulation_steps or per_device_train_batch_size makes it shorter."
+        )
 
 
 def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:

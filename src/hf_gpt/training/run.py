@@ -24,7 +24,7 @@ from .causes import named_causes
 from .finishing import check_publishing, check_terms, finish, finish_again
 from .job import Job, build_record
 from .output_dir import acquire_output_folder, check_output_folder, wait_for_all
-from .preparation import check_schedule, find_base, prepare_launch
+from .preparation import check_schedule, check_time, find_base, prepare_launch
 from .processes import children_end_with_this_process
 from .rehearsal import rehearse
 from .saving import save_model
@@ -58,6 +58,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     check_terms(recipe)
     launch = prepare_launch(recipe)
     check_schedule(recipe, launch, None)
+    check_time(recipe)
     with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
         data = job.prepare_data(launch)
     for line in separator_lines(recipe.source):
