@@ -58,12 +58,16 @@ def run(recipe: Recipe) -> dict[str, Any]:
     check_terms(recipe)
     launch = prepare_launch(recipe)
     check_schedule(recipe, launch, None)
-    check_time(recipe)
+    if recipe.source.streaming:
+        # Before anything is asked of a Hub.
+        check_time(recipe)
     with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
         data = job.prepare_data(launch)
     for line in separator_lines(recipe.source):
         notice(line)
     steps = check_schedule(recipe, launch, job.train_rows())
+    if not recipe.source.streaming:
+        check_time(recipe)
     model = job.build_model()
     rehearse(job, launch, steps, model, data)
     with acquire_output_folder(recipe.output_dir, recipe, data):
