@@ -45,6 +45,11 @@ PHRASES = {
     "the same embeddings within": "嵌入相同，误差在以下范围内：",
     "activations that are kept": "保留的激活",
     "pages of heads and of all layers": "各个头和所有层的页面",
+    "ExecuTorch's recipe in transformers": "transformers 里 ExecuTorch 的做法",
+    "its text": "它写出的文字",
+    "on a CPU": "在 CPU 上",
+    ", exports": "，导出",
+    ", then ": "，然后 ",
 }
 # Single words are translated as whole cells alone.
 CELLS = {
@@ -68,6 +73,10 @@ SENTENCES = {
     r"first (\d+) words of the source": r"原文的前 \1 个词",
     r"LoRA, rank (\d+)": r"LoRA，秩 \1",
     r"always '([^']*)'": r"总答 '\1'",
+    r"\btrained(?=:| \|)": "训练过",
+    r"trials: (\d+), the best at": r"试验 \1 次，最好的是",
+    r"(\d+) and more": r"\1 个以上",
+    r"see \[ONNX\]": "见 [ONNX]",
     r"All of these runs, one after the other: ([\d.]+) hours\.": r"这些运行一个接一个，共 \1 小时。",
     r"All runs of this table that were made, one after the other: ([\d.]+) hours\. `[^`]*` is a recipe of this base that no record has "
     r"been made of so far; `make finetune-report` makes those that are missing\.": (
