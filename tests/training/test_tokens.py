@@ -7,12 +7,11 @@ import torch
 from benchmarks.tiny import recipe_values
 from reliability.faults import one_thread
 from tests.helpers.recipes import talking, task_values, write_rows
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Trainer
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.run import run
-from hf_gpt.training.trainer import GuardedTrainer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +28,7 @@ def values_of(corpus, folder, **changes):
 @pytest.fixture
 def counted(monkeypatch):
     """Tokens of each batch that a step of training gets; a batch of `bad` numbers has no finite loss."""
-    seen, bad, step = [], set(), GuardedTrainer.compute_loss
+    seen, bad, step = [], set(), Trainer.compute_loss
 
     def count(self, model, inputs, *arguments, **named):
         if model.training:
@@ -37,7 +36,7 @@ def counted(monkeypatch):
         loss = step(self, model, inputs, *arguments, **named)
         return loss * float("nan") if model.training and len(seen) in bad else loss
 
-    monkeypatch.setattr(GuardedTrainer, "compute_loss", count)
+    monkeypatch.setattr(Trainer, "compute_loss", count)
     return seen, bad
 
 

@@ -329,11 +329,14 @@ def build_trainer(
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
     per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * launch.batches
     train_blocks = language_data.blocks["train"]
+    if not isinstance(train_blocks, PackedStream):
+        # As lists of Python's numbers, a batch for a GPU takes as long as the GPU needs for it.
+        train_blocks = train_blocks.with_format("numpy")
     trainer = (StreamTrainer if isinstance(train_blocks, PackedStream) else GuardedTrainer)(
         model=model,
         args=arguments,
         train_dataset=train_blocks,
-        eval_dataset=validation,
+        eval_dataset=validation.with_format("numpy"),
         data_collator=objective(recipe).collator(tokenizer),
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),

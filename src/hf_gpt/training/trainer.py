@@ -29,6 +29,7 @@ from ..run_folder.checkpoints import STAGING_FOLDER, check_in_place, finalize, n
 from ..run_folder.manifest import announce
 from .balance import AUX_LOSS, EXPERT_USE, ExpertUse
 from .causes import first_line
+from .finite import ask_if_finite
 from .label_smoothing import WholeLabelSmoother
 from .workers import outlive_signals
 
@@ -79,6 +80,7 @@ class GuardedTrainer(Trainer):
     _staging: Path | None = None
     _batch: dict[str, Any] = {}
     _finite_loss: torch.Tensor | None = None
+    _is_finite: Callable[[], bool] = staticmethod(lambda: True)
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
@@ -297,7 +299,7 @@ class GuardedTrainer(Trainer):
         """
         self._batch = inputs
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if torch.isfinite(loss):
+        if self._is_finite():
             self._finite_loss = loss.detach()
         else:
             self._bad_batches.append((batch_hash(inputs), loss.item()))
@@ -315,11 +317,16 @@ class GuardedTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None, **named: Any
     ) -> Any:
-        """Return what `Trainer` does; of a mixture of experts that is trained, their use is counted on the way."""
-        if self.expert_use is None or not model.training:
+        """Return what `Trainer` does; of a model that is trained, it is asked on the way whether the loss is finite, and the use of
+        experts is counted."""
+        if not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch, **named)
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch, **named)
-        self.expert_use.add(outputs)
+        has_outputs = return_outputs or self.expert_use is not None
+        found: Any = super().compute_loss(model, inputs, has_outputs, num_items_in_batch, **named)
+        loss, outputs = found if has_outputs else (found, None)
+        self._is_finite = ask_if_finite(loss)
+        if self.expert_use is not None:
+            self.expert_use.add(outputs)
         return (loss, outputs) if return_outputs else loss
 
     def _any(self, flags: list[bool]) -> list[bool]:
