@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check
 SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs notebooks quality style figure readme lock wheel clean
+.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-gpu test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs notebooks quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ test: $(READY)  ## The test suite, without network
 
 test-slow: $(READY)  ## What the suite leaves out: longer runs, more processes, the default compiler
 	$(PYTEST) -m slow $(ARGS)
+
+test-gpu: $(READY)  ## On one GPU, three minutes: every generation as on the processor, caches, packing, an exact resume, the quickstart
+	$(BIN)/python -m pytest tests/gpu -k 'cuda or waits' $(ARGS)
 
 test-browser: $(READY)  ## The demo page and the site in headless Chromium, which Debian's apt-get installs
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }

@@ -68,7 +68,7 @@ REGISTRY = {
         "loss_memory": Part("what the loss adds to the memory of a step"),
         "generation": Part("tokens per second of `generate`"),
         "startup": Part("seconds until one can begin"),
-        "gpu": Part("tokens per second and MFU on a GPU; smoked on the CPU"),
+        "gpu": Part("tokens per second, MFU and a race on one GPU; smoked on the CPU", module="benchmarks.gpu.run"),
         "results": Part("benchmarks/RESULTS.md and the READMEs' tables of speed, from the records"),
         "readme": Part("the READMEs' tables of models, from model_cards/"),
         "figure": Part("docs/generations.svg, from the presets"),

@@ -355,23 +355,32 @@ def gpu_section() -> list[str]:
     record = find_record("gpu")
     if record is None:
         return [*lines, "`python -m benchmarks gpu` was not run: no GPU was at hand.", ""]
-    load, baseline = record["load"], record["rows"]["stock GPT-2"]["tokens_per_second"]
+    load, systems = record["load"], {name: row for name, row in record["rows"].items() if "step_seconds" in row}
+    baseline = systems["stock GPT-2"]["tokens_per_second"]
     rows = []
-    for name, row in record["rows"].items():
-        cells = [name, f"{row['tokens_per_second']:,.0f}", f"{row['tokens_per_second'] / baseline:.2f}×", f"{row['mfu']:.1%}"]
-        rows.append([*cells, f"{row['peak_bytes'] / 1e9:.1f}"])
+    for name, row in systems.items():
+        mfu = row["tokens_per_second"] * row["flops_per_token"] / record["peak_flops"] if "flops_per_token" in row else None
+        cells = [name, f"{row['tokens_per_second']:,.0f}", f"{row['tokens_per_second'] / baseline:.2f}×"]
+        cells += ["" if mfu is None else f"{mfu:.1%}", f"{row['first_step_seconds']:.0f}"]
+        cells += [f"{row['optimizer_seconds'] / row['step_seconds']:.1%}" if "optimizer_seconds" in row else ""]
+        rows.append([*cells, f"{row['peak_bytes'] / 1e9:.1f}" if row.get("peak_bytes") else ""])
+    parts = [[name, f"{value:.2f}"] for name, value in record["rows"].get("parts", {}).get("milliseconds", {}).items()]
     operations = [
         [name, f"`{spent['name']}`", str(spent["calls"]), f"{1000 * spent['seconds']:.1f}"]
-        for name in ("gpt2, sdpa, compiled", "modern-124m, sdpa, compiled, Muon")
-        for spent in record["rows"][name]["profile"]
+        for name in ("gpt2", "modern-124m, Muon")
+        for spent in systems.get(name, {}).get("profile", [])
     ]
+    missing = [f"Not done in the time: {', '.join(record['missing'])}.", ""] if record["missing"] else []
     return [
         *lines,
         f"`python -m benchmarks gpu` on one {record['card']}: bfloat16, batch {load['batch']} × {load['length']}, through `Trainer`; "
-        f"MFU by 6 N + 12 L H Q T and a peak of {record['peak_flops'] / 1e12:.1f} TFLOPS. Goals: MFU 50 %, 1.5× stock.",
+        f"MFU by 6 N + 12 L H Q T, peak {record['peak_flops'] / 1e12:.1f} TFLOPS. The race: {load['race_seconds']:.0f} s each on "
+        f"{record['text']['tokens']['train']:,} tokens of {', '.join(record['text']['packages'])}.",
         "",
-        *table(("", "tokens/s", "beside stock", "MFU", "peak memory, GB"), rows, "lr"),
+        *table(("", "tokens/s", "beside stock", "MFU", "first step, s", "optimizer", "peak memory, GB"), rows, "lr"),
         "",
+        *missing,
+        *(["Parts by themselves:", "", *table(("", "ms"), parts, "lr"), ""] if parts else []),
         "Operations that take most of a step's forward and backward:",
         "",
         *table(("", "operation", "calls", "ms"), operations, "llr"),

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 
-def write_corpus(path: Path) -> None:
-    """Real English that every CPython carries: the language reference, a section a line of JSON."""
+def reference_sections() -> list[str]:
+    """Real English that every CPython carries: the sections of the language reference."""
     topics = pydoc_data.topics.topics
-    sections = [text for topic in sorted(topics) for text in topics[topic].split("\n\n") if len(text) > 80]
-    path.write_text("".join(json.dumps({"body": section}) + "\n" for section in sections), encoding="utf-8")
+    return [text for topic in sorted(topics) for text in topics[topic].split("\n\n") if len(text) > 80]
+
+
+def write_corpus(path: Path) -> None:
+    """The language reference, a section a line of JSON."""
+    path.write_text("".join(json.dumps({"body": section}) + "\n" for section in reference_sections()), encoding="utf-8")
 
 
 def write_labelled(path: Path) -> None:

@@ -9,6 +9,8 @@ from transformers import TrainingArguments
 
 import hf_gpt
 from hf_gpt.modeling import layers_hf_gpt, modeling_hf_gpt
+from hf_gpt.planning import hardware
+from hf_gpt.recipe.machine import RunSize, settle_machine
 from hf_gpt.training import finite, optimizers
 from hf_gpt.training.objectives import collate
 from hf_gpt.training.optimizers import OPTIMIZERS
@@ -97,6 +99,36 @@ def test_on_a_gpu_the_answer_sets_out_before_the_backward_pass_and_is_waited_for
     assert done == [("copy", True), "record"]
     assert answer() is False
     assert done[2:] == ["wait", "read"]
+
+
+class Pinned(torch.Tensor):
+    """As from a loader with pinned memory, which needs a GPU."""
+
+    def is_pinned(self):
+        return True
+
+    def to(self, device, non_blocking=False):
+        moved.append((device.type, non_blocking))
+        return torch.zeros(2)
+
+
+moved: list = []
+
+
+def test_a_batch_from_pinned_memory_goes_to_the_device_without_a_wait(tmp_path):
+    model = hf_gpt.GPTForCausalLM(tiny_config("modern"))
+    trainer = GuardedTrainer(model, TrainingArguments(str(tmp_path), report_to="none", use_cpu=True))
+    batch = trainer._prepare_inputs({"input_ids": torch.ones(2).as_subclass(Pinned), "labels": torch.ones(2)})
+    assert moved == [("cpu", True)]
+    assert batch["labels"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("pinned", "expected"), [(None, True), (True, True), (False, False)])
+def test_what_accelerate_moves_does_not_wait_either(pinned, expected, monkeypatch):
+    monkeypatch.setattr(hardware, "device_type", lambda use_cpu=False: "cuda")
+    given = {} if pinned is None else {"dataloader_pin_memory": pinned}
+    values = settle_machine(given, "sdpa", RunSize(), {}).training
+    assert values.get("accelerator_config", {}).get("non_blocking", False) == expected
 
 
 def test_rows_reach_the_collator_as_arrays(corpus, tmp_path, monkeypatch):

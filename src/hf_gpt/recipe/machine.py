@@ -90,6 +90,9 @@ def settle_machine(given: dict[str, Any], attention: str | None, size: RunSize, 
     device = hardware.device_type(bool(values.get("use_cpu")))
     if device == "cpu":
         values["use_cpu"] = True
+    elif device == "cuda" and values.get("dataloader_pin_memory", True):
+        # Else each batch waits for the step before it.
+        values["accelerator_config"] = {"non_blocking": True}
     _drop_what_is_not_done(values, device, notices)
     _drop_emulated(values, device, kept, notices)
 

@@ -161,6 +161,12 @@ class GuardedTrainer(Trainer):
 
     # -------------------------------------------------------------------------------------------------- the loaders
 
+    def _prepare_input(self, data: Any) -> Any:
+        """`Trainer`'s way to the device; from pinned memory without a wait, which would be for the whole step before."""
+        if isinstance(data, torch.Tensor) and data.is_pinned():
+            data = data.to(self.args.device, non_blocking=True)
+        return super()._prepare_input(data)
+
     def get_train_dataloader(self) -> DataLoader:
         return outlive_signals(super().get_train_dataloader())
 

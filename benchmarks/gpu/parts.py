@@ -1,0 +1,112 @@
+"""Milliseconds of parts of a step by themselves: they say more in seconds than whole models in minutes."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import nn
+
+import hf_gpt
+from hf_gpt.modeling.layers_hf_gpt import GPTAttention
+
+from ..speed.nanogpt import Block, Size
+from .systems import Load, device, on_gpu, ours, synchronize
+
+
+ROUNDS, WARM_UP = 20, 3
+
+
+class OneProjection(nn.Linear):
+    """Of three matrices that stay three, the products with one vector at once."""
+
+    def __init__(self, attention: GPTAttention):
+        first = attention.q_proj
+        super().__init__(1, 1, bias=False)
+        del self.weight
+        self.parts = nn.ModuleList([first, attention.k_proj, attention.v_proj])
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(states, torch.cat([part.get_parameter("weight") for part in self.parts]))
+
+
+class Shared(nn.Module):
+    """What a projection gives of a product that was made for all three."""
+
+    def __init__(self, product: OneProjection, number: int):
+        super().__init__()
+        self.product, self.number = product, number
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        # A compiler finds the product three times and makes it once.
+        sizes = [part.out_features for part in self.product.parts]
+        return self.product(states).split(sizes, dim=-1)[self.number]
+
+
+def milliseconds(work: Callable[[], Any]) -> float:
+    seconds = []
+    for number in range(WARM_UP + (ROUNDS if on_gpu() else 1)):
+        synchronize()
+        begun = time.perf_counter()
+        work()
+        synchronize()
+        if number >= WARM_UP:
+            seconds.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(seconds)
+
+
+def our_block(load: Load) -> tuple[nn.Module, Any]:
+    model: Any = ours("modern-124m")(load).to(device()).train()
+    positions = torch.arange(load.length, device=device())[None]
+    rotary = model.model.embed_positions(torch.zeros(1, load.length, 768, device=device()), positions)[1]
+    return model.model.layers[0], rotary
+
+
+def passes(block: Callable[..., torch.Tensor], load: Load, dtype: torch.dtype, **named: Any) -> Callable[[], None]:
+    states = torch.randn(load.batch, load.length, 768, device=device(), dtype=dtype, requires_grad=True)
+    compiled = torch.compile(block) if on_gpu() else block
+
+    def work() -> None:
+        with torch.autocast(device(), torch.bfloat16):
+            made = compiled(states, **named)
+        made.backward(torch.ones_like(made))
+
+    return work
+
+
+def parts(load: Load, lock: FileLock) -> dict[str, Any]:
+    with lock:
+        return {"milliseconds": {**blocks(load), **optimizers(load)}}
+
+
+def blocks(load: Load) -> dict[str, float]:
+    """One block, forward and backward, compiled: what a change of the layers would bring, before it is made."""
+    block, rotary = our_block(load)
+    found = {
+        "block": milliseconds(passes(block, load, torch.float32, rotary=rotary)),
+        "block, residual stream in bfloat16": milliseconds(passes(block, load, torch.bfloat16, rotary=rotary)),
+    }
+    attention: Any = block.self_attn
+    product = OneProjection(attention)
+    for number, name in enumerate(("q_proj", "k_proj", "v_proj")):
+        setattr(attention, name, Shared(product, number))
+    found["block, one projection"] = milliseconds(passes(block, load, torch.float32, rotary=rotary))
+    plain = Block(Size(768, 1, 12, load.vocabulary, load.length)).to(device())
+    found["nanoGPT's block"] = milliseconds(passes(plain, load, torch.float32))
+    return found
+
+
+def optimizers(load: Load) -> dict[str, float]:
+    """A step of Muon as ours takes it and as torch does, over the matrices of all blocks, and of fused AdamW over everything."""
+    model: Any = ours("modern-124m")(load).to(device())
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    matrices = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
+    steps = {
+        "Muon's step": hf_gpt.Muon(model, lr=0.02),
+        "the step of torch.optim.Muon, matrices alone": torch.optim.Muon(matrices, lr=0.02),
+        "fused AdamW's step": torch.optim.AdamW(model.parameters(), fused=on_gpu()),
+    }
+    return {name: milliseconds(optimizer.step) for name, optimizer in steps.items()}
