@@ -189,17 +189,19 @@ def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="A folder, a Hub id, or nanoGPT's ckpt.pt.")],
+    source: Annotated[str, typer.Argument(help="A folder, a Hub id, nanoGPT's ckpt.pt, or smollm2-135m.")],
     out_dir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repository.")] = None,
 ) -> None:
     """Read a GPT-1, GPT-2, GPT-Neo, Llama, Qwen3 or nanoGPT checkpoint and save it as one of this family."""
-    from .conversion import convert_folder
+    from .inference.pretrained import import_into
 
     hide_bars_of_weights()
     with refused(f"source={source!r} cannot be imported"):
         try:
-            model = convert_folder(source, out_dir, **({"revision": revision} if revision else {}))
+            model = import_into(source, out_dir, revision)
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(" ".join(str(error).split())) from error
     print(f"{out_dir}: {model.num_parameters():,} parameters")
@@ -221,7 +223,10 @@ def export(
     """Write a model as a checkpoint that transformers, vLLM or llama.cpp run without any code of ours."""
     from .conversion import new_folder, write_foreign
     from .inference.loading import load_model
+    from .inference.pretrained import find_model
     from .reports.model_card import export_record, write_export_record
+    from .reports.origin import origin_of, write_origin
+    from .reports.records import RECORD_FILE
 
     hide_bars_of_weights()
     loaded, tokenizer = load_model(model, as_saved=True)
@@ -232,6 +237,8 @@ def export(
                 written = write_foreign(loaded, folder, layout, tokenizer, quantize)
                 if record is not None:
                     write_export_record(record, Path(model), folder, written)
+                elif not (Path(model) / RECORD_FILE).is_file():
+                    write_origin(folder, origin_of(find_model(model)))
         except ValueError as error:
             raise InputError(" ".join(str(error).split())) from error
     print(f"{out_dir}: {written}")

@@ -149,7 +149,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
         ("a.json", "[]", "holds no rows"),
         ("a.json", "{}", "holds no rows"),
         ("a.jsonl", "no JSON", "cannot be read as json: "),
-        ("a.csv", 'a,b\n"1,2\n3,4,5,6\n', "cannot be read as csv: "),
+        ("a.csv", 'a,b\n"1,2\n3,4,5,6\n', "line 2 opens a double quote that holds the rows up to line 3"),
     ],
 )
 def test_a_table_that_holds_none_is_named(name, content, told, tmp_path):

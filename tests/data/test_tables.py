@@ -1,5 +1,6 @@
 """Tables and rows as other programs write them: nothing of a cell is lost, moved to another column, or made another value."""
 
+import gzip
 import json
 
 import pytest
@@ -45,16 +46,87 @@ def test_cells_in_quotes_keep_their_lines_commas_and_quotes(tmp_path):
     assert set(rows_of(path, [line.replace('",', '"\t').replace("text,", "text\t") for line in lines])) == {
         f'x "good {i}, they said"\nand more' for i in range(50)
     }
-    assert loading.separator_lines(sources.text_source({"path": "csv", "files": str(path)})) == []
+    assert loading.table_lines(sources.text_source({"path": "csv", "files": str(path)})) == []
 
 
-def test_quotes_that_would_swallow_rows_of_a_table_by_tabs_are_text(tmp_path):
-    """As GLUE's tables have them."""
-    texts = [f'"text {i} begins with a quote' if i % 10 == 0 else f"text {i}" for i in range(100)]
-    lines = ["text\tlabel", *(f"{text}\t{'ab'[i % 2]}" for i, text in enumerate(texts))]
-    assert rows_of(tmp_path / "t.tsv", lines) == {text: "ab"[i % 2] for i, text in enumerate(texts)}
-    said = loading.separator_lines(source_of(tmp_path / "t.tsv", lines))
-    assert said == ["t.tsv is read with its quotes as text: paired, they would hold whole rows."]
+@pytest.mark.parametrize(
+    "opening",
+    ['"{}', '"{} said', '{} "said" "twice'],
+    ids=["begin", "begin and another cell", "within"],
+)
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+@pytest.mark.parametrize("places", [(3,), (3, 8), (3, 4), (3, 30, 80, 81)])
+def test_quotes_that_would_hold_rows_are_text(opening, sign, places, tmp_path):
+    """As GLUE's tables have them; two of them pair, and one swallows the rest."""
+    texts = [opening.format(f"text {i}") if i in places else f"text {i}" for i in range(100)]
+    lines = [f"text{sign}label", *(f"{text}{sign}{'ab'[i % 2]}" for i, text in enumerate(texts))]
+    path = tmp_path / ("t.tsv" if sign == "\t" else "t.csv")
+    assert rows_of(path, lines) == {text: "ab"[i % 2] for i, text in enumerate(texts)}
+    said = [f"{path.name} is read with ';' as its separator."] * (sign == ";")
+    said += [f"{path.name} is read with its quotes as text: paired, they would hold whole rows."] * (opening[0] == '"')
+    assert loading.table_lines(source_of(path, lines)) == said
+
+
+def test_a_quote_at_an_end_that_closes_another_holds_rows_too(tmp_path):
+    texts = [f"text {i}" for i in range(100)]
+    texts[7], texts[60] = '"text 7', 'text 60"'
+    lines = ["text,label", *(f"{text},{'ab'[i % 2]}" for i, text in enumerate(texts))]
+    assert rows_of(tmp_path / "t.csv", lines) == {text: "ab"[i % 2] for i, text in enumerate(texts)}
+
+
+def test_a_text_of_several_lines_with_commas_stays_one(tmp_path):
+    text = "one, two\nthree, four\nfive, a six"
+    lines = ["text,label", *(f"text {i},{'ab'[i % 2]}" for i in range(50)), f'"{text}",a']
+    assert rows_of(tmp_path / "t.csv", lines)[text] == "a"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('"text,a', "line 12 opens a double quote that holds the rows up to line 32"),
+        ('"a \\"good\\" text",a', "line 12 has a double quote behind a backslash: write it twice instead"),
+    ],
+    ids=["held beside a comma in quotes", "backslash"],
+)
+def test_quotes_that_cannot_be_told_apart_are_refused_with_their_line(row, told, tmp_path):
+    lines = ["text,label", *(f"text {i},{'ab'[i % 2]}" for i in range(10)), row]
+    lines += [f"text {i},{'ab'[i % 2]}" for i in range(10, 29)] + ['"text, text",b']
+    with pytest.raises(InputError, match=rf"t\.csv': {told}"):
+        rows_of(tmp_path / "t.csv", lines)
+
+
+def test_files_whose_quotes_are_text_are_read_with_others_that_have_none(tmp_path):
+    rows = {"a": ['"text 1', "text 2"], "b": ["text 3", "text 4"], "c": ['"text 5\tand more"', "text 6"]}
+    for name, texts in rows.items():
+        (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + "".join(f"{text}\tx\n" for text in texts))
+
+    def read(*names):
+        files = [str(tmp_path / f"{name}.tsv") for name in names]
+        return loading.load_rows(sources.text_source({"path": "csv", "files": files}))["text"][:]
+
+    assert read("a", "b") == [*rows["a"], *rows["b"]]
+    assert read("b", "c")[2] == "text 5\tand more"
+    with pytest.raises(InputError, match=r"c\.tsv': line 2 has 3 cells under 2 names"):
+        read("a", "c")
+
+
+@pytest.mark.parametrize("sign", [",", ";"])
+def test_the_numbers_of_rows_that_pandas_writes_have_no_name(sign, tmp_path):
+    lines = [f"{sign}text{sign}label", *(f"{i}{sign}text {i}{sign}{'ab'[i % 2]}" for i in range(50))]
+    assert rows_of(tmp_path / "t.csv", lines) == {f"text {i}": "ab"[i % 2] for i in range(50)}
+
+
+def test_excel_may_say_the_separator_above_the_names(tmp_path):
+    lines = ["sep=;", "text;label", *(f"text, {i};{'ab'[i % 2]}" for i in range(50))]
+    assert rows_of(tmp_path / "t.csv", lines) == {f"text, {i}": "ab"[i % 2] for i in range(50)}
+
+
+def test_names_of_columns_lose_what_stands_around_them_and_one_that_is_there_twice_is_said(tmp_path):
+    lines = ["\u200btext, label ,more", *(f"text {i},{'ab'[i % 2]},other" for i in range(50))]
+    assert rows_of(tmp_path / "t.csv", lines) == {f"text {i}": "ab"[i % 2] for i in range(50)}
+    source = source_of(tmp_path / "t.csv", ["text,text", "one,two"])
+    assert loading.load_rows(source)["text"][:] == ["one"]
+    assert loading.table_lines(source) == ["t.csv has several columns 'text': the first is read."]
 
 
 @pytest.mark.parametrize(
@@ -96,10 +168,39 @@ def test_rows_of_no_group_are_split_one_by_one(tmp_path):
         assert 40 < alone < 300
 
 
-def test_a_word_may_hold_a_space_where_tabs_separate_the_columns(tmp_path):
-    path = tmp_path / "t.conll"
-    path.write_text("New York\tB-PLACE\nis\tO\n\na\u00a0b  x O\nc x B-PLACE \n")
-    assert list(read_conll([path], "conll")) == [
-        {"tokens": ["New York", "is"], "tags": ["B-PLACE", "O"]},
-        {"tokens": ["a\u00a0b", "c"], "tags": ["O", "B-PLACE"]},
-    ]
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("New York\tB-P\nis\tO\t \n", [("New York", "B-P"), ("is", "O")]),
+        ("a\u00a0b  x O\n c x B-P \n \t\n\n", [("a\u00a0b", "O"), ("c", "B-P")]),
+        ("# id 1f2d\tdomain=en\na _ _ O\nb _ _ B-P\n", [("a", "O"), ("b", "B-P")]),
+        ("# id 1f2d\tdomain=en\n##  two\na O\nb B-P\n", [("a", "O"), ("b", "B-P")]),
+        ("#begin document (x); part 000\nx 0 a NN O\n\n#end document\n", [("x", "O")]),
+        ("# O\na O\n\n#tag B-P\nb B-P\n# O\n", [("#", "O"), ("a", "O"), ("#tag", "B-P"), ("b", "B-P"), ("#", "O")]),
+        ("-DOCSTART-\n\na O\n\n-DOCSTART- -X- -X- O\n\nb B-P\n", [("a", "O"), ("b", "B-P")]),
+        ("\ufeffa O\r\nb B-P\r\n\r\n", [("a", "O"), ("b", "B-P")]),
+        ("a O\rb B-P\r", [("a", "O"), ("b", "B-P")]),
+        ("\u3000\tO\nb\u2028c\tB-P\n", [("\u3000", "O"), ("b\u2028c", "B-P")]),
+    ],
+    ids=["space", "no break", "multiconer", "comments of two columns", "ontonotes", "words", "docstart", "crlf", "cr", "signs"],
+)
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_words_a_line_as_corpora_have_them(text, wanted, is_packed, tmp_path):
+    path = tmp_path / ("t.conll.gz" if is_packed else "t.conll")
+    path.write_bytes(gzip.compress(text.encode()) if is_packed else text.encode())
+    assert [pair for row in read_conll([path], "conll") for pair in zip(row["tokens"], row["tags"])] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a O\nNew York B-P\n", "line 2 of .* has 3 columns, and line 1 has 2: give each word as many, with tabs between them"),
+        ("a\tx\tO\n\tx\tO\n", "line 2 of .* has 3 columns, and 'conll' needs 2"),
+        ("a O\nb\n", "line 2 of .* has 1 columns, and 'conll' needs 2"),
+        ("a\tO\nb\t\n", "line 2 of .* has 1 columns, and 'conll' needs 2"),
+    ],
+)
+def test_a_line_whose_word_or_tag_would_be_another_is_refused(text, told, tmp_path):
+    (tmp_path / "t.conll").write_text(text)
+    with pytest.raises(InputError, match=told):
+        list(read_conll([tmp_path / "t.conll"], "conll"))

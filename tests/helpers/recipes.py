@@ -111,13 +111,13 @@ TASKS = {
 }
 
 
-def write_base(folder, **sizes):
+def write_base(folder, architecture="modern", **sizes):
     """A causal model with its tokenizer, as pretraining leaves it; `sizes` are fields of its config."""
     texts = [json.dumps(maker(number)) for maker, _ in TASKS.values() for number in range(40)]
     tokenizer = train_tokenizer(iter([texts]), 400, 128)
     torch.manual_seed(0)
     sizes = {"max_position_embeddings": 128, **sizes}
-    config = tiny_config("modern", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
+    config = tiny_config(architecture, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
     config.eos_token_id = config.bos_token_id = tokenizer.eos_token_id
     randomize(AutoModelForCausalLM.from_config(config), std=0.02).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

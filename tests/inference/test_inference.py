@@ -99,3 +99,24 @@ def test_a_lossy_tokenizer_is_told_of(model, tmp_path):
     _, notes = evaluate(model, write(tmp_path / "a.jsonl", TEXTS))
     assert len(notes) == 1
     assert "do not give the text back" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind"),
+    [
+        ({"path": "text", "files": "x", "sample_by": "line"}, "line"),
+        ({"path": "text", "files": "x", "streaming": True}, "line"),
+        ({"mixture": [{"path": "text", "files": "x", "weight": 1}]}, "line"),
+        ({"path": "text", "files": "x", "sample_by": "paragraph"}, "paragraph"),
+        ({"path": "text", "files": "x"}, "document"),
+        ({"path": "json", "files": "x"}, "document"),
+        ("movie-reviews", "document"),
+    ],
+)
+def test_plain_text_is_scored_as_the_model_was_trained(dataset, kind, model, tokenizer, tmp_path):
+    (model / "recipe.yaml").write_text(yaml.safe_dump({"dataset": dataset}))
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS[:9]) + "\n\n" + "\n".join(TEXTS[9:]) + "\n")
+    texts = {"line": TEXTS, "paragraph": ["\n".join(TEXTS[:9]), "\n".join(TEXTS[9:]) + "\n"]}
+    score, notes = evaluate(model, tmp_path / "a.txt")
+    assert score.tokens == tokens_of(texts.get(kind, [(tmp_path / "a.txt").read_text()]), tokenizer)
+    assert notes == ([] if kind == "document" else [f"each {kind} is a text, as in training"])

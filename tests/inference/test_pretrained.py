@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.repocard import metadata_load
 from tests.helpers.commands import run_command
 from tests.helpers.parity_references import CONFIGS, reference
 from tests.helpers.recipes import classification, talking, task_values, write_recipe, write_rows
@@ -220,3 +221,30 @@ def test_the_answers_of_a_template_are_found_without_a_mark(tmp_path):
     assert conversation_ids(tokenizer, messages)[2] == 2
     with pytest.raises(InputError, match="writes a question otherwise where an answer follows"):
         turn_ends(tokenizer)
+
+
+def test_packaged_weights_are_imported_exported_and_pushed_by_name_with_their_licence(package, tmp_path, monkeypatch, capsys):
+    card = {"license": "apache-2.0", "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+    ids = torch.randint(300, (1, 12))
+    for arguments in (("import", NAME, tmp_path / "ours"), ("export", NAME, tmp_path / "theirs", "--layout", "llama")):
+        code, _, told = run_command(monkeypatch, capsys, *arguments)
+        assert code == 0, told
+    for folder, model_type in ((tmp_path / "ours", "hf_gpt"), (tmp_path / "theirs", "llama")):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        assert model.config.model_type == model_type
+        torch.testing.assert_close(model(ids).logits, package(ids).logits, rtol=0, atol=1e-5)
+        assert AutoTokenizer.from_pretrained(folder).chat_template == TEMPLATE
+        assert metadata_load(folder / "README.md") == card
+        code, told, _ = run_command(monkeypatch, capsys, "push", folder, "--repo", "alice/small", "--dry-run")
+        assert (code, "model.safetensors" in told, "README.md" in told) == (0, True, True)
+    code, _, told = run_command(monkeypatch, capsys, "import", NAME, tmp_path / "other", "--revision", "main")
+    assert (code, "revision='main' is of a repository on the Hub" in told) == (2, True)
+
+
+def test_what_is_imported_keeps_the_licence_of_its_card(tmp_path, monkeypatch, capsys):
+    source = write_foreign(tmp_path / "source", "gpt2")
+    (source / "README.md").write_text("---\nlicense: mit\nlanguage: en\n---\n\nA model.\n")
+    assert run_command(monkeypatch, capsys, "import", source, tmp_path / "ours")[0] == 0
+    assert metadata_load(tmp_path / "ours" / "README.md") == {"license": "mit"}
+    assert run_command(monkeypatch, capsys, "export", tmp_path / "ours", tmp_path / "theirs", "--layout", "gpt2")[0] == 0
+    assert metadata_load(tmp_path / "theirs" / "README.md") == {"license": "mit"}

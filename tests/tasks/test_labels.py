@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
-from transformers import EvalPrediction
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import EvalPrediction, PreTrainedTokenizerFast
 
 from hf_gpt.data import sources
 from hf_gpt.data.rows import task_splits
@@ -164,3 +165,87 @@ def test_an_answer_with_white_space_at_an_end_is_the_answer(tokenizer, text, sta
     row = encoded[0]
     ids = row["input_ids"][row["start_positions"] : row["end_positions"] + 1]
     assert tokenizer.decode(ids).strip() == "blue"
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["pos", "Pos ", "neg"], "'Pos ', 'pos' are 2 labels: if they are one, class_names gives them one name"),
+        (["not_same", "not same", "same"], "'not same', 'not_same' are 2 labels"),
+        (["a", "a\u200b", "b"], "are 2 labels"),
+        ([["pos"], ["Pos", "neg"], []], "'Pos', 'pos' are 2 labels"),
+        (["a", "b", "a,b"], "'a,b' is a label of its own: several of one text are a list, such as ['a', 'b']"),
+        ([f"{number}%" for number in range(40)], "40 labels are there once: a number is written as 0.5"),
+    ],
+)
+def test_labels_that_may_be_meant_otherwise_are_said(labels, told, tokenizer):
+    rows = labelled(*labels)
+    task, _ = prepared("text-classification", tokenizer, rows)
+    assert told in "\n".join(task.summary(Dataset.from_list(rows)))
+
+
+@pytest.mark.parametrize("labels", [["pos", "neg"], ["C", "C++", "C#"], ["a", "a, c"], list(range(40)) * 2])
+def test_labels_that_are_clear_are_counted_alone(labels, tokenizer):
+    rows = labelled(*labels)
+    task, _ = prepared("text-classification", tokenizer, rows)
+    assert len(task.summary(Dataset.from_list(rows))) == 1
+
+
+def test_numbers_are_said_with_their_range(tokenizer):
+    rows = labelled(0.5, 1.0, 4.5)
+    task, _ = prepared("text-classification", tokenizer, rows)
+    assert task.summary(Dataset.from_list(rows)) == ["labels of the train split are numbers from 0.5 to 4.5, 2 on average."]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "wanted"),
+    [
+        ([0, 1], [1.0, 0.0], [1, 0]),
+        ([0, 1], ["1", "0"], [1, 0]),
+        ([0.5, 1.5], [2, 3], [2.0, 3.0]),
+        ([["cat"], ["dog", "cat"]], ["cat", "dog"], [[1.0, 0.0], [0.0, 1.0]]),
+        ([0.5, 1.5], ["neg"], "row 0 of the test split has label 'neg': in the train split labels are numbers"),
+        ([0, 1], ["neg"], "label 'neg' of the test split does not occur in the train split, whose labels are 0, 1"),
+        (["a", "b"], [["a"]], "does not occur in the train split"),
+    ],
+)
+def test_held_out_labels_of_another_kind_are_those_of_training_or_refused(train, test, wanted, tokenizer):
+    splits = DatasetDict({"train": Dataset.from_list(labelled(*train)), "test": Dataset.from_list(labelled(*test))})
+    task = TASKS["text-classification"](tokenizer, TaskSettings())
+    if isinstance(wanted, str):
+        with pytest.raises(InputError, match=wanted):
+            task.prepare(splits)
+    else:
+        assert list(task.prepare(splits)["test"]["labels"]) == wanted
+
+
+def test_held_out_tags_of_which_none_is_known_are_refused(tokenizer):
+    train, test = ([{"tokens": ["red", "blue"], "tags": tags}] for tags in ([0, 1], ["O", "B-X"]))
+    splits = DatasetDict({"train": Dataset.from_list(train), "test": Dataset.from_list(test)})
+    with pytest.raises(InputError, match="no tag of the test split occurs in the train split: B-X, O there, 0, 1 here"):
+        TASKS["token-classification"](tokenizer, TaskSettings()).prepare(splits)
+
+
+def spaced_tokenizer(kind):
+    """A tokenizer of characters and words of Llama's kind: `▁` stands for a space, and one is before every text."""
+    words = ["red", "blue", "green"]
+    vocabulary = ["<unk>", "</s>", "▁", *map(chr, range(97, 123)), *words, *(f"▁{word}" for word in words)]
+    pieces = [(piece, 0.0 if piece.startswith("▁") and len(piece) > 1 else -9.0) for piece in vocabulary]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
+    if kind == "prepend":
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=kind)
+    tokenizer.decoder = decoders.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("kind", ["prepend", "always", "first", "never"])
+def test_a_word_is_read_with_one_space_before_it_as_in_running_text(kind):
+    tokenizer = spaced_tokenizer(kind)
+    rows = [{"tokens": ["red", "blue", "green"], "tags": ["X", "Y", "X"]}]
+    task, encoded = prepared("token-classification", tokenizer, rows)
+    running = tokenizer("red blue green", add_special_tokens=False)["input_ids"]
+    assert encoded[0]["input_ids"] == [*task.begin, *running, tokenizer.eos_token_id]
+    assert [label for label in encoded[0]["labels"] if label >= 0] == [0, 1, 0]
+    assert len(running) == 3

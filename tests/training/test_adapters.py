@@ -113,3 +113,22 @@ def test_kinds_of_lora_are_keys(kind, base, tmp_path):
     model = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "run", num_labels=2)
     scales = {module.scaling["default"] for module in model.modules() if isinstance(module, LoraLayer) and module.scaling}
     assert scales == {6 / 2 if "use_rslora" in kind else 6 / 4}
+
+
+def test_experts_are_adapted_by_the_names_of_their_parameters(tmp_path):
+    """They are parameters of three dimensions, and no modules."""
+    from peft import AutoPeftModelForSequenceClassification
+    from safetensors import safe_open
+
+    base = write_base(tmp_path / "base", "oss")
+    lora = {"r": 2, "target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+    rows = write_rows(tmp_path, classification, 60)
+    run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", lora=lora, max_steps=4)))
+    with safe_open(tmp_path / "run" / "adapter_model.safetensors", "pt") as file:
+        saved = {name: file.get_tensor(name) for name in file.keys() if "experts" in name and "lora_B" in name}
+    assert len(saved) == 4
+    assert all(weight.abs().max() > 0 for weight in saved.values())
+    ids = torch.randint(5, 300, (1, 9))
+    model = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "run", num_labels=2).eval()
+    wanted = model(ids).logits
+    torch.testing.assert_close(model.merge_and_unload()(ids).logits, wanted, rtol=0, atol=1e-4)

@@ -40,6 +40,14 @@ def plain(tokenizer: PreTrainedTokenizerBase, texts: Any, **arguments: Any) -> A
     return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False, **arguments)
 
 
+def behind_space(tokenizer: PreTrainedTokenizerBase, words: list[str]) -> list[list[int]]:
+    """Return the ids of each word as it is read behind another one, with one space between: some tokenizers put one before every text
+    by themselves (that of Llama 2), and a second would be a token that running text has not."""
+    running, first, bare, spaced = plain(tokenizer, ["a b", "a", "b", " b"])["input_ids"]
+    space = "" if running == [*first, *bare] != [*first, *spaced] else " "
+    return plain(tokenizer, [f"{space}{word}" for word in words])["input_ids"] if words else []
+
+
 def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return what a tokenizer puts before every prompt by itself (`<s>` of Llama), so that a document begins with it, too."""
     framed, alone = tokenizer("a", verbose=False)["input_ids"], plain(tokenizer, "a")["input_ids"]

@@ -3,6 +3,7 @@
 import csv
 import glob
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,15 @@ from datasets import Dataset, IterableDataset
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError
 
+from ..checks.boundary import refused
 from ..checks.places import is_of_place
 from ..errors import InputError, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
+from .json_rows import check_json_rows, find_fault, read_json_rows, rows_in_object
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
-from .tables import check_cells, column_names, quotes_are_text, separator_of, usual_separator
-from .text_files import (
-    BROKEN_ARCHIVES,
-    check_json_rows,
-    check_utf8,
-    file_state,
-    read_documents,
-    read_json_rows,
-)
+from .tables import check_rows, read_table
+from .text_files import BROKEN_ARCHIVES, check_utf8, file_state, read_documents
 
 
 # `datasets` would ask six times before it says so.
@@ -96,12 +92,28 @@ def _load_files(source: TextSource, columns: tuple[str, ...] | None, is_part: bo
         return _load_conll(source.path, files)
     if source.sample_by == "document":
         return _load_documents(source, files, whole=source.streaming or is_part)
+    if source.path == "json":
+        objects = [rows_in_object(file, source.field) for file in files]
+        if any(part is not None for part in objects):
+            return _load_objects(source, files, objects)
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
     rows = _load_dataset(source, data_files=names, split="train", **_reading(source, files, columns))
+    if source.path == "csv":
+        found = rows.column_names or list(read_table(files[0]).names)
+        clean = {name: clean_name(name) for name in found if clean_name(name) not in ("", *found)}
+        rows = rows.rename_columns(clean) if clean and len(set(clean.values())) == len(clean) else rows
     if source.path == "json" and isinstance(rows, Dataset):
         rows = _dates_as_written(rows, files, (source.text_column,) if columns is None else rows.column_names)
     return rows
+
+
+def _load_objects(source: TextSource, files: list[Path], objects: list[list[dict] | None]) -> Dataset | IterableDataset:
+    """Return the rows of files of which some are an object around them."""
+    with refused(f"dataset: files={shown(source.files)} cannot be read as json"):
+        parts = [list(read_json_rows([file])) if part is None else part for file, part in zip(files, objects)]
+        rows = Dataset.from_list([row for part in parts for row in part])
+    return rows.to_iterable_dataset() if source.streaming else rows
 
 
 def _dates_as_written(rows: Dataset, files: list[Path], columns: Iterable[str]) -> Dataset:
@@ -164,32 +176,38 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
     if source.path != "csv":
         return {}
-    signs = {separator_of(file): file.name for file in files}
-    if len(signs) > 1:
-        named = " and ".join(f"{name} by {sign!r}" for sign, name in signs.items())
+    tables = {file: read_table(file) for file in files}
+    kinds = {(table.sign, table.above): file.name for file, table in tables.items()}
+    if len(kinds) > 1:
+        named = " and ".join(f"{name} by {sign!r}" for (sign, _), name in kinds.items())
         raise InputError(f"dataset: files are not separated by the same sign, {named}: give those of one kind.")
-    sign = next(iter(signs))
-    has_quotes = not any(quotes_are_text(file, sign) for file in files)
-    for file in files:
-        check_cells(file, sign, has_quotes)
-    quoting = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
+    first, has_quotes = tables[files[0]], all(table.has_quotes for table in tables.values())
+    if not has_quotes:
+        # All files are read in one way.
+        for file, table in tables.items():
+            check_rows(file, replace(table, has_quotes=False))
     # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
-    names = column_names(files[0], sign)
-    texts = [name for name in names if name == source.text_column] if columns is None else names
-    return {"sep": sign, "keep_default_na": False, "quoting": quoting, "converters": dict.fromkeys(texts, str)}
+    texts = [name for name in first.names if columns is not None or clean_name(name) == source.text_column]
+    return {
+        "sep": first.sign,
+        "skiprows": first.above,
+        "keep_default_na": False,
+        "quoting": csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE,
+        "converters": dict.fromkeys(texts, str),
+    }
 
 
-def separator_lines(source: TextSource) -> list[str]:
+def clean_name(name: str) -> str:
+    """Return the name of a column without white space around it, and signs of no width."""
+    return name.strip(" \t\u00a0\u200b\u200c\u200d\ufeff")
+
+
+def table_lines(source: TextSource) -> list[str]:
     """Return a line for each table that is read in another way than its suffix says."""
     parts = [part for part in (source.validation, source.test, *(part for part, _ in source.mixture)) if part is not None]
-    lines = [line for part in parts for line in separator_lines(part)]
-    for file in local_files(source) if source.path == "csv" else []:
-        sign = separator_of(file)
-        if sign != usual_separator(file):
-            lines.append(f"{file.name} is read with {sign!r} as its separator.")
-        if quotes_are_text(file, sign):
-            lines.append(f"{file.name} is read with its quotes as text: paired, they would hold whole rows.")
-    return lines
+    lines = [line for part in parts for line in table_lines(part)]
+    files = local_files(source) if source.path == "csv" else []
+    return lines + [line for file in files for line in read_table(file).notices(file)]
 
 
 def text_rows(rows: Any, text_column: str) -> Any:
@@ -277,13 +295,15 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
         if is_of_place(error.__cause__):
             raise error.__cause__ from error
-        reason = str(error.__cause__ or error).splitlines()[0]
+        fault = find_fault(local_files(source)) if source.path == "json" else None
+        reason = fault or str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"dataset: {named} cannot be read as {source.path}: {reason}") from error
     except (*BROKEN_ARCHIVES, OSError, ValueError) as error:
         if is_of_place(error):
             raise
         reason = reason_of(error)
         if source.files is not None:
+            reason = (find_fault(local_files(source)) if source.path == "json" else None) or reason
             what = "holds no rows" if "corresponds to no data" in reason else f"cannot be read as {source.path}: {reason}"
             raise InputError(f"dataset: {named} {what}.") from error
         raise InputError(

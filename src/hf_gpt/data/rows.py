@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,9 +11,11 @@ import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
 from ..errors import InputError, shown
+from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
-from .sources import TextSource
+from .sources import TextSource, local_files
 from .splits import SPLITS, text_hash
+from .tables import read_table
 
 
 # What the columns of the tasks hold, by their names.
@@ -67,6 +68,7 @@ def read_columns(rows: Dataset) -> Dataset:
     Raises:
         InputError: a column or a cell that cannot be read as that.
     """
+    rows = _in_plain_types(rows)
     for column, feature in list(rows.features.items()):
         if column in TEXTS or (column in TURNS and isinstance(feature, Value)):
             rows = _as_texts(rows, column, feature)
@@ -85,51 +87,21 @@ def read_columns(rows: Dataset) -> Dataset:
     return rows
 
 
-def read_cells(rows: Dataset, column: str) -> Dataset:
-    """Return the rows with a column of a table as what its cells are: whole numbers, numbers, or text; empty ones are null."""
-    cells = [(cell or "").strip() for cell in rows[column]]
-    # Among numbers, what is none is an empty cell.
-    numbers = [cell for cell in cells if cell and cell.lower() != "nan"]
-    read: Callable[[str], Any] = str
-    kind = Value("string")
-    if numbers and all(re.fullmatch(r"[+-]?(0|[1-9]\d{0,17})", cell) for cell in numbers):
-        read, kind = int, Value("int64")
-    elif numbers and all(_is_number(cell) for cell in numbers):
-        read, kind = float, Value("float64")
-    is_empty_word = ("", "nan") if kind.dtype != "string" else ("",)
-    values = [None if cell.lower() in is_empty_word else read(cell) for cell in cells]
-    return rows.remove_columns(column).add_column(column, values, feature=kind)
+def _in_plain_types(rows: Dataset) -> Dataset:
+    """Return the rows without lists of large offsets, which Polars writes, and with bytes of a label as text."""
+    plain = {name: _plain_type(feature) for name, feature in rows.features.items()}
+    if "label" in plain and plain["label"] in (Value("binary"), Value("large_binary")):
+        plain["label"] = Value("string")
+    return rows if plain == dict(rows.features) else rows.cast(datasets.Features(plain))
 
 
-def check_labels(column: str, feature: Any) -> None:
-    """Raise `InputError` for a column of anything but values, names of classes, or lists of either."""
-    inner = feature.feature if isinstance(feature, datasets.List) else feature
-    if not isinstance(inner, (Value, datasets.ClassLabel)) or (column == "tags" and inner is feature):
-        what = "a list of tags" if column == "tags" else "a label or a list of labels"
-        raise InputError(f"dataset: column {column!r} holds {_kind(feature)}, and not {what}: name another one.")
-
-
-def read_labels(rows: Dataset) -> Dataset:
-    """Return the rows with labels that are there: whole numbers stay such where others are NaN, and -1 is none of a `ClassLabel`."""
-    feature, labels = rows.features["label"], rows["label"]
-    if isinstance(feature, datasets.ClassLabel) and any(label is not None and label < 0 for label in labels):
-        values = [None if label is None or label < 0 else label for label in labels]
-        return rows.remove_columns("label").add_column("label", values, feature=feature)
-    if not isinstance(feature, Value) or not feature.dtype.startswith("float"):
-        return rows
-    numbers = [label for label in labels if label is not None and not math.isnan(label)]
-    # NumPy and pandas have no whole number that is missing.
-    if len(numbers) == len(labels) or not all(number.is_integer() for number in numbers):
-        return rows
-    values = [None if label is None or math.isnan(label) else int(label) for label in labels]
-    return rows.remove_columns("label").add_column("label", values, feature=Value("int64"))
-
-
-def _is_number(cell: str) -> bool:
-    """Return whether a cell is written as a number is, and not as a name of digits: 01, 1_1."""
-    return (
-        re.fullmatch(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", cell, re.IGNORECASE) is not None
-    )
+def _plain_type(feature: Any) -> Any:
+    if isinstance(feature, dict):
+        return {name: _plain_type(inner) for name, inner in feature.items()}
+    if isinstance(feature, (datasets.List, datasets.LargeList)):
+        length = getattr(feature, "length", -1)
+        return datasets.List(_plain_type(feature.feature), length=length)
+    return feature
 
 
 def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
@@ -137,7 +109,7 @@ def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
         return _read(rows, column, Value("string"), _scalar)
     if not isinstance(feature, Value):
         raise InputError(
-            f"dataset: column {column!r} holds {_kind(feature)}, and not text: name another one in dataset.columns."
+            f"dataset: column {column!r} holds {kind_of(feature)}, and not text: name another one in dataset.columns."
         )
     return rows if feature.dtype in ("string", "large_string") else rows.cast_column(column, Value("string"))
 
@@ -146,13 +118,9 @@ def _as_words(rows: Dataset, column: str, feature: Any) -> Dataset:
     if isinstance(feature, Value) or is_mixed(getattr(feature, "feature", feature)):
         return _read(rows, column, datasets.List(Value("string")), _words)
     if not isinstance(feature, datasets.List) or not isinstance(feature.feature, Value):
-        raise InputError(f"dataset: column {column!r} holds {_kind(feature)}, and not a list of texts: name another one.")
+        raise InputError(f"dataset: column {column!r} holds {kind_of(feature)}, and not a list of texts: name another one.")
     is_text = feature.feature.dtype in ("string", "large_string")
     return rows if is_text else rows.cast_column(column, datasets.List(Value("string")))
-
-
-def _kind(feature: Any) -> str:
-    return type(feature).__name__ if isinstance(feature, datasets.ClassLabel) else str(feature)
 
 
 def _read(rows: Dataset, column: str, kind: Any, read: Callable[[Any], Any]) -> Dataset:
@@ -178,7 +146,7 @@ def _scalar(value: Any) -> str:
 
 def _words(value: Any) -> list[str | None]:
     """Return a list of texts, or what is one as a JSON string."""
-    found = json.loads(value) if isinstance(value, str) else value
+    found = read_literal(value) if isinstance(value, str) else value
     if not isinstance(found, list):
         raise ValueError(value)
     return [None if word is None else _scalar(word) for word in found]
@@ -186,7 +154,7 @@ def _words(value: Any) -> list[str | None]:
 
 def _messages(value: Any) -> list[dict[str, Any]]:
     """Return messages as such, as ShareGPT's turns, or either as a JSON string."""
-    turns = json.loads(value) if isinstance(value, str) else value
+    turns = read_literal(value) if isinstance(value, str) else value
     read = []
     for turn in turns:
         role = turn["role"] if turn.get("role") is not None else turn["from"]
@@ -198,7 +166,7 @@ def _messages(value: Any) -> list[dict[str, Any]]:
 def _answers(value: Any) -> dict[str, list[Any]]:
     """Return answers as `{text: [...], answer_start: [...]}`, blank ones left out, from SQuAD's own list of answers, or from none."""
     if isinstance(value, str):
-        value = json.loads(value)
+        value = read_literal(value)
     if value is None:
         value = []
     if isinstance(value, dict):
@@ -260,21 +228,25 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     rows = rows.select_columns(list(kept))
     rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
     if "label" in rows.column_names:
-        rows = read_cells(rows, "label") if source.path == "csv" else read_labels(rows)
+        rows = read_labels(rows, read_table(local_files(source)[0]).sign if source.path == "csv" else None)
     check_finite(rows, source)
     return rows
 
 
 def check_finite(rows: Dataset, source: TextSource) -> None:
-    """Raise `InputError` for a label that is an infinity: no loss can be computed of it."""
+    """Raise `InputError` for a label that is an infinity, of which no loss can be computed, or too large to be told from the next."""
     feature = rows.features.get("label")
     if not isinstance(feature, Value) or not feature.dtype.startswith("float"):
         return
+    named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
     for number, label in enumerate(rows["label"]):
         if label is not None and math.isinf(label):
-            named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
             raise InputError(
                 f"dataset: row {number} of {named} has label {label}: give a finite number, or leave the row out."
+            )
+        if label is not None and abs(label) >= LARGEST_EXACT:
+            raise InputError(
+                f"dataset: row {number} of {named} has label {label:.0f}, or one beside it that is the same number: write it as a text."
             )
 
 
@@ -327,16 +299,16 @@ def task_splits(
     shares = {"validation": validation, "test": test}
     splits: dict[str, Dataset] = {}
     held: dict[str, dict[str, np.ndarray]] = {}
+    rows = task_rows(source, columns)
     for name in shares:
         part = getattr(source, name)
         if part is not None:
-            whole, shares[name] = task_rows(part, columns), 0.0
+            whole, shares[name] = by_names_of(rows, task_rows(part, columns), name), 0.0
             held[name] = _keys(whole, needed, group)
             is_full = ~np.asarray(held[name]["is_empty"])
             held[name] = {key: np.asarray(values)[is_full] for key, values in held[name].items()}
             splits[name] = whole.select(np.flatnonzero(is_full))
             dropped["empty rows"] += len(whole) - len(splits[name])
-    rows = task_rows(source, columns)
     keys = _keys(rows, needed, group)
     is_full = ~np.asarray(keys["is_empty"])
     dropped["empty rows"] += int((~is_full).sum())

@@ -29,6 +29,7 @@ class TextSource:
         files: Files of a format, patterns and folders among them.
         text_column: The column that a language model reads.
         sample_by: Of plain text, what one text is: a whole file, a paragraph or a line.
+        field: Of a file of JSON that is one object, the key that holds the rows.
         split: Of a dataset on the Hub.
         columns: For a task, its names of columns and what the dataset calls them.
         where: Columns and the value that a row needs there to be used.
@@ -42,6 +43,7 @@ class TextSource:
     files: str | list[str] | None = None
     text_column: str = "text"
     sample_by: str | None = None
+    field: str | None = None
     split: str = "train"
     streaming: bool = False
     revision: str | None = None
@@ -84,6 +86,8 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
         raise InputError(
             f"dataset: sample_by is for path='text', and not for {given['path']!r}, where a row is a text: leave it out."
         )
+    if given.get("field") is not None and given["path"] != "json":
+        raise InputError(f"dataset: field is for path='json', and not for {given['path']!r}: leave it out.")
     if given.get("sample_by") not in (None, *SAMPLE_BY):
         hint = did_you_mean(given["sample_by"], SAMPLE_BY)
         raise InputError(f"dataset: sample_by={given['sample_by']!r} is none of {', '.join(SAMPLE_BY)}.{hint}")
@@ -92,7 +96,9 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
         held_out = given.get(name)
         if held_out is not None:
             own = held_out if isinstance(held_out, dict) else {"path": held_out}
-            given[name] = text_source({**inherited, **own})
+            # A file that holds several splits is named once.
+            same_file = {key: given[key] for key in ("files",) if "field" in own and key in given}
+            given[name] = text_source({**inherited, **same_file, **own})
     return TextSource(**given)
 
 

@@ -2,12 +2,16 @@
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
 from ..errors import InputError
-from .text_files import CHUNK, opened, suffix_of
+from .text_files import CHUNK, FileState, file_state, opened, suffix_of
 
 
 # A cell may hold a book.
@@ -27,60 +31,187 @@ ROWS_AT_FIRST = 200
 
 def separator_of(path: Path) -> str:
     """Return what separates the cells of a table: what its suffix says, unless another sign gives each row as many cells as there are
-    names, and more of them."""
+    names, and more of them; or what Excel says in the first line."""
+    head = _head(path)
     signs = SEPARATORS.get(suffix_of(path), SEPARATORS[".csv"])
-    head = ""
-    for file in opened(path):
-        head = file.read(CHUNK).decode("utf-8-sig", "ignore").replace("\0", "")
-        break
-    columns = {sign: _columns(head, sign) for sign in signs}
-    return max(signs, key=lambda sign: columns[sign])
+    # Where quotes close nothing, they are text.
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+        columns = {sign: _columns(head, sign, quoting) for sign in signs}
+        if max(columns.values()) > 1:
+            break
+    return _excel_sign(head) or max(signs, key=lambda sign: columns[sign])
 
 
-def _columns(head: str, sign: str) -> int:
+def _head(path: Path) -> str:
+    return next(file.read(CHUNK).decode("utf-8-sig", "ignore").replace("\0", "") for file in opened(path))
+
+
+def _excel_sign(head: str) -> str | None:
+    """Return the separator that a first line of `sep=;` names."""
+    found = re.match(r'"?sep=(.)"?\r?\n', head)
+    return found and found[1]
+
+
+def _columns(head: str, sign: str, quoting: int) -> int:
     """Return how many columns a table has by a sign; 1 where its first rows have another number of cells, or a column has no name."""
     try:
-        names, *rows = islice(filter(None, csv.reader(io.StringIO(head, newline=""), delimiter=sign)), ROWS_AT_FIRST)
+        found = csv.reader(io.StringIO(head, newline=""), delimiter=sign, quoting=quoting)
+        names, *rows = islice(filter(None, found), ROWS_AT_FIRST)
     except (csv.Error, ValueError):
         return 1
     # The last row may be cut where the part that was read ends.
     whole = rows[:-1] if len(head) >= CHUNK // 4 else rows
+    # The numbers of rows that pandas writes have no name.
+    named = names[1:] if len(names) > 2 else names
     # A sentence that stands above others has not as many parts as they.
-    return len(names) if all(name.strip() for name in names) and all(len(row) == len(names) for row in whole) else 1
+    return len(names) if all(name.strip() for name in named) and all(len(row) == len(names) for row in whole) else 1
 
 
-def _table(path: Path, sign: str, has_quotes: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """Return each row of a table with the number of its last line; none of what the csv module cannot read, which others refuse."""
+@dataclass(frozen=True)
+class Table:
+    """How a table is read.
+
+    Attributes:
+        names: Of its columns, as they are written.
+        sign: What separates its cells.
+        has_quotes: Whether double quotes hold cells together; else they are text.
+        above: Lines above the names: Excel's `sep=;`.
+    """
+
+    names: tuple[str, ...]
+    sign: str
+    has_quotes: bool = True
+    above: int = 0
+
+    def notices(self, path: Path) -> list[str]:
+        """Return a line for each thing that is read in another way than the file's suffix says."""
+        lines = [] if self.sign == usual_separator(path) else [f"{path.name} is read with {self.sign!r} as its separator."]
+        if not self.has_quotes:
+            lines.append(f"{path.name} is read with its quotes as text: paired, they would hold whole rows.")
+        twice = [name for name, count in Counter(self.names).items() if count > 1 and name]
+        return lines + [f"{path.name} has several columns {name!r}: the first is read." for name in twice]
+
+
+def read_table(path: Path) -> Table:
+    """Return how a table is read.
+
+    Raises:
+        InputError: a row with more cells than names, of which pandas would drop the first ones; or quotes that hold whole rows, or that
+            are escaped in a way that pandas does not read.
+    """
+    return _read_table(path, file_state(path))
+
+
+@cache
+def _read_table(path: Path, state: FileState) -> Table:
+    del state
+    sign, above = separator_of(path), int(_excel_sign(_head(path)) is not None)
+    names = next((row.cells for row in _rows(path, sign, above) if row.cells), [])
+    table = Table(tuple(names), sign, above=above)
+    held = check_rows(path, table)
+    if held is None:
+        return table
+    table = replace(table, has_quotes=False)
+    counts = (len(row.cells) for row in _rows(path, sign, above, has_quotes=False) if row.cells)
+    if sign == "\t" or all(count == len(names) for count in counts):
+        check_rows(path, table)
+        return table
+    raise InputError(
+        f"dataset: files={str(path)!r}: line {held.first} opens a double quote that holds the rows up to line {held.last}: put a text "
+        "with quotes in it into double quotes, and write those in it twice."
+    )
+
+
+def check_rows(path: Path, table: Table) -> "_Row | None":
+    """Return the first row whose quotes hold other rows; raise `InputError` for one that would be read as another than it is."""
+    known: list[set[str]] = [set() for _ in table.names]
+    has_long = False
+    for row in _rows(path, table.sign, table.above, table.has_quotes):
+        fault = _fault(row, table.sign) if table.has_quotes else ""
+        if fault and (row.is_long or fault == UNCLOSED):
+            return row
+        has_long = has_long or row.is_long
+        if not row.is_long:
+            for cells, cell in zip(known, row.cells):
+                if len(cells) < MOST_KNOWN and len(cell) <= LONGEST_KNOWN:
+                    cells.add(cell)
+    for row in _rows(path, table.sign, table.above, table.has_quotes):
+        if has_long and row.is_long and _are_rows(row, table, known):
+            return row
+        if len(row.cells) > len(table.names):
+            raise InputError(
+                f"dataset: files={str(path)!r}: line {row.last} has {len(row.cells)} cells under {len(table.names)} names: put a text "
+                f"with {table.sign!r} in it into double quotes, and write a double quote in it twice."
+            )
+        if table.has_quotes and '\\"' in row.text and _fault(row, table.sign):
+            raise InputError(
+                f"dataset: files={str(path)!r}: line {row.last} has a double quote behind a backslash: write it twice instead."
+            )
+    return None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a table, the lines that it takes, and what is written there."""
+
+    cells: list[str]
+    first: int
+    last: int
+    text: str
+
+    @property
+    def is_long(self) -> bool:
+        return self.first != self.last
+
+
+def _rows(path: Path, sign: str, above: int, has_quotes: bool = True) -> Iterator[_Row]:
+    """Return each row of a table; none of what the csv module cannot read, which others refuse."""
     for file in opened(path):
-        reader = csv.reader(
-            io.TextIOWrapper(file, "utf-8-sig", newline=""),
-            delimiter=sign,
-            quoting=csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE,
-        )
+        lines: list[str] = []
+        quoting = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
+        reader = csv.reader(_kept(io.TextIOWrapper(file, "utf-8-sig", newline=""), lines), delimiter=sign, quoting=quoting)
         try:
-            for row in reader:
-                yield reader.line_num, row
+            for cells in reader:
+                text = "".join(lines)
+                if reader.line_num > above:
+                    yield _Row(cells, reader.line_num - len(lines) + 1, reader.line_num, text)
+                lines.clear()
         except csv.Error:
             return
 
 
-def column_names(path: Path, sign: str) -> list[str]:
-    """Return the names in the first line of a table."""
-    return next((row for _, row in _table(path, sign) if row), [])
+def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:
+    for line in lines:
+        kept.append(line)
+        yield line
 
 
-def quotes_are_text(path: Path, sign: str) -> bool:
-    """Return whether a table by tabs has quotes that close nothing: a cell that goes on to another row would hold that row's cells."""
-    return sign == "\t" and any(sign in cell and "\n" in cell for _, row in _table(path, sign) for cell in row)
+# What the csv module says of a cell whose quote is not closed before the file ends.
+UNCLOSED = "unexpected end of data"
 
 
-def check_cells(path: Path, sign: str, has_quotes: bool) -> None:
-    """Raise `InputError` with the line of a row that has more cells than the table has names: pandas would drop the first ones."""
-    names: list[str] = []
-    for line, row in _table(path, sign, has_quotes):
-        names = names or row
-        if len(row) > len(names):
-            raise InputError(
-                f"dataset: files={str(path)!r}: line {line} has {len(row)} cells under {len(names)} names: put a text with {sign!r} in "
-                "it into double quotes, and write a double quote in it twice."
-            )
+def _fault(row: _Row, sign: str) -> str:
+    """Return what is wrong with the quotes of a row: one closes nowhere, or a cell goes on behind it."""
+    if '"' not in row.text:
+        return ""
+    try:
+        next(csv.reader(io.StringIO(row.text, newline=""), delimiter=sign, strict=True))
+    except csv.Error as error:
+        return str(error)
+    return ""
+
+
+# Cells of a column that are remembered, and the longest of them: those of a label come again.
+MOST_KNOWN, LONGEST_KNOWN = 10_000, 64
+
+
+def _are_rows(row: _Row, table: Table, known: list[set[str]]) -> bool:
+    """Return whether each line of a long row is a row by itself, with a cell that other rows have in that column."""
+    if table.sign == "\t" and any("\t" in cell and "\n" in cell for cell in row.cells):
+        return True
+    names, is_known, lines = len(table.names), False, re.split(r"\r\n|\r|\n", row.text.rstrip("\r\n"))
+    for place, cells in enumerate(csv.reader(lines, delimiter=table.sign, quoting=csv.QUOTE_NONE)):
+        if len(cells) != names or names == 1:
+            return False
+        is_known = is_known or (place < len(lines) - 1 and any(cell in cells_of for cells_of, cell in zip(known, cells)))
+    return is_known

@@ -4,7 +4,6 @@ import bz2
 import codecs
 import gzip
 import io
-import json
 import lzma
 import os
 import zipfile
@@ -179,6 +178,19 @@ OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
 }
 
 
+# What other documents begin with: what is in them is not what a person reads there, or no text at all.
+DOCUMENTS = {
+    b"PK\x03\x04": "an archive of parts, such as those of Word, Excel or an e-book",
+    b"%PDF": "a PDF",
+    b"\xd0\xcf\x11\xe0": "a document of Word or Excel",
+    b"{\\rtf": "rich text",
+    b"PAR1": "a table of Parquet under another name",
+    b"SQLite format 3": "a database",
+    b"\x93NUMPY": "an array",
+    b"ARROW1": "a table of Arrow",
+}
+
+
 # What libraries raise of an archive that is cut off, changed, or locked by a password.
 BROKEN_ARCHIVES = (
     *(EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
@@ -197,6 +209,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             head = file.read(16)
     except OSError as error:
         raise _unreadable(path, error) from error
+    document = next((what for magic, what in DOCUMENTS.items() if head.startswith(magic)), None)
+    if document is not None and path.suffix.lower() not in ("", ".zip", ".parquet"):
+        raise InputError(f"dataset: files={str(path)!r} is {document}: save what is in it as text, or as .csv or .jsonl.")
     try:
         yield from next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), partial(_alone, io))(path)
     except (*BROKEN_ARCHIVES, OSError) as error:
@@ -215,26 +230,6 @@ def check_utf8(path: Path) -> None:
         raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
 
 
-def check_json_rows(path: Path) -> None:
-    """Raise `InputError` with the line that is `null` and no row: of nothing but these, PyArrow's reader ends the process."""
-    for file in opened(path):
-        for number, line in enumerate(file, start=1):
-            line = line.strip()
-            if number == 1 and line.startswith(b"["):
-                return
-            if line == b"null":
-                raise InputError(f"dataset: files={str(path)!r}: line {number} is null, where a row is an object in braces.")
-
-
-def read_json_rows(paths: list[Path]) -> Iterator[dict[str, Any]]:
-    """Return the rows of files of JSON, a row a line or in one list, as Python reads them."""
-    for path in paths:
-        for file in opened(path):
-            text = file.read().decode("utf-8-sig")
-            lines = json.loads(text) if text.lstrip().startswith("[") else map(json.loads, filter(str.strip, text.split("\n")))
-            yield from lines
-
-
 def _unreadable(path: Path, error: OSError) -> InputError:
     what = "folder" if path.is_dir() else "file"
     return InputError(
@@ -244,6 +239,34 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# What text may be in that is not UTF-8, by what it is written in. The first two read nearly any bytes as something.
+ENCODINGS = {
+    "WINDOWS-1252": "Western Europe",
+    "WINDOWS-1251": "Cyrillic",
+    "GB18030": "Chinese",
+    "BIG5": "traditional Chinese",
+    "SHIFT_JIS": "Japanese",
+    "EUC-KR": "Korean",
+}
+
+
+def _encoding_hint(content: bytes) -> str:
+    """Return the end of a message: how to convert a text, from what its bytes may be in."""
+    if content[:2] in UTF16_MARKS:
+        return ": convert it first: iconv -f UTF-16 -t UTF-8"
+    if b"\0" in content[:HEAD]:
+        return ", and holds zero bytes: it is no text"
+    possible = [f"{name} for {script}" for name, script in ENCODINGS.items() if _is_in(content, name)]
+    return f": convert it first, iconv -f ENCODING -t UTF-8, from what it was saved in: {', '.join(possible) or 'unknown'}"
+
+
+def _is_in(content: bytes, encoding: str) -> bool:
+    try:
+        # The last sign may be cut where the part that was read ends.
+        codecs.getincrementaldecoder(encoding)().decode(content)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
@@ -264,8 +287,7 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
             text = decoder.decode(chunk, final=is_last)
         except UnicodeDecodeError as error:
             raise InputError(
-                f"dataset: files={str(path)!r} is not UTF-8 at byte {offset - pending + error.start}: convert it first, for example "
-                f"with iconv -f {'UTF-16' if error.object[:2] in UTF16_MARKS else 'WINDOWS-1252'} -t UTF-8."
+                f"dataset: files={str(path)!r} is not UTF-8 at byte {offset - pending + error.start}{_encoding_hint(error.object)}."
             ) from error
         offset += len(chunk)
         yield text, len(chunk)
@@ -373,17 +395,17 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 @cache
 def is_text(path: Path, state: FileState) -> bool:
-    """Return whether a file is UTF-8 without a zero byte near its beginning, and not empty."""
+    """Return whether a file, unpacked if it is packed, is UTF-8 without a zero byte near its beginning, and not empty."""
     del state
+    total = 0
     try:
-        file = path.open("rb")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    with file:
-        if b"\x00" in file.read(HEAD):
-            return False
-        file.seek(0)
-        try:
-            return sum(size for _, size in _decoded(file, path)) > 0
-        except InputError:
-            return False
+        for file in opened(path):
+            for number, (text, size) in enumerate(_decoded(file, path)):
+                if number == 0 and "\0" in text[:HEAD]:
+                    return False
+                total += size
+    except InputError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, gzip.BadGzipFile):
+            raise
+        return False
+    return total > 0

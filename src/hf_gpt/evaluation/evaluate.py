@@ -41,11 +41,14 @@ def evaluate_folder(
     if not is_here and dataset not in PACKAGES:
         check_name(dataset, "dataset")
     given: dict[str, Any] = source_of(path) if is_here else {"path": dataset}
+    recipe, notes = recipe_of(name), []
+    if given["path"] == "text" and (sample_by := trained_by(recipe)) != "document":
+        given["sample_by"] = sample_by
+        notes.append(f"each {sample_by} is a text, as in training")
     source = text_source({**given, "text_column": text_column})
     rows = load_rows(source)
-    notes = []
     if source.path in PACKAGES:
-        shares = held_out_shares(name)
+        shares = held_out_shares(recipe)
         notes.append(f"on the test split of {dataset} at validation_share={shares[0]} and test_share={shares[1]}")
         texts = split_rows(rows, source.text_column, *shares).parts["test"]
     else:
@@ -65,8 +68,8 @@ def evaluate_folder(
     return score, notes
 
 
-def held_out_shares(name: str) -> tuple[float, float]:
-    """Return the shares that the run of a model held out, as its recipe says; those of a recipe that says nothing if it has none."""
+def recipe_of(name: str) -> dict[str, Any]:
+    """Return what the recipe of a model says, which is beside it; nothing if it has none."""
     # A model on the Hub has its recipe there, too.
     file = cached_file(
         name, RECIPE_FILE, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
@@ -75,5 +78,21 @@ def held_out_shares(name: str) -> tuple[float, float]:
         values = read_yaml(Path(file).read_text(encoding="utf-8"), str(file)) if file else {}
     if not isinstance(values, dict):
         raise InputError(f"{file} holds a {type(values).__name__}: a recipe is a mapping.")
-    check_ranges({key: value for key, value in values.items() if key in ("validation_share", "test_share")})
-    return values.get("validation_share", DataArguments.validation_share), values.get("test_share", DataArguments.test_share)
+    return values
+
+
+def held_out_shares(recipe: dict[str, Any]) -> tuple[float, float]:
+    """Return the shares that a run held out, as its recipe says; those of a recipe that says nothing if it does not."""
+    check_ranges({key: value for key, value in recipe.items() if key in ("validation_share", "test_share")})
+    return recipe.get("validation_share", DataArguments.validation_share), recipe.get("test_share", DataArguments.test_share)
+
+
+def trained_by(recipe: dict[str, Any]) -> str:
+    """Return what one text of plain text was in training: a document, a paragraph or a line."""
+    dataset = recipe.get("dataset")
+    if not isinstance(dataset, dict) or not dataset.get("path"):
+        return "document"
+    with refused("recipe.yaml: dataset"):
+        source = text_source(dataset)
+    kinds = {part.sample_by for part, _ in source.mixture} if source.mixture else {source.sample_by}
+    return (kinds.pop() if len(kinds) == 1 else None) or "document"

@@ -10,7 +10,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from ..data.encoding import opening, plain
+from ..data.encoding import behind_space, opening, plain
 from ..data.rows import task_splits
 from ..errors import InputError
 from ..inference.loading import load_model
@@ -111,7 +111,7 @@ def classify(
     calibration): a small model else gives most rows the label that the prompt itself makes likely. The latter are the figures.
     """
     train_labels, targets = task.labels(train), task.targets("test", test)
-    labels = [plain(tokenizer, f" {name}")["input_ids"] for name in task.names]
+    labels = behind_space(tokenizer, task.names)
     room = model.config.max_position_embeddings - max(map(len, labels))
     raw, calibrated, shortened = [], [], 0
     leanings: dict[tuple[int, ...], torch.Tensor] = {}

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import cached_file
 
 from ..checks.boundary import refused
@@ -24,7 +24,7 @@ from ..data.packages import WEIGHTS, Weights, cache_folder, fetch, sha256_of
 from ..errors import InputError, reason_of
 from ..modeling.configuration_hf_gpt import __version__
 from ..planning.capacity import check_memory
-from ..reports.origin import origin_of
+from ..reports.origin import origin_of, write_origin
 
 
 def pretrained(name: str, field: str = "model") -> str:
@@ -64,6 +64,26 @@ def pretrained(name: str, field: str = "model") -> str:
         state = _state(source) if Path(name).is_dir() else source.name
         target = models / f"{source.name if Path(name).is_dir() else name.replace('/', '--')}-{state[:12]}"
         return _kept(target, f"{field}={name!r}", card, lambda out: convert_folder(source, out))
+
+
+def import_into(name: str, out_dir: Path, revision: str | None = None) -> PreTrainedModel:
+    """Import packaged weights, or a checkpoint of another layout, into a folder, with a card that names its licence and base.
+
+    Raises:
+        InputError: see `pretrained`; or a revision of packaged weights.
+        ValueError: see `convert_folder`.
+    """
+    if name in WEIGHTS and not Path(name).exists():
+        if revision is not None:
+            raise InputError(f"revision={revision!r} is of a repository on the Hub, and {name} is a package: leave it out.")
+        kept = Path(pretrained(name, "source"))
+        with new_folder(out_dir) as folder:
+            for path in kept.iterdir():
+                shutil.copyfile(path, folder / path.name)
+        return AutoModelForCausalLM.from_pretrained(out_dir, trust_remote_code=False)
+    model = convert_folder(name, out_dir, **({"revision": revision} if revision else {}))
+    write_origin(out_dir, origin_of(name) | ({} if Path(name).exists() else {"base_model": name}))
+    return model
 
 
 def find_model(name: str, field: str = "model") -> str:
@@ -113,7 +133,7 @@ def _kept(target: Path, what: str, card: dict[str, str], write: Callable[[Path],
         for path in (out / "model").iterdir():
             path.rename(out / path.name)
         (out / "model").rmdir()
-        (out / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n\nImported by hf-gpt.\n", encoding="utf-8")
+        write_origin(out, card)
     return str(target)
 
 

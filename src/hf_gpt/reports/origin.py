@@ -43,6 +43,13 @@ def origin_of(name: str) -> dict[str, Any]:
     return found
 
 
+def write_origin(folder: Path, origin: dict[str, Any]) -> None:
+    """Give a model that was imported or exported a card with its licence and base, and no figure; none where neither is known."""
+    card = {key: value for key, value in origin.items() if isinstance(value, str)}
+    if card:
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n\nConverted by hf-gpt.\n", encoding="utf-8")
+
+
 def _file_of(name: str, file: str) -> str | None:
     return cached_file(name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)
 

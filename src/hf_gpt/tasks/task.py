@@ -1,7 +1,9 @@
 """What every task does: learn its labels, turn rows into model inputs, score predictions, and score baselines beside them."""
 
+import re
+import unicodedata
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -164,7 +166,9 @@ class Task(ABC):
     def called(self, labels: Iterable[Any]) -> list[str]:
         """Return what labels are called: by the dataset, and by `class_names` for that name or for their value in the data."""
         given = {str(value): str(name) for value, name in (self.settings.class_names or {}).items()}
-        names = [(label, label if self.class_label is None else self.class_label.int2str(label)) for label in labels]
+        # A column of whole numbers of which one is missing has points in many files.
+        whole = [int(label) if isinstance(label, float) and label.is_integer() else label for label in labels]
+        names = [(label, label if self.class_label is None else self.class_label.int2str(label)) for label in whole]
         return [given.get(str(label), given.get(str(name), str(name))) for label, name in names]
 
     def check_class_names(self, names: list[str]) -> None:
@@ -216,6 +220,32 @@ def count_line(what: str, counts: Counter) -> str:
     listed = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(MOST_COUNTED))
     more = len(counts) - MOST_COUNTED
     return f"{what}: {listed}{f' and {more:,} more' if more > 0 else ''}."
+
+
+def doubtful(counts: Counter) -> list[str]:
+    """Return a line for each pair of labels that may be one, and for labels that may be several or a number: they are learned as they
+    are written."""
+    lines, alike = [], defaultdict(list)
+    for name in sorted(counts):
+        alike[_bare(name)].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            listed = ", ".join(map(repr, names))
+            lines.append(f"Mind that {listed} are {len(names)} labels: if they are one, class_names gives them one name.")
+    for name in sorted(counts):
+        parts = [part.strip() for part in re.split("[,;|]", name)]
+        if len(parts) > 1 and all(part in counts for part in parts):
+            lines.append(f"Mind that {name!r} is a label of its own: several of one text are a list, such as {parts}.")
+    once = sum(count == 1 for count in counts.values())
+    if once > MOST_COUNTED and 2 * once > counts.total():
+        lines.append(f"Mind that {once:,} labels are there once: a number is written as 0.5, without a unit.")
+    return lines[:MOST_COUNTED]
+
+
+def _bare(name: str) -> str:
+    """Return a name without what is easily mistyped: case, width, white space, hyphens, and signs that do not show."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(sign for sign in plain if not (sign.isspace() or sign in "-_" or unicodedata.category(sign) == "Cf")) or name
 
 
 def label_names(train: list[str], left_out: int) -> list[str]:

@@ -13,7 +13,7 @@ from transformers import DataCollatorWithPadding, EvalPrediction
 from ..errors import InputError, shown
 from .details import class_weights, confusion, cut, label_scores, mistakes, weighted_loss
 from .metrics import accuracy, compute, correlation, macro_f1, matthews, micro_f1
-from .task import Task, class_label_of, count_line, label_indices, label_names
+from .task import Task, class_label_of, count_line, doubtful, label_indices, label_names
 
 
 SINGLE, MULTI, NUMBER = "single_label_classification", "multi_label_classification", "regression"
@@ -71,14 +71,15 @@ class TextClassification(Task):
         if any(label is None for label in rows["label"]):
             raise InputError(f"column 'label' of the {split} split has rows without a value: fill them in or drop them.")
         if self.problem == NUMBER:
-            return [float(label) for label in rows["label"]]
+            return [number_of(label, f"row {number} of the {split} split") for number, label in enumerate(rows["label"])]
         if self.problem == MULTI:
             if self.is_multi_hot:
                 return [
                     multi_hot(label, len(self.names), f"row {number} of the {split} split")
                     for number, label in enumerate(rows["label"])
                 ]
-            chosen = [label_indices(self.called(row), self.names, split) for row in rows["label"]]
+            listed = [row if isinstance(row, list) else [row] for row in rows["label"]]
+            chosen = [label_indices(self.called(row), self.names, split) for row in listed]
             return [[float(index in row) for index in range(len(self.names))] for row in chosen]
         return label_indices(self.labels(rows), self.names, split)
 
@@ -121,7 +122,15 @@ class TextClassification(Task):
         return None if weights is None else weighted_loss(weights)
 
     def summary(self, train: Dataset) -> list[str]:
-        return [count_line("labels of the train split", Counter(self.labels(train)))] if self.problem == SINGLE else []
+        labels = list(train["label"])
+        if self.problem == NUMBER:
+            mean = sum(labels) / len(labels)
+            return [f"labels of the train split are numbers from {min(labels):g} to {max(labels):g}, {mean:.4g} on average."]
+        if self.is_multi_hot:
+            sums = dict(zip(self.names, np.asarray(labels, dtype=int).sum(0).tolist()))
+            return [count_line("labels of the train split", Counter(sums))]
+        counts = Counter(self.called(label for row in labels for label in (row if isinstance(row, list) else [row])))
+        return [count_line("labels of the train split", counts), *doubtful(counts)]
 
     @staticmethod
     def scores(predictions: Any, targets: Any) -> dict[str, float]:
@@ -184,6 +193,13 @@ def features_of(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], str]:
         both = words.transform(rows["text"]).multiply(words.transform(rows["text_pair"]))
         found[name] = hstack([found[name], both, both.sum(axis=1)]).tocsr()
     return found, " and the words that both texts have"
+
+
+def number_of(label: Any, where: str) -> float:
+    """Return a label as the number that it is, or raise `InputError`."""
+    if not isinstance(label, (int, float)):
+        raise InputError(f"{where} has label {shown(label)}: in the train split labels are numbers.")
+    return float(label)
 
 
 def is_multi_hot(labels: list[Any]) -> bool:

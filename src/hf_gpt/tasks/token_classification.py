@@ -10,10 +10,11 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForTokenClassification, EvalPrediction
 
+from ..data.encoding import behind_space
 from ..errors import InputError
 from .details import class_weights, label_scores, weighted_loss
 from .metrics import compute, entity_f1, entity_scores, tag_accuracy
-from .task import IGNORED, Task, class_label_of, count_line, label_names
+from .task import IGNORED, Task, class_label_of, count_line, doubtful, label_names
 
 
 class TokenClassification(Task):
@@ -56,9 +57,7 @@ class TokenClassification(Task):
             ids, targets = [*self.begin], [IGNORED] * len(self.begin)
             ends: list[int] = []
             # As in running text, a word is read with the space before it.
-            for pieces, tag in zip(
-                self.token_ids([word if place == 0 else f" {word}" for place, word in enumerate(words)]), tags
-            ):
+            for pieces, tag in zip([*self.token_ids(words[:1]), *behind_space(self.tokenizer, words[1:])], tags):
                 if len(ids) - len(self.begin) + len(pieces) > room:
                     self.counts[split]["words beyond max_length"] += len(words) - len(ends)
                     break
@@ -69,6 +68,11 @@ class TokenClassification(Task):
             labels.append([*targets, IGNORED])
             all_ends.append(ends)
             all_tags.append(tags[: len(ends)])
+        if inputs and all(tag not in self.index for tags in all_tags for tag in tags):
+            raise InputError(
+                f"no tag of the {split} split occurs in the train split: {', '.join(sorted({tag for tags in all_tags for tag in tags})[:5])} "
+                f"there, {', '.join(self.names[:5])} here."
+            )
         # The places of the last pieces of the words that fit, and their tags. Labels do not say them all: a tag that training has not
         # has none there, and yet counts as an error.
         return Dataset.from_dict({"input_ids": inputs, "labels": labels, "ends": all_ends, "tags": all_tags})
@@ -99,7 +103,8 @@ class TokenClassification(Task):
         return None if weights is None else weighted_loss(weights)
 
     def summary(self, train: Dataset) -> list[str]:
-        return [count_line("tags of the train split", Counter(self.called(tag for row in train["tags"] for tag in row)))]
+        counts = Counter(self.called(tag for row in train["tags"] for tag in row))
+        return [count_line("tags of the train split", counts), *doubtful(counts)]
 
     def scores(self, found: Any, wanted: Any) -> dict[str, float]:
         return compute((tag_accuracy, entity_f1) if self.is_entities else (tag_accuracy,), found, wanted)

@@ -1,0 +1,137 @@
+"""Rows of JSON as files have them: one a line, a list of them, or an object around them."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, shown
+from .text_files import opened, suffix_of
+
+
+# Lists of objects that are a cell of one row, and no rows.
+CELLS = ("messages", "conversations", "prompt", "chosen", "rejected", "answers")
+
+
+def check_json_rows(path: Path) -> None:
+    """Raise `InputError` with the line that is `null` and no row: of nothing but these, PyArrow's reader ends the process."""
+    for file in opened(path):
+        for number, line in enumerate(file, start=1):
+            line = line.strip()
+            if number == 1 and line.startswith(b"["):
+                return
+            if line == b"null":
+                raise InputError(f"dataset: files={str(path)!r}: line {number} is null, where a row is an object in braces.")
+
+
+def read_json_rows(paths: list[Path]) -> Iterator[dict[str, Any]]:
+    """Return the rows of files of JSON, a row a line or in one list, as Python reads them."""
+    for path in paths:
+        for file in opened(path):
+            text = file.read().decode("utf-8-sig")
+            lines = json.loads(text) if text.lstrip().startswith("[") else map(json.loads, filter(str.strip, text.split("\n")))
+            yield from lines
+
+
+def find_fault(paths: list[Path]) -> str | None:
+    """Return where the first line is that is no JSON; none where Python reads all of them."""
+    for path in paths:
+        for file in opened(path):
+            text = file.read().decode("utf-8-sig")
+            is_list = text.lstrip().startswith("[")
+            for number, line in enumerate([text] if is_list else text.split("\n"), start=1):
+                try:
+                    json.loads(line if line.strip() else "0")
+                except json.JSONDecodeError as error:
+                    found = line.split("\n")[error.lineno - 1].strip()
+                    where = f"line {error.lineno if is_list else number} of {path.name}, column {error.colno}"
+                    return f"{where}: {error.msg}, in {shown(found[max(0, error.colno - 60) :], 80)}"
+                except RecursionError:
+                    return f"line {number} of {path.name} is nested too deeply"
+    return None
+
+
+def rows_in_object(path: Path, field: str | None) -> list[dict[str, Any]] | None:
+    """Return the rows of a file that is one object around them: `{"data": [...]}`, columns, or what pandas writes of a table; none where
+    each row is an object of its own.
+
+    Args:
+        field: The key that holds them.
+
+    Raises:
+        InputError: several keys hold rows, or `field` none.
+    """
+    value = _only_object(path)
+    if value is None and field is None:
+        return None
+    named = f"dataset: files={str(path)!r}"
+    if field is not None:
+        if not isinstance(value, dict) or not isinstance(value.get(field), (list, dict)):
+            keys = ", ".join(list(value)[:20]) if isinstance(value, dict) else "none"
+            raise InputError(f"{named} has no rows under field={field!r}; the keys of its object are {keys}.")
+        value = value[field]
+    rows = value if isinstance(value, list) else _rows_of(value or {}, named, suffix_of(path) == ".json")
+    if rows is None and field is not None:
+        raise InputError(f"{named} has no rows under field={field!r}: it holds a {type(value).__name__} of something else.")
+    return rows if rows is None else [row for group in rows for row in _questions(group)]
+
+
+def _only_object(path: Path) -> dict[str, Any] | None:
+    """Return what a file holds if that is one object."""
+    for file in opened(path):
+        text = io.TextIOWrapper(file, "utf-8-sig")
+        first = next((line for line in text if line.strip()), "")
+        if not first.lstrip().startswith("{"):
+            return None
+        try:
+            json.loads(first)
+        except ValueError:
+            pass
+        else:
+            if any(line.strip() for line in text):
+                return None
+        try:
+            value = json.loads(first + text.read())
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+    return None
+
+
+def _rows_of(value: dict[str, Any], named: str, may_be_columns: bool) -> list[dict[str, Any]] | None:
+    parts = list(value.values())
+    lists = [key for key, part in value.items() if _are_objects(part) and key not in CELLS]
+    if len(lists) > 1:
+        raise InputError(
+            f"{named} has rows under {', '.join(lists)}: choose with dataset.field={lists[0]}, and held-out rows with "
+            f"dataset.validation.field and dataset.test.field."
+        )
+    if lists:
+        return value[lists[0]]
+    if {"columns", "data"} <= set(value) and all(isinstance(row, list) for row in value["data"]):
+        return [dict(zip(value["columns"], row)) for row in value["data"]]
+    if len(parts) > 1 and all(isinstance(part, dict) for part in parts) and len({tuple(part) for part in parts}) == 1:
+        # A table of pandas has a row for each number, by columns or by rows.
+        by_number = all(key.isdigit() for key in parts[0])
+        return [dict(zip(value, cells)) for cells in zip(*(part.values() for part in parts))] if by_number else parts
+    are_columns = may_be_columns and len(parts) > 1 and all(isinstance(part, list) and len(part) > 1 for part in parts)
+    if are_columns and len({len(part) for part in parts}) == 1:
+        return [dict(zip(value, cells)) for cells in zip(*parts)]
+    return None
+
+
+def _are_objects(part: Any) -> bool:
+    return isinstance(part, list) and len(part) > 0 and all(isinstance(row, dict) for row in part)
+
+
+def _questions(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row; an article of SQuAD as a row for each question."""
+    if not isinstance(row, dict) or not _are_objects(row.get("paragraphs")):
+        return [row]
+    kept = {key: cell for key, cell in row.items() if key != "paragraphs"}
+    return [
+        {**kept, "context": paragraph.get("context"), **question}
+        for paragraph in row["paragraphs"]
+        for question in paragraph.get("qas") or []
+    ]

@@ -1,0 +1,87 @@
+"""Files of another encoding, of another program, or packed in a folder: read, or refused with what to do."""
+
+import bz2
+import gzip
+import lzma
+import zipfile
+
+import pytest
+
+from hf_gpt.data import loading, sources, text_files
+from hf_gpt.errors import InputError
+
+
+def read(path, **given):
+    return loading.load_rows(sources.text_source({"path": "text", "files": str(path), **given}))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "named"),
+    [
+        ("déjà vu, café", "cp1252", "WINDOWS-1252 for Western Europe"),
+        ("Привет, мир", "cp1251", "WINDOWS-1251 for Cyrillic"),
+        ("你好，世界。" * 9, "gb18030", "GB18030 for Chinese"),
+        ("你好嗎，世界。" * 9, "big5", "BIG5 for traditional Chinese"),
+        ("こんにちは世界" * 9, "shift_jis", "SHIFT_JIS for Japanese"),
+        ("안녕하세요 세계" * 9, "euc-kr", "EUC-KR for Korean"),
+    ],
+)
+def test_another_encoding_is_refused_with_those_that_it_may_be(text, encoding, named, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"{text}\n".encode(encoding))
+    with pytest.raises(InputError, match="not UTF-8 at byte .*: convert it first, iconv -f ENCODING -t UTF-8, from what") as told:
+        read(path)
+    assert named in str(told.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_two_bytes_a_letter_are_named(encoding, tmp_path):
+    (tmp_path / "a.csv").write_bytes("text,label\n".encode(encoding))
+    with pytest.raises(InputError, match="convert it first: iconv -f UTF-16 -t UTF-8"):
+        loading.load_rows(sources.text_source({"path": "csv", "files": str(tmp_path / "a.csv")}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "is a PDF: save what is in it as text"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 99, "is a document of Word or Excel"),
+        ("a.txt", b"{\\rtf1\\ansi some words}", "is rich text"),
+        ("a.db", b"SQLite format 3\0", "is a database"),
+        ("a.bin", b"\x80\0\0\0 words", "is not UTF-8 at byte 0, and holds zero bytes: it is no text"),
+    ],
+)
+def test_what_is_no_text_is_named(name, content, told, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        read(tmp_path / name)
+    (tmp_path / "b.txt").write_text("words\n")
+    assert [path.name for path in text_files.read_folder(tmp_path).files] == ["b.txt"]
+
+
+def test_the_parts_of_a_document_are_no_texts(tmp_path):
+    """Word's, Excel's and e-books' files are archives of markup."""
+    for name in ("a.docx", "a.xlsx", "a.epub"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("word/document.xml", "<w:t>words</w:t>")
+        with pytest.raises(InputError, match="is an archive of parts, such as those of Word, Excel or an e-book: save what is in"):
+            read(tmp_path / name)
+    assert text_files.read_folder(tmp_path).files == ()
+
+
+def test_packed_texts_in_a_folder_and_in_patterns_are_read(tmp_path):
+    for name, module in (("a.txt.gz", gzip), ("b.txt.bz2", bz2), ("c.txt.xz", lzma)):
+        (tmp_path / name).write_bytes(module.compress(f"text of {name}".encode()))
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr("d.txt", "text of d.zip")
+    (tmp_path / "e.txt").write_text("text of e.txt")
+    (tmp_path / "f.txt.gz").write_bytes(gzip.compress(b"\x89PNG\0"))
+    wanted = [f"text of {name}" for name in ("a.txt.gz", "b.txt.bz2", "c.txt.xz", "d.zip", "e.txt")]
+    assert text_files.read_folder(tmp_path).skipped == 1
+    assert read(tmp_path)["text"][:] == wanted
+    assert read(tmp_path, sample_by="line")["text"][:] == wanted
+    assert read(tmp_path / "*.txt.[bx]*")["text"][:] == wanted[1:3]
+    for name in ("rows.csv.gz", "more.csv.gz"):
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        (tmp_path / "tables" / name).write_bytes(gzip.compress(f"text\n{name}\n".encode()))
+    assert text_files.read_folder(tmp_path / "tables").kind == "csv"

@@ -1,0 +1,110 @@
+"""Files of JSON as people have them: their rows, whatever is around them; or the line that is none."""
+
+import json
+
+import pytest
+
+from hf_gpt.data import loading, sources
+from hf_gpt.data.rows import task_splits
+from hf_gpt.errors import InputError
+from hf_gpt.recipe.own_text import find_text_column
+from hf_gpt.tasks import TASKS
+
+
+ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(40)]
+COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+
+
+def source_of(path, content, **dataset):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return sources.text_source({"path": "json", "files": str(path), **dataset})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        COLUMNS,
+        {"data": ROWS},
+        {"version": "1.0", "rows": ROWS, "tags": ["x"]},
+        {name: {str(i): cell for i, cell in enumerate(cells)} for name, cells in COLUMNS.items()},
+        {str(i): row for i, row in enumerate(ROWS)},
+        {f"id-{i}": row for i, row in enumerate(ROWS)},
+        {"columns": list(COLUMNS), "index": list(range(40)), "data": [list(row.values()) for row in ROWS]},
+        {"schema": {"fields": []}, "data": ROWS},
+        ROWS,
+        "\n".join(map(json.dumps, ROWS)),
+        "\n".join(json.dumps(row, indent=1) for row in ROWS),
+        "\ufeff" + json.dumps({"data": ROWS}, indent=1),
+    ],
+    ids=[
+        *("columns", "data", "rows beside others", "pandas", "pandas by index", "by id", "pandas split", "pandas table"),
+        *("list", "lines", "objects", "mark"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_rows_are_found_in_what_is_around_them(content, streaming, tmp_path):
+    source = source_of(tmp_path / "t.json", content, streaming=streaming)
+    assert [{name: row[name] for name in COLUMNS} for row in loading.load_rows(source)] == ROWS
+    assert find_text_column(source) == "text"
+
+
+def test_splits_in_one_file_are_named_by_their_keys(tmp_path):
+    content = {"train": ROWS[:30], "test": ROWS[30:]}
+    columns = TASKS["text-classification"].columns
+    with pytest.raises(InputError, match="rows under train, test: choose with dataset.field=train, and held-out rows with"):
+        loading.load_rows(source_of(tmp_path / "t.json", content))
+    source = source_of(tmp_path / "t.json", content, field="train", test={"field": "test"})
+    splits, _, _ = task_splits(source, columns, ("text",), 0.2, 0.2)
+    assert len(splits["train"]) + len(splits["validation"]) == 30
+    assert list(splits["test"]["text"]) == COLUMNS["text"][30:]
+    with pytest.raises(InputError, match="no rows under field='dev'; the keys of its object are train, test"):
+        loading.load_rows(source_of(tmp_path / "t.json", content, field="dev"))
+    with pytest.raises(InputError, match="field is for path='json', and not for 'csv'"):
+        sources.text_source({"path": "csv", "files": "a.csv", "field": "train"})
+
+
+def test_articles_of_squad_are_a_row_for_each_question(tmp_path):
+    answers = [{"text": "red", "answer_start": 0}]
+    content = {
+        "version": "1.1",
+        "data": [
+            {
+                "title": f"t{i}",
+                "paragraphs": [
+                    {"context": f"red {i}", "qas": [{"id": f"{i}-{n}", "question": f"q{n}", "answers": answers} for n in (0, 1)]}
+                ],
+            }
+            for i in range(30)
+        ],
+    }
+    task = TASKS["question-answering"]
+    splits, _, _ = task_splits(source_of(tmp_path / "train-v1.1.json", content), task.columns, task.group, 0.1, 0.1)
+    rows = [row for part in splits.values() for row in part]
+    assert sorted((row["context"], row["question"]) for row in rows) == sorted((f"red {i}", f"q{n}") for i in range(30) for n in (0, 1))
+    assert all(row["answers"] == {"text": ["red"], "answer_start": [0]} for row in rows)
+
+
+def test_a_row_that_holds_lists_of_objects_is_a_row(tmp_path):
+    row = {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}
+    assert loading.load_rows(source_of(tmp_path / "t.json", row), ())[0] == row
+    row = {"chosen": [{"role": "assistant", "content": "u"}], "rejected": [{"role": "assistant", "content": "a"}]}
+    assert loading.load_rows(source_of(tmp_path / "t.json", row), ())[0] == row
+    row = {"tokens": ["a", "b"], "tags": ["O", "O"]}
+    assert loading.load_rows(source_of(tmp_path / "t.jsonl", row), ())[0] == row
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"text": "a"}\n{"text": "b"},\n', r"line 2 of t\.jsonl, column 14: Extra data, in '{\"text\": \"b\"},'"),
+        ('{"text": "a"},\n{"text": "b"},\n', r"line 1 of t\.jsonl, column 14: Extra data"),
+        ("{'text': 'a'}\n", r"line 1 of t\.jsonl, column 2: Expecting property name enclosed in double quotes"),
+        ('// rows\n{"text": "a"}\n', r"line 1 of t\.jsonl, column 1: Expecting value"),
+        ('[{"text": "a"},\n{"text": "b"},\n]', r"line [23] of t\.jsonl, column \d+: "),
+        ('{"text": "a"}\n{"te', r"line 2 of t\.jsonl, column 2: Unterminated string"),
+    ],
+    ids=["comma", "commas", "python", "comment", "comma in a list", "cut off"],
+)
+def test_the_line_that_is_no_json_is_named(content, told, tmp_path):
+    with pytest.raises(InputError, match=f"cannot be read as json: {told}"):
+        list(loading.load_rows(source_of(tmp_path / "t.jsonl", content)))

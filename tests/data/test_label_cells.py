@@ -1,0 +1,150 @@
+"""Labels as other programs write them: each is the number, the list or the class that was meant, or refused."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from hf_gpt.data import sources
+from hf_gpt.data.rows import task_splits
+from hf_gpt.errors import InputError
+from hf_gpt.tasks import TASKS
+
+
+def splits_of(path, task="text-classification", **dataset):
+    kinds = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
+    source = sources.text_source({"path": kinds[path.suffix], "files": str(path), **dataset})
+    return task_splits(source, TASKS[task].columns, TASKS[task].group, 0.1, 0.1)[0]
+
+
+def labels_of(splits):
+    return {row["text"]: row["label"] for part in splits.values() for row in part}
+
+
+def table_of(tmp_path, cells, sign=","):
+    path = tmp_path / "t.csv"
+    quoted = ['"{}"'.format(cell.replace('"', '""')) for cell in cells]
+    path.write_text(f"text{sign}label\n" + "".join(f"text {i}{sign}{quoted[i % len(cells)]}\n" for i in range(60)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cells", "sign", "wanted"),
+    [
+        (["3,5", "-0,25", "4"], ";", [3.5, -0.25, 4.0]),
+        (["3,5", "-0,25", "4"], "\t", [3.5, -0.25, 4.0]),
+        (["1.234,5", "1.000", "7,25"], ";", [1234.5, 1000.0, 7.25]),
+        (["1.234.567", "1.000"], ";", [1234567, 1000]),
+        (["1,234.5", "1,000", "7"], ",", [1234.5, 1000.0, 7.0]),
+        (["1,234", "15", "2,000"], ",", [1234, 15, 2000]),
+        (["1.0", "2.0", ""], ",", [1, 2, None]),
+        (["1.5", "2.0", ""], ",", [1.5, 2.0, None]),
+        (["01,5", "x"], ";", ["01,5", "x"]),
+    ],
+)
+def test_numbers_are_read_as_their_country_writes_them(cells, sign, wanted, tmp_path):
+    found = labels_of(splits_of(table_of(tmp_path, cells, sign)))
+    read = {f"text {i}": wanted[i % len(wanted)] for i in range(60)}
+    assert found == {text: label for text, label in read.items() if label is not None}
+    assert {type(label) for label in found.values()} == {type(label) for label in wanted if label is not None}
+
+
+@pytest.mark.parametrize(("cells", "sign"), [(["0,2", "1"], ","), (["1,000", "2,500"], ";"), (["1,000"], "\t")])
+def test_a_number_that_may_be_another_is_refused(cells, sign, tmp_path):
+    with pytest.raises(InputError, match=f"label '{cells[0]}' may be one number, another one, or several classes: write"):
+        splits_of(table_of(tmp_path, cells, sign))
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted"),
+    [
+        (['["a", "b"]', "[]", '["c d"]'], [["a", "b"], [], ["c d"]]),
+        (["['a', 'b']", "[]", "['c, d']"], [["a", "b"], [], ["c, d"]]),
+        (["['a' 'b']", "['c']"], [["a", "b"], ["c"]]),
+        (["[1, 0, 1]", "[0, 0, 1]"], [[1, 0, 1], [0, 0, 1]]),
+        (["[1. 0. 1.]", "[0. 0. 1.]"], [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]),
+        (['["a", 1]', "[2]"], [["a", "1"], ["2"]]),
+        (["[x]", "[y]"], ["[x]", "[y]"]),
+    ],
+)
+@pytest.mark.parametrize("is_table", [True, False])
+def test_lists_that_are_written_as_text_are_lists(cells, wanted, is_table, tmp_path):
+    path = table_of(tmp_path, cells) if is_table else tmp_path / "t.jsonl"
+    if not is_table:
+        rows = [{"text": f"text {i}", "label": cells[i % len(cells)]} for i in range(60)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert labels_of(splits_of(path)) == {f"text {i}": wanted[i % len(cells)] for i in range(60)}
+
+
+def test_a_name_among_lists_is_refused_with_its_row(tmp_path):
+    with pytest.raises(InputError, match=r"row 1 has label 'b' where others are lists such as \['a'\]: write all of them"):
+        splits_of(table_of(tmp_path, ['["a"]', "b"]))
+
+
+def test_tags_and_words_as_python_shows_them(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("tokens,tags\n" + "".join(f"\"['w{i}', \"\"it's\"\"]\",\"['X', 'Y']\"\n" for i in range(60)))
+    rows = [row for part in splits_of(path, "token-classification").values() for row in part]
+    assert sorted(row["tokens"][0] for row in rows) == sorted(f"w{i}" for i in range(60))
+    assert all(row["tokens"][1:] == ["it's"] and row["tags"] == ["X", "Y"] for row in rows)
+
+
+ARROW = {
+    "decimal": (pa.array([i % 5 + 0.5 for i in range(60)]).cast(pa.decimal128(5, 2)), 0.5),
+    "bytes": (pa.array([b"ab"[i % 2 : i % 2 + 1] for i in range(60)], pa.binary()), "a"),
+    "large lists": (pa.array([["ab"[i % 2]] for i in range(60)], pa.large_list(pa.string())), ["a"]),
+}
+
+
+@pytest.mark.parametrize("kind", ARROW)
+def test_types_of_arrow_that_others_write(kind, tmp_path):
+    column, first = ARROW[kind]
+    pq.write_table(pa.table({"text": [f"text {i}" for i in range(60)], "label": column}), tmp_path / "t.parquet")
+    assert labels_of(splits_of(tmp_path / "t.parquet"))["text 0"] == first
+
+
+def test_labels_that_one_number_cannot_tell_apart_are_refused(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(f'{{"text": "text {i}", "label": {12345678901234567890 + i % 2}}}\n' for i in range(60)))
+    with pytest.raises(InputError, match="row 0 of .* has label 12345678901234567168, or one beside it"):
+        splits_of(path)
+
+
+NAMED = ClassLabel(names=["neg", "pos"])
+
+
+def parquet(path, labels, feature, column="label"):
+    rows = {"text": [f"{path.stem} {i}" for i in range(len(labels))], column: labels}
+    if column == "tags":
+        rows = {"tokens": [[text] * len(tags) for text, tags in zip(rows["text"], labels)], column: labels}
+    kinds = {name: Value("string") if name == "text" else List(Value("string")) for name in rows}
+    Dataset.from_dict(rows, Features({**kinds, column: feature})).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature"),
+    [
+        ([0, 0, 1], ClassLabel(names=["pos", "neg"])),
+        ([2, 2, 0], ClassLabel(names=["neg", "other", "pos"])),
+        (["pos", "pos", "neg"], Value("string")),
+        ([1, 1, 0], Value("int64")),
+    ],
+    ids=["another order", "more of them", "names", "numbers"],
+)
+def test_held_out_classes_are_those_of_training_by_their_names(labels, feature, tmp_path):
+    path = parquet(tmp_path / "train.parquet", [0, 1] * 30, NAMED)
+    held = parquet(tmp_path / "held.parquet", labels, feature)
+    assert list(splits_of(path, test={"files": str(held)})["test"]["label"]) == [1, 1, 0]
+    tags = parquet(tmp_path / "tags.parquet", [[0, 1]] * 30, List(NAMED), "tags")
+    held = parquet(tmp_path / "other.parquet", [labels], List(feature), "tags")
+    assert list(splits_of(tags, "token-classification", test={"files": str(held)})["test"]["tags"]) == [[1, 1, 0]]
+
+
+def test_a_held_out_class_that_training_has_not_is_named(tmp_path):
+    path = parquet(tmp_path / "train.parquet", [0, 1] * 30, NAMED)
+    held = parquet(tmp_path / "held.parquet", [0, 1], ClassLabel(names=["neg", "other"]))
+    with pytest.raises(InputError, match="label 'other' of the test split is none of the training data's, which are neg, pos"):
+        splits_of(path, test={"files": str(held)})
