@@ -29,7 +29,9 @@ def read(path, **given):
 def test_another_encoding_is_refused_with_those_that_it_may_be(text, encoding, named, tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(f"{text}\n".encode(encoding))
-    with pytest.raises(InputError, match="not UTF-8 at byte .*: convert it first, iconv -f ENCODING -t UTF-8, from what") as told:
+    with pytest.raises(
+        InputError, match=r"not UTF-8 at byte .*: convert it first, iconv -f ENCODING -t UTF-8, from what"
+    ) as told:
         read(path)
     assert named in str(told.value)
 
@@ -64,7 +66,9 @@ def test_the_parts_of_a_document_are_no_texts(tmp_path):
     for name in ("a.docx", "a.xlsx", "a.epub"):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr("word/document.xml", "<w:t>words</w:t>")
-        with pytest.raises(InputError, match="is an archive of parts, such as those of Word, Excel or an e-book: save what is in"):
+        with pytest.raises(
+            InputError, match="is an archive of parts, such as those of Word, Excel or an e-book: save what is in"
+        ):
             read(tmp_path / name)
     assert text_files.read_folder(tmp_path).files == ()
 

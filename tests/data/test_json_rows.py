@@ -51,7 +51,7 @@ def test_rows_are_found_in_what_is_around_them(content, streaming, tmp_path):
 def test_splits_in_one_file_are_named_by_their_keys(tmp_path):
     content = {"train": ROWS[:30], "test": ROWS[30:]}
     columns = TASKS["text-classification"].columns
-    with pytest.raises(InputError, match="rows under train, test: choose with dataset.field=train, and held-out rows with"):
+    with pytest.raises(InputError, match=r"rows under train, test: choose with dataset.field=train, and held-out rows with"):
         loading.load_rows(source_of(tmp_path / "t.json", content))
     source = source_of(tmp_path / "t.json", content, field="train", test={"field": "test"})
     splits, _, _ = task_splits(source, columns, ("text",), 0.2, 0.2)
@@ -71,7 +71,10 @@ def test_articles_of_squad_are_a_row_for_each_question(tmp_path):
             {
                 "title": f"t{i}",
                 "paragraphs": [
-                    {"context": f"red {i}", "qas": [{"id": f"{i}-{n}", "question": f"q{n}", "answers": answers} for n in (0, 1)]}
+                    {
+                        "context": f"red {i}",
+                        "qas": [{"id": f"{i}-{n}", "question": f"q{n}", "answers": answers} for n in (0, 1)],
+                    }
                 ],
             }
             for i in range(30)
@@ -80,7 +83,9 @@ def test_articles_of_squad_are_a_row_for_each_question(tmp_path):
     task = TASKS["question-answering"]
     splits, _, _ = task_splits(source_of(tmp_path / "train-v1.1.json", content), task.columns, task.group, 0.1, 0.1)
     rows = [row for part in splits.values() for row in part]
-    assert sorted((row["context"], row["question"]) for row in rows) == sorted((f"red {i}", f"q{n}") for i in range(30) for n in (0, 1))
+    assert sorted((row["context"], row["question"]) for row in rows) == sorted(
+        (f"red {i}", f"q{n}") for i in range(30) for n in (0, 1)
+    )
     assert all(row["answers"] == {"text": ["red"], "answer_start": [0]} for row in rows)
 
 

@@ -85,7 +85,7 @@ def test_a_name_among_lists_is_refused_with_its_row(tmp_path):
 
 def test_tags_and_words_as_python_shows_them(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("tokens,tags\n" + "".join(f"\"['w{i}', \"\"it's\"\"]\",\"['X', 'Y']\"\n" for i in range(60)))
+    path.write_text("tokens,tags\n" + "".join(f'"[\'w{i}\', ""it\'s""]","[\'X\', \'Y\']"\n' for i in range(60)))
     rows = [row for part in splits_of(path, "token-classification").values() for row in part]
     assert sorted(row["tokens"][0] for row in rows) == sorted(f"w{i}" for i in range(60))
     assert all(row["tokens"][1:] == ["it's"] and row["tags"] == ["X", "Y"] for row in rows)
@@ -108,7 +108,7 @@ def test_types_of_arrow_that_others_write(kind, tmp_path):
 def test_labels_that_one_number_cannot_tell_apart_are_refused(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_text("".join(f'{{"text": "text {i}", "label": {12345678901234567890 + i % 2}}}\n' for i in range(60)))
-    with pytest.raises(InputError, match="row 0 of .* has label 12345678901234567168, or one beside it"):
+    with pytest.raises(InputError, match=r"row 0 of .* has label 12345678901234567168, or one beside it"):
         splits_of(path)
 
 

@@ -182,7 +182,18 @@ def test_rows_of_no_group_are_split_one_by_one(tmp_path):
         ("a O\rb B-P\r", [("a", "O"), ("b", "B-P")]),
         ("\u3000\tO\nb\u2028c\tB-P\n", [("\u3000", "O"), ("b\u2028c", "B-P")]),
     ],
-    ids=["space", "no break", "multiconer", "comments of two columns", "ontonotes", "words", "docstart", "crlf", "cr", "signs"],
+    ids=[
+        "space",
+        "no break",
+        "multiconer",
+        "comments of two columns",
+        "ontonotes",
+        "words",
+        "docstart",
+        "crlf",
+        "cr",
+        "signs",
+    ],
 )
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_words_a_line_as_corpora_have_them(text, wanted, is_packed, tmp_path):
@@ -194,7 +205,10 @@ def test_words_a_line_as_corpora_have_them(text, wanted, is_packed, tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a O\nNew York B-P\n", "line 2 of .* has 3 columns, and line 1 has 2: give each word as many, with tabs between them"),
+        (
+            "a O\nNew York B-P\n",
+            "line 2 of .* has 3 columns, and line 1 has 2: give each word as many, with tabs between them",
+        ),
         ("a\tx\tO\n\tx\tO\n", "line 2 of .* has 3 columns, and 'conll' needs 2"),
         ("a O\nb\n", "line 2 of .* has 1 columns, and 'conll' needs 2"),
         ("a\tO\nb\t\n", "line 2 of .* has 1 columns, and 'conll' needs 2"),

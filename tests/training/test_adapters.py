@@ -125,7 +125,8 @@ def test_experts_are_adapted_by_the_names_of_their_parameters(tmp_path):
     rows = write_rows(tmp_path, classification, 60)
     run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", lora=lora, max_steps=4)))
     with safe_open(tmp_path / "run" / "adapter_model.safetensors", "pt") as file:
-        saved = {name: file.get_tensor(name) for name in file.keys() if "experts" in name and "lora_B" in name}
+        names = [name for name in set(file.keys()) if "experts" in name and "lora_B" in name]
+        saved = {name: file.get_tensor(name) for name in names}
     assert len(saved) == 4
     assert all(weight.abs().max() > 0 for weight in saved.values())
     ids = torch.randint(5, 300, (1, 9))

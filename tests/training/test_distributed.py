@@ -6,7 +6,7 @@ import pytest
 from benchmarks.frame import load_record
 from benchmarks.tiny import write_corpus
 from experiments import distributed
-from experiments.distributed import VARIANTS, beyond, differences, recipe_values, run_variant
+from experiments.distributed import VARIANTS, Variant, beyond, differences, recipe_values, run_variant
 
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training.run import run
@@ -53,6 +53,16 @@ def test_two_processes_learn_what_one_learns(name, alone, text, tmp_path):
     assert any(folder.glob("checkpoint-*/pytorch_model_fsdp_0")) == (VARIANTS[name].config == "fsdp2")
     assert record["tokens_seen"] == alone[1]["tokens_seen"]
     assert record["samples"] == alone[1]["samples"]
+
+
+@pytest.mark.slow
+def test_blocks_with_sinks_and_experts_stay_whole_under_tensor_parallelism_and_learn_the_same(text, tmp_path):
+    config = {**recipe_values(text, tmp_path)["config"], "intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2}
+    changes = {"preset": "oss-8m", "config": config}
+    reference = run(parse_recipe(recipe_values(text, tmp_path / "alone", STEPS, **changes)))
+    record, _ = run_variant(Variant("tensor-parallel", 2, changes=changes), text, tmp_path / "run", STEPS)
+    found = differences(tmp_path / "run", record, tmp_path / "alone", reference)
+    assert not beyond(found, "adamw"), found
 
 
 @pytest.mark.slow

@@ -53,8 +53,8 @@ def find_fault(paths: list[Path]) -> str | None:
 
 
 def rows_in_object(path: Path, field: str | None) -> list[dict[str, Any]] | None:
-    """Return the rows of a file that is one object around them: `{"data": [...]}`, columns, or what pandas writes of a table; none where
-    each row is an object of its own.
+    """Return the rows of a file that is one object around them: `{"data": [...]}`, columns, or what pandas writes of a table; none
+    where each row is an object of its own.
 
     Args:
         field: The key that holds them.

@@ -1,6 +1,5 @@
 """The rows of a source: of a package, of files, of the Hub, or of a mixture of these."""
 
-import csv
 import glob
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,7 +19,7 @@ from .conll import CONLL_COLUMNS, read_conll
 from .json_rows import check_json_rows, find_fault, read_json_rows, rows_in_object
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .sources import FILE_FORMATS, TextSource, local_files
-from .tables import check_rows, read_table
+from .tables import check_rows, quoting_of, read_table
 from .text_files import BROKEN_ARCHIVES, check_utf8, file_state, read_documents
 
 
@@ -192,7 +191,7 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
         "sep": first.sign,
         "skiprows": first.above,
         "keep_default_na": False,
-        "quoting": csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE,
+        "quoting": quoting_of(has_quotes),
         "converters": dict.fromkeys(texts, str),
     }
 

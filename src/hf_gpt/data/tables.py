@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from ..errors import InputError
 from .text_files import CHUNK, FileState, file_state, opened, suffix_of
@@ -35,8 +36,8 @@ def separator_of(path: Path) -> str:
     head = _head(path)
     signs = SEPARATORS.get(suffix_of(path), SEPARATORS[".csv"])
     # Where quotes close nothing, they are text.
-    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
-        columns = {sign: _columns(head, sign, quoting) for sign in signs}
+    for has_quotes in (True, False):
+        columns = {sign: _columns(head, sign, has_quotes) for sign in signs}
         if max(columns.values()) > 1:
             break
     return _excel_sign(head) or max(signs, key=lambda sign: columns[sign])
@@ -52,10 +53,15 @@ def _excel_sign(head: str) -> str | None:
     return found and found[1]
 
 
-def _columns(head: str, sign: str, quoting: int) -> int:
+def quoting_of(has_quotes: bool) -> Literal[0, 3]:
+    """Return what csv and pandas call it that double quotes hold cells together, or are text."""
+    return csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
+
+
+def _columns(head: str, sign: str, has_quotes: bool) -> int:
     """Return how many columns a table has by a sign; 1 where its first rows have another number of cells, or a column has no name."""
     try:
-        found = csv.reader(io.StringIO(head, newline=""), delimiter=sign, quoting=quoting)
+        found = csv.reader(io.StringIO(head, newline=""), delimiter=sign, quoting=quoting_of(has_quotes))
         names, *rows = islice(filter(None, found), ROWS_AT_FIRST)
     except (csv.Error, ValueError):
         return 1
@@ -168,13 +174,12 @@ def _rows(path: Path, sign: str, above: int, has_quotes: bool = True) -> Iterato
     """Return each row of a table; none of what the csv module cannot read, which others refuse."""
     for file in opened(path):
         lines: list[str] = []
-        quoting = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
-        reader = csv.reader(_kept(io.TextIOWrapper(file, "utf-8-sig", newline=""), lines), delimiter=sign, quoting=quoting)
+        text = _kept(io.TextIOWrapper(file, "utf-8-sig", newline=""), lines)
+        reader = csv.reader(text, delimiter=sign, quoting=quoting_of(has_quotes))
         try:
             for cells in reader:
-                text = "".join(lines)
                 if reader.line_num > above:
-                    yield _Row(cells, reader.line_num - len(lines) + 1, reader.line_num, text)
+                    yield _Row(cells, reader.line_num - len(lines) + 1, reader.line_num, "".join(lines))
                 lines.clear()
         except csv.Error:
             return

@@ -245,7 +245,9 @@ def doubtful(counts: Counter) -> list[str]:
 def _bare(name: str) -> str:
     """Return a name without what is easily mistyped: case, width, white space, hyphens, and signs that do not show."""
     plain = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(sign for sign in plain if not (sign.isspace() or sign in "-_" or unicodedata.category(sign) == "Cf")) or name
+    return (
+        "".join(sign for sign in plain if not (sign.isspace() or sign in "-_" or unicodedata.category(sign) == "Cf")) or name
+    )
 
 
 def label_names(train: list[str], left_out: int) -> list[str]:

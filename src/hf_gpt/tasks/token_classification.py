@@ -68,10 +68,11 @@ class TokenClassification(Task):
             labels.append([*targets, IGNORED])
             all_ends.append(ends)
             all_tags.append(tags[: len(ends)])
-        if inputs and all(tag not in self.index for tags in all_tags for tag in tags):
+        found = sorted({tag for tags in all_tags for tag in tags})
+        if found and set(found).isdisjoint(self.index):
             raise InputError(
-                f"no tag of the {split} split occurs in the train split: {', '.join(sorted({tag for tags in all_tags for tag in tags})[:5])} "
-                f"there, {', '.join(self.names[:5])} here."
+                f"no tag of the {split} split occurs in the train split: {', '.join(found[:5])} there, {', '.join(self.names[:5])} "
+                "here."
             )
         # The places of the last pieces of the words that fit, and their tags. Labels do not say them all: a tag that training has not
         # has none there, and yet counts as an error.

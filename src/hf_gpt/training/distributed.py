@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ..errors import InputError
+from ..reports.terminal import notice
 
 
 Strategy = Literal["one process", "ddp", "fsdp2", "hsdp", "tensor parallel", "deepspeed"]
@@ -130,6 +131,12 @@ def split_matrices(model: PreTrainedModel, launch: Launch, folder: Path, state: 
     Args:
         folder: Where all processes can read; it is removed afterwards.
     """
+    is_whole = set(getattr(model.config, "base_model_tp_plan", None) or {}) <= {"embed_tokens"}
+    if is_whole and state.is_main_process:
+        notice(
+            "Only the embedding and the output matrix are split: blocks with sinks and experts have no plan for that, and each process "
+            "holds them whole."
+        )
     if state.is_main_process:
         model.save_pretrained(folder)
     state.wait_for_everyone()
