@@ -116,6 +116,23 @@ def test_the_numbers_of_rows_that_pandas_writes_have_no_name(sign, tmp_path):
     assert rows_of(tmp_path / "t.csv", lines) == {f"text {i}": "ab"[i % 2] for i in range(50)}
 
 
+def test_rows_are_chosen_by_a_number_in_a_cell(tmp_path):
+    lines = ["text,label,stars", *(f"text {i},{'ab'[i % 2]},{i % 5}" for i in range(200))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    for value in (3, "3"):
+        source = sources.text_source({"path": "csv", "files": str(tmp_path / "t.csv"), "where": {"stars": value}})
+        splits, _, _ = task_splits(source, {"text": True, "label": True}, ("text",), 0.1, 0.1)
+        assert sum(map(len, splits.values())) == 40
+
+
+def test_a_name_that_is_not_there_is_told_with_the_nearest(tmp_path):
+    lines = ["Text,Label", *(f"text {i},{'ab'[i % 2]}" for i in range(9))]
+    with pytest.raises(InputError, match=r"'text' is not a column; the columns are Text, Label\. Did you mean 'Text'\?"):
+        rows_of(tmp_path / "t.csv", lines)
+    with pytest.raises(InputError, match=r"the columns are text 0, a\.( Did|.*what yours are called)"):
+        rows_of(tmp_path / "t.csv", [line.replace("Text,Label", "text 0,a") for line in lines])
+
+
 def test_excel_may_say_the_separator_above_the_names(tmp_path):
     lines = ["sep=;", "text;label", *(f"text, {i};{'ab'[i % 2]}" for i in range(50))]
     assert rows_of(tmp_path / "t.csv", lines) == {f"text, {i}": "ab"[i % 2] for i in range(50)}

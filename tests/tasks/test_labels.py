@@ -175,6 +175,8 @@ def test_an_answer_with_white_space_at_an_end_is_the_answer(tokenizer, text, sta
         (["a", "a\u200b", "b"], "are 2 labels"),
         ([["pos"], ["Pos", "neg"], []], "'Pos', 'pos' are 2 labels"),
         (["a", "b", "a,b"], "'a,b' is a label of its own: several of one text are a list, such as ['a', 'b']"),
+        (["0.5", "1", "2.25"], "the labels are texts, and so classes: numbers are written without quotes"),
+        ([0.0, 1.0, 2.0], "all of them are whole: classes are written without a point"),
         ([f"{number}%" for number in range(40)], "40 labels are there once: a number is written as 0.5"),
     ],
 )

@@ -266,7 +266,10 @@ def _chosen(rows, source: TextSource):
 
 
 def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
-    return all(row[column] == value for column, value in where.items())
+    # A cell of a table is a text, also where it holds a number.
+    return all(
+        row[column] in ((value, str(value)) if isinstance(row[column], str) else (value,)) for column, value in where.items()
+    )
 
 
 def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
-from ..errors import InputError, shown
+from ..errors import InputError, did_you_mean, shown
 from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
 from .sources import TextSource, local_files
@@ -221,8 +221,9 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     for column, is_needed in columns.items():
         rows = adopt_layout(rows, names[column])
         if is_needed and names[column] not in rows.column_names:
+            hint = did_you_mean(names[column], rows.column_names, " dataset.columns says what yours are called.")
             raise InputError(
-                f"dataset: column {names[column]!r} is not a column; the columns are {', '.join(rows.column_names)}."
+                f"dataset: column {names[column]!r} is not a column; the columns are {', '.join(rows.column_names)}.{hint}"
             )
     kept = {names[column]: column for column in columns if names[column] in rows.column_names}
     rows = rows.select_columns(list(kept))

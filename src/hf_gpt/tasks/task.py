@@ -236,6 +236,8 @@ def doubtful(counts: Counter) -> list[str]:
         parts = [part.strip() for part in re.split("[,;|]", name)]
         if len(parts) > 1 and all(part in counts for part in parts):
             lines.append(f"Mind that {name!r} is a label of its own: several of one text are a list, such as {parts}.")
+    if any("." in name for name in counts) and all(re.fullmatch(r"[+-]?\d*\.?\d+", name) for name in counts):
+        lines.append("Mind that the labels are texts, and so classes: numbers are written without quotes.")
     once = sum(count == 1 for count in counts.values())
     if once > MOST_COUNTED and 2 * once > counts.total():
         lines.append(f"Mind that {once:,} labels are there once: a number is written as 0.5, without a unit.")

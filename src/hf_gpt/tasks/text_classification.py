@@ -13,7 +13,7 @@ from transformers import DataCollatorWithPadding, EvalPrediction
 from ..errors import InputError, shown
 from .details import class_weights, confusion, cut, label_scores, mistakes, weighted_loss
 from .metrics import accuracy, compute, correlation, macro_f1, matthews, micro_f1
-from .task import Task, class_label_of, count_line, doubtful, label_indices, label_names
+from .task import MOST_COUNTED, Task, class_label_of, count_line, doubtful, label_indices, label_names
 
 
 SINGLE, MULTI, NUMBER = "single_label_classification", "multi_label_classification", "regression"
@@ -125,7 +125,10 @@ class TextClassification(Task):
         labels = list(train["label"])
         if self.problem == NUMBER:
             mean = sum(labels) / len(labels)
-            return [f"labels of the train split are numbers from {min(labels):g} to {max(labels):g}, {mean:.4g} on average."]
+            lines = [f"labels of the train split are numbers from {min(labels):g} to {max(labels):g}, {mean:.4g} on average."]
+            if len(set(labels)) <= MOST_COUNTED and all(label.is_integer() for label in labels):
+                lines.append("Mind that all of them are whole: classes are written without a point, as 1 and not 1.0.")
+            return lines
         if self.is_multi_hot:
             sums = dict(zip(self.names, np.asarray(labels, dtype=int).sum(0).tolist()))
             return [count_line("labels of the train split", Counter(sums))]
