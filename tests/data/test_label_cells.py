@@ -8,6 +8,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_gpt.data import sources
+from hf_gpt.data.loading import load_rows, text_rows
 from hf_gpt.data.rows import task_splits
 from hf_gpt.errors import InputError
 from hf_gpt.tasks import TASKS
@@ -148,3 +149,18 @@ def test_a_held_out_class_that_training_has_not_is_named(tmp_path):
     held = parquet(tmp_path / "held.parquet", [0, 1], ClassLabel(names=["neg", "other"]))
     with pytest.raises(InputError, match="label 'other' of the test split is none of the training data's, which are neg, pos"):
         splits_of(path, test={"files": str(held)})
+
+
+def test_bytes_are_text_if_they_are_utf8_and_named_if_not(tmp_path):
+    for ends, is_text in ((b" caf\xc3\xa9", True), (b" caf\xe9", False)):
+        column = pa.array([f"text {i}".encode() + ends for i in range(60)], pa.binary())
+        pq.write_table(pa.table({"text": column, "label": ["a", "b"] * 30}), tmp_path / "t.parquet")
+        source = sources.text_source({"path": "parquet", "files": str(tmp_path / "t.parquet")})
+        if is_text:
+            assert "text 1 café" in labels_of(splits_of(tmp_path / "t.parquet"))
+            assert text_rows(load_rows(source), "text")["text"][1] == "text 1 café"
+            continue
+        with pytest.raises(InputError, match="column 'text' cannot be read as text: Invalid UTF8"):
+            splits_of(tmp_path / "t.parquet")
+        with pytest.raises(InputError, match="text_column='text' cannot be read as text: Invalid UTF8"):
+            text_rows(load_rows(source), "text")

@@ -227,7 +227,8 @@ def text_rows(rows: Any, text_column: str) -> Any:
     if not isinstance(kind, datasets.Value):
         name = type(kind).__name__ if isinstance(kind, datasets.ClassLabel) else kind
         raise InputError(f"dataset: text_column={text_column!r} is a column of {name}, and not of text: name another one.")
-    return rows if kind.dtype in ("string", "large_string") else rows.cast_column("text", datasets.Value("string"))
+    with refused(f"dataset: text_column={text_column!r} cannot be read as text"):
+        return rows if kind.dtype in ("string", "large_string") else rows.cast_column("text", datasets.Value("string"))
 
 
 def is_mixed(feature: Any) -> bool:

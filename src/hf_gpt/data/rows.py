@@ -10,6 +10,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
+from ..checks.boundary import refused
 from ..errors import InputError, did_you_mean, shown
 from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
@@ -92,7 +93,8 @@ def _in_plain_types(rows: Dataset) -> Dataset:
     plain = {name: _plain_type(feature) for name, feature in rows.features.items()}
     if "label" in plain and plain["label"] in (Value("binary"), Value("large_binary")):
         plain["label"] = Value("string")
-    return rows if plain == dict(rows.features) else rows.cast(datasets.Features(plain))
+    with refused("dataset: the rows cannot be read as text"):
+        return rows if plain == dict(rows.features) else rows.cast(datasets.Features(plain))
 
 
 def _plain_type(feature: Any) -> Any:
@@ -111,7 +113,8 @@ def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
         raise InputError(
             f"dataset: column {column!r} holds {kind_of(feature)}, and not text: name another one in dataset.columns."
         )
-    return rows if feature.dtype in ("string", "large_string") else rows.cast_column(column, Value("string"))
+    with refused(f"dataset: column {column!r} cannot be read as text"):
+        return rows if feature.dtype in ("string", "large_string") else rows.cast_column(column, Value("string"))
 
 
 def _as_words(rows: Dataset, column: str, feature: Any) -> Dataset:

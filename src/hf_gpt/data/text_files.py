@@ -253,7 +253,7 @@ ENCODINGS = {
 def _encoding_hint(content: bytes) -> str:
     """Return the end of a message: how to convert a text, from what its bytes may be in."""
     if content[:2] in UTF16_MARKS:
-        return ": convert it first: iconv -f UTF-16 -t UTF-8"
+        return ": convert it first: iconv -f UTF-16 -t UTF-8, or save it in Excel as CSV UTF-8"
     if b"\0" in content[:HEAD]:
         return ", and holds zero bytes: it is no text"
     possible = [f"{name} for {script}" for name, script in ENCODINGS.items() if _is_in(content, name)]

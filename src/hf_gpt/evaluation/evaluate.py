@@ -90,7 +90,7 @@ def held_out_shares(recipe: dict[str, Any]) -> tuple[float, float]:
 def trained_by(recipe: dict[str, Any]) -> str:
     """Return what one text of plain text was in training: a document, a paragraph or a line."""
     dataset = recipe.get("dataset")
-    if not isinstance(dataset, dict) or not dataset.get("path"):
+    if not isinstance(dataset, dict) or not (dataset.get("path") or dataset.get("mixture")):
         return "document"
     with refused("recipe.yaml: dataset"):
         source = text_source(dataset)
