@@ -179,6 +179,12 @@ def test_what_cannot_be_read_is_named(tmp_path):
         splits_of(tmp_path, "chat", [{"text": "a"}])
 
 
+def test_a_column_that_is_given_for_two_is_refused(tmp_path):
+    given = many(lambda i: {"body": f"b{i}", "target": "t"})
+    with pytest.raises(InputError, match="column 'body' is given for source and target: name another one"):
+        splits_of(tmp_path, "text-to-text", given, columns={"source": "body", "target": "body"})
+
+
 def overlap_of(tmp_path, task, given, held_out):
     for name, part in {"rows": given, "held": held_out}.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))

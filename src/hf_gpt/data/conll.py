@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
-from .text_files import opened
+from .packed_files import opened
 
 
 # Place of the word and of its tag in a line: CoNLL-2003's last column is the entity, CoNLL-U's fourth the part of speech.

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, shown
-from .text_files import opened, suffix_of
+from .packed_files import opened
+from .text_files import suffix_of
 
 
 # Lists of objects that are a cell of one row, and no rows.

@@ -18,9 +18,10 @@ from ..errors import InputError, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
 from .json_rows import check_json_rows, find_fault, read_json_rows, rows_in_object
 from .packages import PACKAGES, provenance, read_package, readers_hash
+from .packed_files import BROKEN_ARCHIVES
 from .sources import FILE_FORMATS, TextSource, local_files
 from .tables import check_rows, quoting_of, read_table
-from .text_files import BROKEN_ARCHIVES, check_utf8, file_state, read_documents
+from .text_files import check_utf8, file_state, read_documents
 
 
 # `datasets` would ask six times before it says so.

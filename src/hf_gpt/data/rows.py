@@ -228,7 +228,13 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
             raise InputError(
                 f"dataset: column {names[column]!r} is not a column; the columns are {', '.join(rows.column_names)}.{hint}"
             )
-    kept = {names[column]: column for column in columns if names[column] in rows.column_names}
+    kept = {}
+    for column in (column for column in columns if names[column] in rows.column_names):
+        if names[column] in kept:
+            raise InputError(
+                f"dataset: column {names[column]!r} is given for {kept[names[column]]} and {column}: name another one."
+            )
+        kept[names[column]] = column
     rows = rows.select_columns(list(kept))
     rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
     if "label" in rows.column_names:

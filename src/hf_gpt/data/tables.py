@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
-from .text_files import CHUNK, FileState, file_state, opened, suffix_of
+from .packed_files import CHUNK, opened
+from .text_files import FileState, file_state, suffix_of
 
 
 # A cell may hold a book.

@@ -1,25 +1,21 @@
 """Files of text as they lie on a disk: their formats, compressed ones, those of a folder, and whole documents to the last byte."""
 
-import bz2
 import codecs
 import gzip
-import io
-import lzma
 import os
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from ..checks.places import home_folder
 from ..errors import InputError
 from .encoding import pieces
+from .packed_files import BROKEN_ARCHIVES, CHUNK, COMPRESSED, members, opened, unreadable
 
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 # What is none of these is read as plain text.
 FORMATS = {
     ".csv": "csv",
@@ -33,7 +29,6 @@ FORMATS = {
 }
 # Of what is read as plain text, those that say no more than that it is.
 PLAIN = (".txt", ".text", ".md")
-CHUNK = 1 << 20
 # As git decides: a file with a zero byte near its beginning is no text.
 HEAD = 8000
 
@@ -65,7 +60,7 @@ def suffix_of(path: Path) -> str:
         return inner
     try:
         with zipfile.ZipFile(path) as archive:
-            inside = {Path(member.filename).suffix.lower() for member in _members(archive)}
+            inside = {Path(member.filename).suffix.lower() for member in members(archive)}
     except zipfile.BadZipFile as error:
         raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
     return inside.pop() if len(inside) == 1 else ""
@@ -100,123 +95,7 @@ def name_of(path: Path) -> str:
     return name
 
 
-# ---------------------------------------------------------------------------------------------------- files that are packed
-
-
-def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the files of an archive that hold somebody's text."""
-    return [member for member in archive.infolist() if not (member.is_dir() or member.filename.startswith("__MACOSX/"))]
-
-
-def _zip(path: Path) -> Iterator[BinaryIO]:
-    with zipfile.ZipFile(path) as archive:
-        for member in _members(archive):
-            with archive.open(member) as file:
-                yield cast(BinaryIO, file)
-
-
-class _Frames(io.RawIOBase):
-    """What a file of Zstandard frames holds. The library's own reader takes a frame that is cut off for a whole one.
-
-    Args:
-        begin: Makes what unpacks a frame.
-        damage: What that raises of a frame that is broken.
-    """
-
-    def __init__(self, file: BinaryIO, begin: Callable[[], Any], damage: type[Exception]):
-        super().__init__()
-        self.file, self.begin, self.damage = file, begin, damage
-        self.frame: Any = None
-        self.packed = self.unpacked = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.unpacked:
-            self.packed = self.packed or self.file.read(CHUNK)
-            if not self.packed:
-                if self.frame is not None:
-                    raise EOFError("it ends before its last frame does")
-                return 0
-            self.frame = self.frame or self.begin()
-            try:
-                self.unpacked = self.frame.decompress(self.packed)
-            except self.damage as error:
-                raise EOFError(str(error)) from error
-            self.packed = self.frame.unused_data if self.frame.eof else b""
-            self.frame = None if self.frame.eof else self.frame
-        part = self.unpacked[: len(buffer)]
-        self.unpacked = self.unpacked[len(part) :]
-        buffer[: len(part)] = part
-        return len(part)
-
-
-def _zstandard(path: Path) -> Iterator[BinaryIO]:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise InputError(
-            f"dataset: files={str(path)!r} needs zstandard to be read: pip install zstandard, or unpack it."
-        ) from error
-    with path.open("rb") as file:
-        yield io.BufferedReader(_Frames(file, lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError))
-
-
-def _alone(module: Any, path: Path) -> Iterator[BinaryIO]:
-    with module.open(path, "rb") as file:
-        yield file
-
-
-# What a packed file begins with; its name says nothing of that for sure.
-OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
-    b"\x1f\x8b": partial(_alone, gzip),
-    b"\xfd7zXZ\x00": partial(_alone, lzma),
-    b"BZh91AY&SY": partial(_alone, bz2),
-    b"PK\x03\x04": _zip,
-    b"\x28\xb5\x2f\xfd": _zstandard,
-}
-
-
-# What other documents begin with: what is in them is not what a person reads there, or no text at all.
-DOCUMENTS = {
-    b"PK\x03\x04": "an archive of parts, such as those of Word, Excel or an e-book",
-    b"%PDF": "a PDF",
-    b"\xd0\xcf\x11\xe0": "a document of Word or Excel",
-    b"{\\rtf": "rich text",
-    b"PAR1": "a table of Parquet under another name",
-    b"SQLite format 3": "a database",
-    b"\x93NUMPY": "an array",
-    b"ARROW1": "a table of Arrow",
-}
-
-
-# What libraries raise of an archive that is cut off, changed, or locked by a password.
-BROKEN_ARCHIVES = (
-    *(EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
-    *(NotImplementedError, RuntimeError),
-)
-
-
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Return the file, unpacked if it is packed; of a zip each file that is in it.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    document = next((what for magic, what in DOCUMENTS.items() if head.startswith(magic)), None)
-    if document is not None and path.suffix.lower() not in ("", ".zip", ".parquet"):
-        raise InputError(f"dataset: files={str(path)!r} is {document}: save what is in it as text, or as .csv or .jsonl.")
-    try:
-        yield from next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), partial(_alone, io))(path)
-    except (*BROKEN_ARCHIVES, OSError) as error:
-        # Of an archive, where its contents are said to be; what is in it is read by others.
-        raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
+# -------------------------------------------------------------------------------------------------------------- UTF-8
 
 
 def check_utf8(path: Path) -> None:
@@ -228,14 +107,6 @@ def check_utf8(path: Path) -> None:
             total += size
     if total == 0:
         raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
-
-
-def _unreadable(path: Path, error: OSError) -> InputError:
-    what = "folder" if path.is_dir() else "file"
-    return InputError(
-        f"dataset: the {what} {str(path)!r} cannot be read: {error.strerror or error}. Give this user the right to read it, or take "
-        "it out."
-    )
 
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -280,7 +151,7 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
         except BROKEN_ARCHIVES as error:
             raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         is_last = not chunk
         pending = len(decoder.getstate()[0])
         try:
@@ -383,7 +254,7 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        raise _unreadable(Path(error.filename), error) from error
+        raise unreadable(Path(error.filename), error) from error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
