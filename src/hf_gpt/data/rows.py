@@ -228,7 +228,7 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
             raise InputError(
                 f"dataset: column {names[column]!r} is not a column; the columns are {', '.join(rows.column_names)}.{hint}"
             )
-    kept = {}
+    kept: dict[str, str] = {}
     for column in (column for column in columns if names[column] in rows.column_names):
         if names[column] in kept:
             raise InputError(
