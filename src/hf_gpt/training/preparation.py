@@ -98,7 +98,7 @@ def check_time(recipe: Recipe) -> None:
     days = arguments.max_steps * seconds / 86400
     if recipe.run.max_minutes is None and days > MOST_DAYS:
         raise InputError(
-            f"max_steps={arguments.max_steps}: so many steps of {tokens:,} tokens would take this processor about {days:,.0f} days. "
+            f"max_steps={arguments.max_steps}: that many steps of {tokens:,} tokens would take this processor about {days:,.0f} days. "
             "The recipe needs a GPU, and `hf-gpt plan` says what it takes there: here, train pretrain/quickstart, or give max_minutes."
         )
     if seconds > LONG_STEP_SECONDS:
