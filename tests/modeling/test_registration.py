@@ -44,7 +44,8 @@ def test_a_model_is_made_by_its_type_alone(before, model_type):
     assert run(f"{code}; print(type(model).__module__, len(type(model).__mro__) > 3)").startswith("hf_gpt.modeling.")
 
 
-@pytest.mark.parametrize("module", [pytest.param("hf_gpt", marks=pytest.mark.slow), "hf_gpt.modeling.modeling_hf_gpt"])
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["hf_gpt", "hf_gpt.modeling.modeling_hf_gpt"])
 def test_what_is_saved_carries_its_code_however_the_class_was_reached(module, tmp_path):
     code = (
         f"from {module} import GPTForCausalLM, GPTConfig; config = GPTConfig({SIZES['hf_gpt']}); "
@@ -67,8 +68,14 @@ def test_a_config_reached_directly_leads_to_its_model_and_carries_all_the_code_t
     for config in CODE:
         module, name = config.split(".")
         code += f"; from hf_gpt.modeling.{module} import {name}; {name}().save_pretrained({str(tmp_path / name)!r})"
-    model = f"AutoModel.from_config(GPTConfig({SIZES['hf_gpt']}))"
-    assert run(f"{code}; print(type({model}).__name__)") == "GPTModel"
+    code += (
+        f"; model = AutoModel.from_config(GPTConfig({SIZES['hf_gpt']})); model.save_pretrained({str(tmp_path / 'model')!r})"
+    )
+    assert run(f"{code}; print(type(model).__name__)") == "GPTModel"
+    assert {path.name for path in (tmp_path / "model").iterdir()} >= {
+        "model.safetensors",
+        *CODE["configuration_hf_gpt.GPTConfig"],
+    }
     for config, files in CODE.items():
         assert {path.name for path in (tmp_path / config.split(".")[1]).iterdir()} == {"config.json", *files}
 
