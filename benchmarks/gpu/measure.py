@@ -19,7 +19,7 @@ from hf_gpt.training.run import run
 
 from ..speed.corpus import Blocks
 from .parts import parts
-from .systems import SYSTEMS, Entry, Load, device, flops_per_token, muon, on_gpu, ours, synchronize
+from .systems import ENTRIES, SYSTEMS, Entry, Load, device, flops_per_token, muon, on_gpu, ours, synchronize
 
 
 def now() -> float:
@@ -164,7 +164,7 @@ def by_command(load: Load, lock: FileLock, text: Path) -> dict[str, Any]:
         overrides = [
             f"dataset={{path: text, files: {text}, sample_by: document}}",
             "tokenizer=null",
-            "tokenizer_vocab_size=512",
+            f"tokenizer_vocab_size={min(ENTRIES, load.vocabulary)}",
             f"config.vocab_size={load.vocabulary}",
             f"config.num_hidden_layers={load.layers}",
             f"block_size={load.length}",

@@ -19,12 +19,12 @@ from hf_gpt.data.sources import text_source
 from hf_gpt.data.tokenizer import train_tokenizer
 
 from ..tiny import reference_sections
-from .systems import Load, adamw, device, muon, ours, stock
+from .systems import ENTRIES, Load, adamw, device, muon, ours, stock
 
 
 # Packages of texts to continue, in the order of their size.
 TEXTS = ("movie-reviews", "debian-descriptions", "chinese-poetry-tang", "brown-corpus")
-ENTRIES, HELD_OUT, SCORED_ROWS, SCORES, WARM_UP = 8192, 50, 64, 12, 3
+HELD_OUT, SCORED_ROWS, SCORES, WARM_UP = 50, 64, 12, 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def gather_texts(is_smoke: bool) -> tuple[list[str], list[str]]:
 def prepare(folder: Path, load: Load, is_smoke: bool) -> dict[str, Any]:
     """Write `text.txt` for the command, and `validation.npy` and then `train.npy` for the race; return what is told of them."""
     names, texts = gather_texts(is_smoke)
-    (folder / "text.txt").write_text("\n\n".join(texts[:20000]), encoding="utf-8", errors="replace")
+    (folder / "text.txt").write_text("\n\n".join(texts[:5000]), encoding="utf-8", errors="replace")
     tokenizer = train_tokenizer(iter([texts[:: max(1, len(texts) // 50000)]]), min(ENTRIES, load.vocabulary), load.length)
     parts = {"validation": texts[::HELD_OUT], "train": [text for number, text in enumerate(texts) if number % HELD_OUT]}
     counts = {}

@@ -112,7 +112,7 @@ def figures(found: dict[str, dict[str, Any]], peak: float | None) -> dict[str, f
         both = name in found and other in found
         return found[name]["tokens_per_second"] / found[other]["tokens_per_second"] if both else None
 
-    rows = [row for row in found.values() if "flops_per_token" in row]
+    rows = [row for name, row in found.items() if name in SYSTEMS and name.startswith(("gpt2", "modern"))]
     shares = [row["tokens_per_second"] * row["flops_per_token"] / peak for row in rows] if peak else []
     muon = found.get("modern-124m, Muon", {})
     told: dict[str, float | None] = {
