@@ -1,9 +1,6 @@
-"""Sections that are made of records, on the Chinese form of their page: known phrases are translated, others stay as they are."""
+"""Made sections on the Chinese form of a page: phrases that are known are translated, others stay as they are."""
 
-import dataclasses
 import re
-
-from .frame import Section
 
 
 # Words of ours that a made section may have, whole cells and parts of sentences alike.
@@ -31,6 +28,31 @@ PHRASES = {
     "By prompting alone, no weight changed, the labels calibrated:": "只靠提示，不改动权重，标签经过校准：",
     "The same task with adapters of several ranks:": "同一任务，不同秩的适配器：",
     "not run yet": "尚未运行",
+    # docs/distributed.md
+    "loss, greatest": "损失，最大",
+    "loss, mean": "损失，平均",
+    "gradient norm": "梯度范数",
+    "one process": "一个进程",
+    "activation checkpointing": "重新计算激活",
+    "accumulation": "累积",
+    "resumed": "续跑",
+    "tensor parallel": "张量并行",
+    # docs/scaling.md
+    "memory of a process": "进程的内存",
+    "inputs of blocks kept": "只保留各块的输入",
+    "all kept": "全部保留",
+    "FLOPs per token": "每词元的 FLOPs",
+    "training FLOPs": "训练 FLOPs",
+    "minutes of training, planned": "训练分钟数，规划",
+    "tokens/s, planned": "词元/秒，规划",
+    "steps, planned": "步数，规划",
+    "planned, MiB": "规划，MiB",
+    "measured, MiB": "实测，MiB",
+    "width, layers": "宽度，层数",
+    "loss, nats per token": "损失，奈特/词元",
+    "bits per byte": "比特/字节",
+    "times the compute": "倍算力",
+    "extrapolated": "外推",
     # docs/serving.md
     "largest difference of log-probabilities": "对数概率的最大差",
     "the same greedy text": "贪心文本相同",
@@ -64,6 +86,22 @@ CELLS = {
     "rows": "行",
     "figures": "指标",
     "figure": "指标",
+    "run": "运行",
+    "processes": "进程",
+    "weights": "权重",
+    "parameters": "参数",
+    "ratio": "比值",
+    "planned": "规划",
+    "measured": "实测",
+    "published": "已发表",
+    "source": "出处",
+    "tokens": "词元",
+    "fit": "拟合",
+    "package": "包",
+    "what it is": "是什么",
+    "columns": "列",
+    "licence": "许可证",
+    "caveat": "注意",
     "engine": "引擎",
     "how": "怎样运行",
     "version": "版本",
@@ -77,6 +115,19 @@ SENTENCES = {
     r"trials: (\d+), the best at": r"试验 \1 次，最好的是",
     r"(\d+) and more": r"\1 个以上",
     r"see \[ONNX\]": "见 [ONNX]",
+    r"(\d+) billion tokens": r"\1×10⁹ 词元",
+    r"the same, minutes on (\d+ x \w+) at its MFU of ([\d.]+)%": r"同上，\1 上的分钟数，取它的 MFU \2%",
+    r"minutes on (\d+ x \w+) at (\d+)% MFU": r"\1、MFU \2% 时的分钟数",
+    r"\babout (\d+) \|": r"约 \1 |",
+    r"report of its speedrun": "它的 speedrun 报告",
+    r"It peaked at (\d+) MB, PyTorch included, and stood at (\d+) MB half way; the pass took (\d+) s, the first block ([\d.]+) s, and "
+    r"going on after nine tenths (\d+) s\.": (
+        r"峰值 \1 MB，包括 PyTorch 在内，读到一半时是 \2 MB；读一遍用了 \3 s，第一块 \4 s，读完十分之九后再续跑用 \5 s。"
+    ),
+    r"; the largest residual is ([\d.]+)\.": r"；最大的残差是 \1。",
+    r"Fitted to all but the largest, the curve foretells ([\d.]+) for it; measured was ([\d.]+)\.": (
+        r"不用最大的那个来拟合，曲线对它的预测是 \1；实测是 \2。"
+    ),
     r"All of these runs, one after the other: ([\d.]+) hours\.": r"这些运行一个接一个，共 \1 小时。",
     r"All runs of this table that were made, one after the other: ([\d.]+) hours\. `[^`]*` is a recipe of this base that no record has "
     r"been made of so far; `make finetune-report` makes those that are missing\.": (
@@ -96,9 +147,3 @@ def in_chinese(line: str) -> str:
     for phrase in sorted(PHRASES, key=len, reverse=True):
         parts[::2] = [part.replace(phrase, PHRASES[phrase]) for part in parts[::2]]
     return "`".join(parts)
-
-
-def chinese(section: Section) -> Section:
-    """Return the section of the Chinese form of a page, from the same records."""
-    page = section.page.with_name(f"{section.page.stem}_zh.md")
-    return dataclasses.replace(section, page=page, make=lambda: [in_chinese(line) for line in section.make()])

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +30,8 @@ from typing import Any, TypeVar
 
 from hf_gpt.errors import did_you_mean
 from hf_gpt.reports.records import code_state, make_record, read_record, write_json
+
+from .chinese import in_chinese
 
 
 ROOT = Path(__file__).parents[1]
@@ -204,12 +206,21 @@ class Section:
     def is_current(self) -> bool:
         return self.page.read_text(encoding="utf-8") == self.applied()
 
+    def in_chinese(self) -> "Section":
+        """Return the section on the Chinese form of its page, from the same records."""
+        page = self.page.with_name(f"{self.page.stem}_zh.md")
+        return replace(self, page=page, make=lambda: [in_chinese(line) for line in self.make()])
+
     def write(self) -> None:
         self.page.write_text(self.applied(), encoding="utf-8")
 
 
 def sections_of(module: Any) -> list[Section]:
-    return list(getattr(module, "SECTIONS", ()))
+    """Return the sections of a part, those of a page with a Chinese form on that too, where the part has no words of its own for it."""
+    own = list(getattr(module, "SECTIONS", ()))
+    taken = {(section.page, section.name) for section in own}
+    twins = [section.in_chinese() for section in own if section.name]
+    return own + [twin for twin in twins if twin.page.is_file() and (twin.page, twin.name) not in taken]
 
 
 def write_pages(module: Any) -> None:

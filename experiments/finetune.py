@@ -9,7 +9,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chinese import chinese
 from benchmarks.frame import ROOT, Section, find_record, keep_record, table, train_apart, write_record
 from benchmarks.tiny import recipe_values, write_corpus, write_labelled
 
@@ -226,7 +225,6 @@ def smoke(folder: Path) -> None:
 
 PAGE = ROOT / "docs" / "finetuning.md"
 SECTIONS = [Section(PAGE, "table", page), Section(PAGE, "small", small_page)]
-SECTIONS += [chinese(section) for section in SECTIONS]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.chinese import chinese
 from benchmarks.frame import ROOT, Section, find_record, table, write_record
 from benchmarks.tiny import recipe_values, write_corpus
 from transformers import AutoTokenizer
@@ -217,7 +216,6 @@ def page() -> list[str]:
 
 
 SECTIONS = [Section(PAGE, "table", page)]
-SECTIONS += [chinese(section) for section in SECTIONS]
 
 
 # ------------------------------------------------------------------------------------------------------------ runner

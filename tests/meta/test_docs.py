@@ -10,8 +10,7 @@ import sys
 
 import pytest
 from benchmarks import frame, readme, results
-from benchmarks.chinese import chinese
-from experiments import finetune, lineage_page, serving
+from experiments import data, distributed, finetune, lineage_page, planning, scaling, serving
 from matplotlib.image import imread
 from tests.conftest import ROOT
 
@@ -285,13 +284,12 @@ def test_both_languages_of_the_lineage_show_the_same_figures(make):
     assert figures[0] == figures[1]
 
 
-TRANSLATED = [section for module in (finetune, serving) for section in module.SECTIONS if "_zh" not in section.page.stem]
+TRANSLATED = [section for part in (data, distributed, finetune, planning, scaling, serving) for section in part.SECTIONS]
 
 
 @pytest.mark.parametrize("english", TRANSLATED, ids=lambda section: f"{section.page.stem}-{section.name}")
 def test_a_table_on_a_chinese_page_has_its_words_and_the_same_figures(english):
-    translated = chinese(english)
-    assert translated.page.name == f"{english.page.stem}_zh.md"
+    translated = english.in_chinese()
     assert translated.is_current()
     lines = english.make(), translated.make()
     figures, code = ([re.findall(pattern, "\n".join(part)) for part in lines] for pattern in (r"[0-9]+[.][0-9]+", "`[^`]*`"))
