@@ -182,6 +182,7 @@ def test_a_command_that_trains_is_a_recipe_here(command, tmp_path, monkeypatch):
     (tmp_path / "my.txt").write_text("A text of one's own.\n" * 200)
     (tmp_path / "my-folder").mkdir()
     (tmp_path / "my-folder" / "a.txt").write_text("Another one.\n" * 200)
+    (tmp_path / "mine.csv").write_text("text,label\n" + "a text,good\nanother,bad\n" * 50)
     with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as file:
         file.write('{"body": "A row."}\n' * 200)
     name, *overrides = command[command.index("train") + 1 :]
