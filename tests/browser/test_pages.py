@@ -9,6 +9,7 @@ import shutil
 import threading
 
 import pytest
+from tests.conftest import ROOT
 from tests.helpers.website import build_site
 
 
@@ -58,6 +59,17 @@ def test_a_reader_finds_a_key_of_a_recipe(page, address):
     page.locator("input[name=query]").click()
     page.locator("input[name=query]").type("tokenizer_vocab_size")
     page.wait_for_selector(".md-search-result__link[href*='recipe-keys.html']")
+
+
+def test_a_reader_without_a_server_finds_a_key_of_a_recipe(address):
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto((ROOT / "build" / "site" / "zh" / "index.html").as_uri())
+        tab.locator("input[name=query]").click()
+        tab.locator("input[name=query]").type("tokenizer_vocab_size")
+        tab.wait_for_selector(".md-search-result__link[href*='recipe-keys.html']")
+        browser.close()
 
 
 def test_a_preset_shows_its_picture(page, address):

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.helpers.commands import run_command
 from tests.helpers.website import build_site
 from tools.website import reference
-from tools.website.pages import LINK, gather, pages, relinked, spaced
+from tools.website.pages import LINK, anchored, gather, headings, name_of, pages, relinked, spaced
 
 import hf_gpt
 from hf_gpt import cli
@@ -51,6 +51,26 @@ def test_the_links_of_every_page_lead_to_a_page_or_a_file(gathered):
             continue
         for found in LINK.finditer(page.read_text(encoding="utf-8")):
             assert (page.parent / found[1]).is_file(), f"{page.name}: {found[1]}"
+
+
+def test_the_anchors_of_every_link_are_there_in_both_languages(gathered):
+    """A page that has no Chinese form leads to the Chinese form of another, by an English anchor."""
+    count = 0
+    for page in [path for path in gathered.rglob("*.md") if not path.is_relative_to(gathered / "files")]:
+        for link, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+            target = page.parent / link
+            if anchor and target.suffix == ".md":
+                forms = [target, target.with_name(f"{target.stem}.zh.md")]
+                for text in [form.read_text(encoding="utf-8") for form in forms if form.is_file()]:
+                    lines = text.split("\n")
+                    names = {name_of(lines[place]) for place in headings(lines)} | set(re.findall(r'<a id="([^"]*)"', text))
+                    assert anchor[1:] in names, f"{page.name}: {link}{anchor}"
+                    count += 1
+    assert count > 10
+
+
+def test_a_comment_in_code_is_no_heading():
+    assert anchored("# 一\n```\n# a\n```\n## 二", "# One\n## Two, `b`") == ('# 一\n```\n# a\n```\n<a id="two-b"></a>\n\n## 二')
 
 
 TRANSLATED = sorted(path.stem.removesuffix("_zh") for path in (ROOT / "docs").glob("*_zh.md"))
@@ -120,6 +140,10 @@ def test_the_public_names_are_in_the_reference():
 # ------------------------------------------------------------------------------------------------------------- as built
 
 
+# What a page, a style or a script of ours may not name: another host. Material's own scripts know some, for parts that are off.
+ELSEWHERE = re.compile(r"""(?:url\(|@import|src=|srcset=)\s*["']?(?:https?:)?//""")
+
+
 class Links(HTMLParser):
     def __init__(self, path):
         super().__init__()
@@ -155,6 +179,20 @@ def test_the_site_is_built_without_a_warning_a_dead_link_or_anything_from_elsewh
             assert target.exists(), f"{path.name}: {link}"
             if parts.fragment and target in parsed:
                 assert unquote(parts.fragment) in parsed[target].names | {"__skip"}, f"{path.name}: {link}"
+
+
+@pytest.mark.slow
+def test_the_search_needs_neither_a_server_nor_another_host(site):
+    """In a page that is opened as a file too: its words are in a script, and so is what stands for a worker there."""
+    index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
+    assert index.startswith("var __index = ")
+    assert '"location":"recipe-keys.html' in index
+    assert '"location":"zh/laptop.html' in index
+    for name in ("index.html", "zh/api/modeling.html"):
+        scripts = re.findall(r'<script src="([^"]*)"', (site / name).read_text(encoding="utf-8"))
+        assert [Path(script).name.split(".")[0] for script in scripts] == ["iframe-worker", "bundle"]
+    for path in [*site.rglob("*.css"), *site.rglob("*.html"), site / "assets" / "iframe-worker.js"]:
+        assert not ELSEWHERE.search(path.read_text(encoding="utf-8")), path.name
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ OTHERS = {
 }
 # What is shown as it is; of other files a link leads to their text.
 AS_THEY_ARE = {".png", ".svg", ".jpg"}
+SCRIPT = Path(__file__).with_name("iframe-worker.js")
 LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 # Above a page, what leads to the other language: the site has a switch.
 SWITCH = re.compile(r"^(?:English \| \[中文\]\([^)]*\)|\[English\]\([^)]*\) \| 中文)(?: \| |\n)?", re.MULTILINE)
@@ -48,6 +49,8 @@ def gather(target: Path) -> int:
             text = notebooks.as_markdown(text, target / page)
         else:
             text, linked = relinked(SWITCH.sub("", text, count=1), PurePosixPath(source), PurePosixPath(page), places)
+            if source.endswith("_zh.md"):
+                text = anchored(text, (ROOT / source.replace("_zh.md", ".md")).read_text(encoding="utf-8"))
         write(target / page, spaced(text))
         copied |= linked
     for source in sorted(copied):
@@ -56,6 +59,7 @@ def gather(target: Path) -> int:
     for page, content in generated.items():
         write(target / page, content)
     reference.draw_presets(target / "presets")
+    write(target / "assets" / SCRIPT.name, SCRIPT.read_text(encoding="utf-8"))
     return len(places) + len(generated)
 
 
@@ -82,6 +86,29 @@ def relinked(text: str, source: PurePosixPath, page: PurePosixPath, places: dict
         return relative(place, page) + anchor
 
     return LINK.sub(replaced, text), linked
+
+
+def anchored(text: str, english: str) -> str:
+    """Return a page with the anchors of its English form above its headings: a page that has no Chinese form leads to those."""
+    lines, names = text.split("\n"), english.split("\n")
+    for place, named in list(zip(headings(lines), headings(names)))[1:]:
+        lines[place] = f'<a id="{name_of(names[named])}"></a>\n\n{lines[place]}'
+    return "\n".join(lines)
+
+
+def headings(lines: list[str]) -> list[int]:
+    """Return which of the lines are headings, and no comment in a block of code."""
+    found, is_code = [], False
+    for place, line in enumerate(lines):
+        is_code ^= line.startswith("```")
+        if line.startswith("#") and not is_code:
+            found.append(place)
+    return found
+
+
+def name_of(heading: str) -> str:
+    """Return the anchor that MkDocs gives a heading."""
+    return re.sub(r"[^\w -]", "", heading.lstrip("#").strip().lower()).replace(" ", "-")
 
 
 def normal(path: PurePosixPath) -> str:
