@@ -1,5 +1,6 @@
 """The story of README and of the page of sharing, a recipe that pushes while it trains, and runs side by side."""
 
+import json
 import re
 import shlex
 import shutil
@@ -145,7 +146,10 @@ def test_an_adapter_of_a_recipe_is_pushed_with_its_measured_card(hub, trained, t
     assert '"alice/adapter"' in block
     loaded: dict = {}
     exec(block, loaded)
-    assert loaded["model"].get_base_model().config.num_labels == 2
+    config = loaded["model"].get_base_model().config
+    assert config.num_labels == 2
+    # An adapter's folder knows of no names.
+    assert list(config.id2label.values()) == json.loads(files["record.json"])["details"]["confusion"]["labels"]
     # Trained on a folder, it could not be loaded by anybody else.
     local = task_values(trained, rows, tmp_path / "local", "text-classification", lora={"r": 2}, **small)
     run(parse_recipe(local))
