@@ -35,8 +35,48 @@ PHRASES = {
     "one process": "一个进程",
     "activation checkpointing": "重新计算激活",
     "accumulation": "累积",
-    "resumed": "续跑",
     "tensor parallel": "张量并行",
+    # docs/reliability.md
+    "nothing: the last bit is equal": "没有丢失：逐位相同",
+    "while evaluating": "在评估时",
+    "while finishing": "在收尾时",
+    "while starting": "在启动时",
+    "while stepping": "在训练一步时",
+    "while writing a checkpoint": "在写检查点时",
+    ", in all": "，合计",
+    "times tried": "试过的次数",
+    "what was lost": "丢了什么",
+    "every other fault, made to happen by": "其他每种故障，由谁制造",
+    "cases tried": "试过的情形",
+    "as it says": "与所述一致",
+    "kills and signals, to one process and to one of several": "强行终止和信号，发给唯一的进程或其中一个",
+    "checkpoints, data and caches that are damaged, full, gone or in use": "损坏、写满、不见了或使用中的检查点、数据和缓存",
+    "losses that are no number, or explode": "不是数或爆炸的损失",
+    "run folders: what is foreign stays as it is": "运行文件夹：别人的东西保持原样",
+    "run folders: a run is resumed, moved, extended and finished again": "运行文件夹：续跑、搬动、延长和补完",
+    "foreign code, links, archives, tokens": "外来的代码、链接、压缩包、令牌",
+    "odd surroundings: streams, environment, full disks, names, folders that move": (
+        "奇怪的环境：输入输出流、环境变量、写满的磁盘、名字、会动的文件夹"
+    ),
+    "recipes: numbers out of range, keys of no effect, YAML of ill will, wrong types": (
+        "配方：超出范围的数、不起作用的键、恶意的 YAML、错误的类型"
+    ),
+    "places: what may be written to, and what a kill or a full disk leaves": "位置：哪里可以写，强行终止或磁盘写满之后剩下什么",
+    "models: damaged or missing weights, configs of no use, sizes beyond the memory, names": (
+        "模型：损坏或缺失的权重、没有用的配置、超出内存的尺寸、名字"
+    ),
+    "the demo page: every field beyond its limits, models that fail, uploads": "演示页：每个字段越界、会失败的模型、上传",
+    "records and cards: fields that are missing or of another type, text of ill will": (
+        "记录和卡片：缺失或类型不对的字段、恶意的文本"
+    ),
+    "secrets and home folders in what is shared": "要分享的内容里的密钥和主目录",
+    "the end of a run, rehearsed: what fails there fails in the first minute": "排练训练的结尾：会在那里失败的，在第一分钟就失败",
+    "broken at random": "随机弄坏",
+    "refused with our message": "以我们的说明拒绝",
+    "anything else": "其他",
+    "how long": "多久",
+    "resident memory, MiB": "常驻内存，MiB",
+    "grown by, MiB": "增长，MiB",
     # docs/scaling.md
     "memory of a process": "进程的内存",
     "inputs of blocks kept": "只保留各块的输入",
@@ -97,6 +137,11 @@ CELLS = {
     "source": "出处",
     "tokens": "词元",
     "fit": "拟合",
+    "fault": "故障",
+    "tests": "测试",
+    "used": "接受",
+    "training": "训练",
+    "nothing": "没有",
     "package": "包",
     "what it is": "是什么",
     "columns": "列",
@@ -120,6 +165,10 @@ SENTENCES = {
     r"minutes on (\d+ x \w+) at (\d+)% MFU": r"\1、MFU \2% 时的分钟数",
     r"\babout (\d+) \|": r"约 \1 |",
     r"report of its speedrun": "它的 speedrun 报告",
+    r"([\d,]+) steps in (\d+) minutes": r"\2 分钟 \1 步",
+    r"([\d,]+) calls": r"\1 次调用",
+    r", resumed \|": "，续跑 |",
+    r"^\| resumed \|": "| 续跑 |",
     r"It peaked at (\d+) MB, PyTorch included, and stood at (\d+) MB half way; the pass took (\d+) s, the first block ([\d.]+) s, and "
     r"going on after nine tenths (\d+) s\.": (
         r"峰值 \1 MB，包括 PyTorch 在内，读到一半时是 \2 MB；读一遍用了 \3 s，第一块 \4 s，读完十分之九后再续跑用 \5 s。"
@@ -137,13 +186,13 @@ SENTENCES = {
 
 
 def in_chinese(line: str) -> str:
-    """Return the line with the phrases that are known in Chinese; code stays as it is."""
+    """Return the line with the phrases that are known in Chinese; code and addresses stay as they are."""
     for pattern, meaning in SENTENCES.items():
         line = re.sub(pattern, meaning, line)
     if line.startswith("|"):
         line = "|".join(f" {CELLS[cell.strip()]} " if cell.strip() in CELLS else cell for cell in line.split("|"))
-    # The odd parts are code.
-    parts = line.split("`")
+    # The odd parts are code and what links lead to.
+    parts = re.split(r"(`[^`]*`|\]\([^)]*\))", line)
     for phrase in sorted(PHRASES, key=len, reverse=True):
         parts[::2] = [part.replace(phrase, PHRASES[phrase]) for part in parts[::2]]
-    return "`".join(parts)
+    return "".join(parts)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import frame, readme, results
 from experiments import data, distributed, finetune, lineage_page, planning, scaling, serving
 from matplotlib.image import imread
+from reliability import faults
 from tests.conftest import ROOT
 
 import hf_gpt
@@ -284,7 +285,9 @@ def test_both_languages_of_the_lineage_show_the_same_figures(make):
     assert figures[0] == figures[1]
 
 
-TRANSLATED = [section for part in (data, distributed, finetune, planning, scaling, serving) for section in part.SECTIONS]
+TRANSLATED = [
+    section for part in (data, distributed, faults, finetune, planning, scaling, serving) for section in part.SECTIONS
+]
 
 
 @pytest.mark.parametrize("english", TRANSLATED, ids=lambda section: f"{section.page.stem}-{section.name}")
