@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check
 SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage engines serving test test-slow test-gpu test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs notebooks quality style figure readme lock wheel clean
+.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage alignment engines serving test test-slow test-gpu test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs notebooks quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ finetune-report: $(READY)  ## Fine-tune every packaged recipe from SmolLM2-135M,
 
 lineage: $(READY)  ## From n-grams to a modern GPT, about an hour and a half on two cores; writes benchmarks/records/lineage and docs/lineage.md
 	$(BIN)/python -m experiments lineage
+
+alignment: $(READY)  ## From a model that continues to one that answers, about an hour on two cores with bfloat16; writes benchmarks/records/alignment and docs/lineage.md
+	$(BIN)/python -m experiments alignment
 
 conformance: $(READY)  ## transformers' own model tests over every architecture and head; writes tests/conformance/record.json
 	$(PIP) --quiet parameterized

@@ -79,6 +79,7 @@ REGISTRY = {
     "experiments": {
         "lineage": Part("from n-grams to a modern GPT under one recipe"),
         "finetune": Part("every packaged fine-tuning recipe, beside its baselines"),
+        "alignment": Part("supervised, reward model, reinforcement: what each stage does to a small real model"),
         "scaling": Part("how the loss of one recipe falls with compute"),
         "distributed": Part("one recipe spread over processes in every way: the same numbers"),
         "serving": Part("small models in other engines and tools: the same log-probabilities"),

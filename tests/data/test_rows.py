@@ -57,6 +57,14 @@ FAULTS = {
         lambda i: {"prompt": f"p{i}", "chosen": "a", "rejected": "b"},
         [{"prompt": "p", "chosen": None, "rejected": "b"}],
     ),
+    "reward": (
+        lambda i: {"prompt": f"p{i}", "chosen": "a", "rejected": "b"},
+        [{"prompt": "", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": " "}],
+    ),
+    "reinforcement": (
+        lambda i: {"prompt": f"p{i}", "answer": i},
+        [{"prompt": " ", "answer": 1}, {"prompt": None, "answer": 1}],
+    ),
 }
 
 
@@ -198,7 +206,8 @@ def test_held_out_rows_that_are_trained_on_are_counted(tmp_path, task):
     make = FAULTS[task][0]
     given = [make(i) for i in range(40)]
     fresh = [make(i) for i in range(100, 105)]
-    of = {"question-answering": "context", "multiple-choice": "question", "text-to-text": "source", "preference": "prompt"}
+    of = {"question-answering": "context", "multiple-choice": "question", "text-to-text": "source"}
+    of |= dict.fromkeys(("preference", "reward", "reinforcement"), "prompt")
     of |= {"token-classification": "tokens", "chat": "messages"}
     reason = f"rows with the {of.get(task, 'text')} of a training row"
     assert overlap_of(tmp_path, task, given, [*fresh, *given[:7]]) == {name: {reason: 7} for name in ("validation", "test")}

@@ -265,7 +265,8 @@ def test_an_adapter_whose_files_are_broken_is_loaded_or_refused(name, place, cut
         place %= len(content)
         (folder / name).write_bytes(content[:place] + put + content[place + cut :])
         with used_or_refused(outcomes):
-            load_adapter(hf_gpt.GPTForCausalLM.from_pretrained(model_folder), str(folder), str(model_folder))
+            model = hf_gpt.GPTForCausalLM.from_pretrained(model_folder)
+            load_adapter(model, str(folder), str(model_folder), "AutoModelForCausalLM")
 
 
 @fuzzed(40)

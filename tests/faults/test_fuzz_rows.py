@@ -41,6 +41,7 @@ CELL = (
     )
 )
 GONE = "<gone>"
+SETTINGS = {"max_length": 200, "stride": 8, "prompt": "{source} ->", "reward": "arithmetic"}
 
 
 @pytest.mark.parametrize("task", EXAMPLES)
@@ -62,7 +63,7 @@ def test_rows_with_any_cells_are_read_or_counted_or_named(task, outcomes):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rows.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-            made = TASKS[task](ours(), TaskSettings(max_length=200, stride=8, prompt="{source} ->"))
+            made = TASKS[task](ours(), TaskSettings(**SETTINGS))
             try:
                 source = text_source({"path": "json", "files": str(path)})
                 splits, dropped, _ = task_splits(source, made.columns, made.group, 0.2, 0.2)

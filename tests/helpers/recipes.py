@@ -100,6 +100,14 @@ def preferring(number):
     return {"prompt": sentence(number), "chosen": " good answer", "rejected": f" {sentence(number, 3)}"}
 
 
+def ranking(number):
+    return {"prompt": sentence(number), "chosen": f" good {sentence(number, 2)}", "rejected": f" bad {sentence(number, 2)}"}
+
+
+def asking(number):
+    return {"prompt": sentence(number), "answer": str(number)}
+
+
 TASKS = {
     "text-classification": (classification, {"accuracy"}),
     "token-classification": (tagging, {"accuracy", "entity_f1"}),
@@ -108,6 +116,22 @@ TASKS = {
     "text-to-text": (copying, {"rouge1", "bleu", "chrf", "exact_match", "perplexity"}),
     "chat": (talking, {"loss", "perplexity"}),
     "preference": (preferring, {"rewards/accuracies"}),
+    "reward": (ranking, {"accuracy", "margin"}),
+    "reinforcement": (asking, {"reward", "kl", "accuracy"}),
+}
+# What of a task has to be said.
+TASK_VALUES = {
+    "text-to-text": {"prompt": "{source} ->"},
+    # About a sixth of what a model that knows nothing writes begins so.
+    "reinforcement": {
+        "reward": "format",
+        "reward_pattern": "(?s)[a-h].*",
+        "num_generations": 8,
+        "per_device_train_batch_size": 32,
+        "max_new_tokens": 4,
+        "max_test_rows": 48,
+        "learning_rate": 0.03,
+    },
 }
 
 
@@ -152,6 +176,6 @@ def task_values(base, rows, output, task, **changes):
         "use_cpu": True,
         "max_new_tokens": 8,
         "max_test_rows": 8,
-        **({"prompt": "{source} ->"} if task == "text-to-text" else {}),
+        **TASK_VALUES.get(task, {}),
         **changes,
     }

@@ -149,7 +149,7 @@ def test_commands_and_links_exist(path):
             assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"make {target}"
     for command in re.findall(r"hf-gpt ([a-z]+) ", text):
         assert re.search(rf"^def {command}_?\(", (ROOT / "src/hf_gpt/cli.py").read_text(), flags=re.MULTILINE), command
-    for recipe in re.findall(r"hf-gpt train ((?:pretrain|finetune|lora)/[a-z0-9-]+)", text):
+    for recipe in re.findall(r"hf-gpt train ((?:pretrain|finetune|align|lora)/[a-z0-9-]+)", text):
         assert recipe in list_recipes()
     for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
         assert (path.parent / link).exists(), link

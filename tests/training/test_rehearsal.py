@@ -188,7 +188,7 @@ KINDS = {
         f"{task}{', an adapter' if lora else ''}": lambda text, base, folder, task=task, lora=lora: task_values(
             base, write_rows(folder.parent, TASKS[task][0]), folder, task, max_steps=4, config=DROPOUT, **lora
         )
-        for task in ("text-classification", "question-answering", "text-to-text", "preference")
+        for task in ("text-classification", "question-answering", "text-to-text", "preference", "reward", "reinforcement")
         for lora in ({}, {"lora": {"r": 4, "lora_dropout": 0.1}})
     },
 }
@@ -199,7 +199,7 @@ FEW = ("pretraining", "an adapter", "text-classification", "text-to-text, an ada
 
 @pytest.mark.parametrize("kind", [*FEW, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in FEW)])
 def test_a_run_that_was_rehearsed_has_the_same_bits(kind, real_text, base, tmp_path, monkeypatch):
-    if kind.startswith(("text-to-text", "preference")):
+    if kind.startswith(("text-to-text", "preference", "reward", "reinforcement")):
         pytest.importorskip("trl", reason="trl needs Python 3.11")
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()

@@ -6,6 +6,7 @@ import re
 import pytest
 from tests.helpers.commands import run_command
 from tests.helpers.recipes import (
+    TASKS,
     answering,
     choosing,
     classification,
@@ -22,6 +23,7 @@ from transformers.utils import is_bitsandbytes_available
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports.model_card import render_card
+from hf_gpt.training.planned_task import task_tokens
 from hf_gpt.training.run import run
 
 
@@ -195,3 +197,11 @@ def test_the_card_says_whose_the_held_out_rows_are(base, tmp_path, capsys):
         del record["data"][name]
     assert ". The split of a row is a fixed function of its text.\n" in render_card(record)
     assert "json, held-out split" in render_card(record)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_plan_counts_the_tokens_of_each_task(task, base, tmp_path):
+    recipe = parse_recipe(task_values(base, write_rows(tmp_path, TASKS[task][0]), tmp_path / "run", task))
+    rows, tokens = task_tokens(recipe)
+    assert 0 < rows <= 160
+    assert 3 < tokens <= 128

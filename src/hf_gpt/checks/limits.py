@@ -76,6 +76,8 @@ RANGES: dict[str, Range] = {
     "max_new_tokens": Range(1, 2**20),
     "max_test_rows": COUNT,
     "max_train_rows": COUNT,
+    "num_generations": Range(2, 1024),
+    "kl_coefficient": NOT_NEGATIVE,
     "learning_curve": COUNT,
     "per_device_train_batch_size": COUNT,
     "per_device_eval_batch_size": COUNT,

@@ -20,7 +20,7 @@ from .tables import read_table
 
 
 # What the columns of the tasks hold, by their names.
-TEXTS = ("text", "text_pair", "question", "context", "source", "target")
+TEXTS = ("text", "text_pair", "question", "context", "source", "target", "answer")
 WORDS = ("tokens", "choices")
 # Either a text or messages.
 TURNS = ("prompt", "chosen", "rejected")

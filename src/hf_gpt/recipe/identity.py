@@ -81,7 +81,7 @@ def public_values(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's values for a record: file names without the folders that would tell whose machine it was."""
     public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir")}
     public["dataset"] = _without_folders(public["dataset"])
-    for key in ("model_name_or_path", "tokenizer", "adapter"):
+    for key in ("model_name_or_path", "tokenizer", "adapter", "reward_model"):
         if isinstance(public.get(key), str) and os.path.isdir(public[key]):
             public[key] = Path(public[key]).name
     return public

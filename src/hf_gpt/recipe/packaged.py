@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..checks.places import check_new_file, replacing, writing
 from ..errors import InputError, did_you_mean
+from .strict_yaml import read_yaml
 
 
 def resource_folder(name: str) -> Path:
@@ -24,6 +25,15 @@ def list_recipes() -> list[str]:
     folder = resource_folder("recipes")
     paths = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")]
     return sorted(path.as_posix() for path in paths if path.parts[0] != HARDWARE_FOLDER)
+
+
+def how_to_make(folder: str) -> str:
+    """Return, for a message that a folder is not there, which packaged recipe makes it; empty where none does."""
+    for name in list_recipes():
+        values = read_yaml(find_recipe(name).read_text(encoding="utf-8"), name)
+        if values["output_dir"] == folder:
+            return f" (`hf-gpt train {name}` makes it)"
+    return ""
 
 
 def copy_recipes(target: Path) -> list[Path]:

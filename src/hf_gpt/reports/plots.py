@@ -176,16 +176,21 @@ def _series(rows: list[dict[str, Any]], key: str, against: str = "tokens") -> tu
     return [row[against] for row in kept], [row[key] for row in kept]
 
 
+# Figures of answers that are drawn in training, too.
+DRAWN = ("reward", "kl")
+
+
 def plot_task(record: dict[str, Any], path: Path) -> None:
-    """Loss and the task's first figure on the validation split by step, with the test figure and the baselines', as a PNG; of a
-    classifier, the confusion matrix of the test split below.
+    """Loss and the task's first figure on the validation split by step, with the test figure and the baselines', as a PNG; of
+    reinforcement the reward and how far it has led; of a classifier, the confusion matrix of the test split below.
 
     Args:
         record: A record of kind `finetune`.
         path: Where the picture goes; written under another name first.
     """
     history = record["history"]
-    names = [name for name in record["test"] if name != "loss" and any(f"eval_{name}" in row for row in history)][:1]
+    scored = [name for name in record["test"] if name != "loss" and any(f"eval_{name}" in row for row in history)]
+    names = [name for name in scored if name in DRAWN] or scored[:1]
     matrix = record.get("details", {}).get("confusion", {})
     size = 2.5 + 0.3 * len(matrix["labels"]) if matrix else 0.0
     shares = [(4 + 3 * len(names)) / (1 + len(names))] * (1 + len(names)) + [size] * bool(matrix)
@@ -200,6 +205,7 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
     _plot(axes[0], ([record["steps"]], [record["test"]["loss"]]), **TEST)
     axes[0].set_ylabel("loss")
     for axis, name in zip(axes[1:], names):
+        _plot(axis, _by_step(history, name) if name in DRAWN else ([], []), color="#9bb7d4", label="training")
         _plot(axis, _by_step(history, f"eval_{name}"), **VALIDATION)
         _plot(axis, ([record["steps"]], [record["test"][name]]), **TEST)
         axis.set_ylabel(name, **PLAIN)

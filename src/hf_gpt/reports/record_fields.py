@@ -136,7 +136,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "details.mistakes[].probability": NUMBER,
         "details.answers?": LIST,
         "details.answers[]": MAPPING,
-        **{f"details.answers[].{key}": TEXT for key in ("prompt", "answer", "reference")},
+        **{f"details.answers[].{key}": TEXT for key in ("prompt", "answer", "reference", "before?")},
+        **{f"history[].{key}?": NUMBER for key in ("reward", "kl")},
     },
 }
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|(\[\])|(\{\})")

@@ -4,6 +4,8 @@ from .chat import Chat
 from .multiple_choice import MultipleChoice
 from .preference import Preference
 from .question_answering import QuestionAnswering
+from .reinforcement import Reinforcement
+from .reward import Reward
 from .task import Task, TaskSettings
 from .text_classification import TextClassification
 from .text_to_text import TextToText
@@ -18,6 +20,8 @@ TASKS: dict[str, type[Task]] = {
     "text-to-text": TextToText,
     "chat": Chat,
     "preference": Preference,
+    "reward": Reward,
+    "reinforcement": Reinforcement,
 }
 
 __all__ = ["TASKS", "Task", "TaskSettings"]

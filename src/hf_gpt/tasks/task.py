@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from ..errors import InputError
 MOST_COUNTED = 20
 # A label that no loss is computed of.
 IGNORED = -100
+
+RewardName = Literal["arithmetic", "length", "format", "model"]
 
 
 @dataclass(kw_only=True)
@@ -39,6 +41,12 @@ class TaskSettings:
         class_weights: Of a classifier's loss, a number for each class in the order of their names, or `balanced`: those by which every
             class counts the same, however many rows it has.
         shown_rows: Test rows that record and card show: the mistakes that a classifier was surest of, or answers; 0 for none.
+        algorithm: Of `reinforcement`, how rewards become gradients: what an answer's reward is compared with.
+        reward: Of `reinforcement`, what an answer is worth: a rule, or what a trained `model` says.
+        reward_model: The folder of that model, a run of the task `reward`.
+        reward_pattern: The regular expression of the rule `format`.
+        num_generations: Answers that are drawn for each prompt.
+        kl_coefficient: What a nat of distance from the model as it was costs, in rewards.
     """
 
     max_length: int = 512
@@ -50,6 +58,12 @@ class TaskSettings:
     class_names: dict | None = None
     class_weights: list | str | None = None
     shown_rows: int = 20
+    algorithm: Literal["grpo", "rloo"] = "grpo"
+    reward: RewardName | None = None
+    reward_model: str | None = None
+    reward_pattern: str | None = None
+    num_generations: int = 8
+    kl_coefficient: float = 0.05
 
 
 class Task(ABC):
@@ -63,6 +77,7 @@ class Task(ABC):
         group: Columns of which the first that is there decides the split, so that nothing of one text is in two splits.
         trainer: Which trainer runs it: transformers' own, or one of TRL's.
         is_packed: Whether several short rows are one in training.
+        draws: Places in a batch that a row takes.
         stop_ids: Of a causal model, tokens at which an answer is over, known after `prepare`.
         config: Fields of the model's config that follow from the data, known after `prepare`.
         counts: What was cut or left out, by split, known after `prepare`.
@@ -77,6 +92,7 @@ class Task(ABC):
     group: ClassVar[tuple[str, ...]]
     trainer: ClassVar[str] = "trainer"
     is_packed: ClassVar[bool] = False
+    draws: int = 1
     class_label: ClassLabel | None = None
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
@@ -124,6 +140,10 @@ class Task(ABC):
     def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
         """Return, of a task that writes, the prompts of encoded rows that are answered, each with its reference."""
         return []
+
+    def scored(self, test: Dataset) -> Dataset:
+        """Return the rows that a trainer of TRL scores: all by default."""
+        return test
 
     def loss(self, train: Dataset) -> Callable[..., torch.Tensor] | None:
         """Return what `Trainer` computes in place of the model's own loss; `None` where that is right.

@@ -6,13 +6,20 @@ from typing import Any, get_type_hints
 import torch
 from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
 from ..errors import InputError, did_you_mean, shown
-from ..inference.adapter_config import adapter_base
+from ..inference.adapter_config import adapter_base, adapter_config
 from ..planning import hardware
 from ..recipe.arguments import Recipe
 
@@ -92,11 +99,11 @@ def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         raise InputError(f"lora: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
-    """Return a trained adapter, to be trained further.
+def load_adapter(model: PreTrainedModel, folder: str, base: str, auto_class: str) -> PeftModel:
+    """Return a trained adapter, to be trained further: that of a language model under a new head, too.
 
     Raises:
-        InputError: no adapter there, files of it that cannot be read, or one that was made for another base.
+        InputError: no adapter there, files of it that cannot be read, or one that was made for another base or another head.
     """
     trained_on = adapter_base(folder)
     if trained_on is None:
@@ -105,7 +112,14 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
         raise InputError(
             f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."
         )
+    kind, wanted = adapter_config(folder).get("task_type"), TASK_TYPES.get(auto_class)
+    if kind not in (None, wanted, "CAUSAL_LM"):
+        raise InputError(
+            f"adapter={folder!r} has a head of its own ({shown(kind)}), which this task has no use for: give another one."
+        )
     try:
+        if kind == "CAUSAL_LM" != wanted:
+            return under_new_head(model, folder, auto_class)
         return PeftModel.from_pretrained(model, folder, is_trainable=True, trust_remote_code=False)
     except SafetensorError as error:
         raise InputError(f"adapter={folder!r}: its weights cannot be read ({error}): copy them again.") from error
@@ -113,6 +127,23 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
         raise InputError(
             f"adapter={folder!r} does not fit model_name_or_path={base!r}: {(str(error).splitlines() or [type(error).__name__])[-1]}"
         ) from error
+
+
+def under_new_head(model: PreTrainedModel, folder: str, auto_class: str) -> PeftModel:
+    """Return a model with the adapter that a language model has learned, and a head that is trained and saved with it."""
+    config: Any = LoraConfig.from_pretrained(folder)
+    config.task_type, config.inference_mode = TASK_TYPES.get(auto_class), False
+    # The output matrix of a language model is no part of a model with another head.
+    kept = [name for name in config.modules_to_save or [] if name != "lm_head"]
+    config.modules_to_save = [*kept, *HEAD_WEIGHTS.get(auto_class, [])] or None
+    adapted = get_peft_model(model, config)
+    # What it has not learned is the new head.
+    weights = get_peft_model_state_dict(adapted)
+    learned = {name: tensor for name, tensor in load_peft_weights(folder, "cpu").items() if ".lm_head." not in name}
+    if strange := sorted(set(learned) - set(weights)):
+        raise ValueError(f"{strange[0]} has no place in it")
+    set_peft_model_state_dict(adapted, {**weights, **learned})
+    return adapted
 
 
 def four_bit_config() -> BitsAndBytesConfig:
@@ -157,7 +188,7 @@ def with_adapter(recipe: Recipe, model: PreTrainedModel, auto_class: str, has_ne
     """Return the model with the adapter that the recipe asks for or names; as it is when it asks for none."""
     arguments = recipe.task
     if arguments.adapter is not None:
-        return load_adapter(model, arguments.adapter, str(recipe.model.model_name_or_path))
+        return load_adapter(model, arguments.adapter, str(recipe.model.model_name_or_path), auto_class)
     values = arguments.lora if arguments.lora is not None else arguments.qlora
     if values is None:
         return model

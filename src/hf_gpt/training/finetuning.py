@@ -28,11 +28,14 @@ from ..reports.records import folder_hash
 from ..reports.terminal import notice
 from ..tasks import TASKS, Task
 from ..tasks.details import cut
+from ..tasks.reward import pair_figures
 from .adapters import adapter_kind, quantization, with_adapter
 from .callbacks import Forecast
 from .distributed import Launch, check_model
 from .job import finite
 from .rehearsal import ROWS, TOKENS
+from .reward_model import scores
+from .saving import REFERENCE
 from .task_trainers import TRAINERS, in_order
 from .trainer import GuardedTrainer
 
@@ -53,6 +56,8 @@ class Finetuning:
         self.recipe = recipe
         self.before: list[dict[str, Any]] = []
         self.baselines: list[dict[str, Any]] = []
+        # What it wrote for the rows that the record shows, before it was trained further.
+        self.said_before: list[str] = []
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -88,7 +93,7 @@ class Finetuning:
         return self.data
 
     def train_rows(self) -> int | None:
-        return len(self.encoded["train"])
+        return len(self.encoded["train"]) * self.task.draws
 
     def build_model(self) -> Any:
         model = build_model(self.recipe, self.task)
@@ -117,9 +122,10 @@ class Finetuning:
         return trainer
 
     def score_before(self, trainer: GuardedTrainer) -> None:
-        if self.task.trainer == "sft":
-            found, _ = evaluate(trainer, self.task, self.encoded["test"])
+        if self.task.trainer in ("sft", "reinforcement"):
+            found, details = evaluate(trainer, self.task, self.encoded["test"])
             self.before = [{"name": "the same model before fine-tuning", **found}]
+            self.said_before = [row["answer"] for row in details.get("answers", [])]
 
     def prepare_to_save(self, model: Any) -> None:
         """Nothing: `build_model` has set what generates."""
@@ -134,7 +140,11 @@ class Finetuning:
             raise InputError(
                 f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with overwrite=true."
             )
-        base, parameters = str(recipe.model.model_name_or_path), list(model.parameters())
+        for row, said in zip(details.get("answers", []), self.said_before):
+            row["before"] = said
+        base = str(recipe.model.model_name_or_path)
+        # A copy of the adapter as it was, which TRL measures against, is no part of the model.
+        parameters = [parameter for name, parameter in model.named_parameters() if f".{REFERENCE}." not in name]
         return {
             "task": recipe.task.task,
             "config": {key: value for key, value in task.config.items() if key == "num_labels"},
@@ -153,9 +163,11 @@ class Finetuning:
 
 
 def build_task(recipe: Recipe) -> Task:
-    """Return the task of the recipe, with the tokenizer that it names or its model's."""
+    """Return the task of the recipe, with the tokenizer that it names, its adapter's if that has one, or its model's."""
     arguments = recipe.task
-    tokenizer = with_ends(load_tokenizer(recipe.data.tokenizer or str(recipe.model.model_name_or_path)))
+    own = arguments.adapter and (Path(arguments.adapter) / "tokenizer_config.json").is_file()
+    base = arguments.adapter if own else recipe.model.model_name_or_path
+    tokenizer = with_ends(load_tokenizer(recipe.data.tokenizer or str(base)))
     return TASKS[arguments.task](tokenizer, arguments, pad_to_multiple_of=64 if recipe.training.torch_compile else 8)
 
 
@@ -250,14 +262,19 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> tuple[dict[s
         trainer.compute_metrics = None
         output: Any = trainer.predict(in_order(test), metric_key_prefix="test")
         return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output, test)}, task.details(output, test)
-    found = trainer.evaluate(test)
+    found = trainer.evaluate(task.scored(test))
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}
-    wanted = ("loss", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
+    wanted = ("loss", "reward", "kl", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
     result = {name: kept[name] for name in wanted if name in kept}
-    if task.trainer != "sft":
-        return result, {}
-    result["perplexity"] = math.exp(min(result["loss"], 700))
+    if task.trainer == "reward":
+        model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        chosen, rejected = (scores(model, task.tokenizer, test[name]).numpy() for name in ("chosen_ids", "rejected_ids"))
+        return result | pair_figures(chosen, rejected), {}
+    if task.trainer == "sft":
+        result["perplexity"] = math.exp(min(result["loss"], 700))
     asked = task.questions(test)
+    if not asked:
+        return result, {}
     texts: Any = answers(trainer, task, [question for question, _ in asked])
     references: Any = [reference for _, reference in asked]
     result |= task.metrics(EvalPrediction(texts, references), test)

@@ -3,9 +3,6 @@
 from collections import Counter
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
-from ..data.encoding import text_ids
 from ..data.packages import PACKAGES, is_fetched
 from ..data.rows import task_splits
 from ..data.sources import FILE_FORMATS, TextSource
@@ -65,20 +62,24 @@ def task_tokens(recipe: Recipe) -> tuple[int, float]:
     few = train.select(range(min(COUNTED_ROWS, len(train))))
     encoded = task.encode("train", few)
     rows = min(len(train), recipe.task.max_train_rows or len(train))
-    return round(rows * len(encoded) / len(few)), sum(_length(row, task.tokenizer) for row in encoded) / max(len(encoded), 1)
+    return round(rows * len(encoded) / len(few)), sum(_length(row) for row in encoded) / max(len(encoded), 1)
 
 
-def _length(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the tokens of a row, which a task encodes itself or leaves to its trainer."""
+def _length(row: dict[str, Any]) -> int:
+    """Return the tokens of a row, whole or in its parts."""
     if "input_ids" in row:
         ids = row["input_ids"]
         return sum(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
-    texts = [value if isinstance(value, str) else "\n".join(turn["content"] for turn in value) for value in row.values()]
-    return sum(map(len, text_ids(tokenizer, texts)))
+    # Ids of the parts of a row, and beside them what is no input of the model.
+    return sum(len(value) for value in row.values() if isinstance(value, list))
 
 
 def notes_of(recipe: Recipe) -> tuple[str, ...]:
     """Return what a plan of a recipe that trains a model further does not count."""
-    return ("an adapter is counted as all weights are: it takes about two thirds of the time, and no moments",) * bool(
-        adapter_kind(recipe)
-    )
+    notes = {
+        "an adapter is counted as all weights are: it takes about two thirds of the time, and no moments": adapter_kind(
+            recipe
+        ),
+        "of reinforcement the prompts are counted, and not the answers that are drawn": recipe.task.task == "reinforcement",
+    }
+    return tuple(note for note, is_true in notes.items() if is_true)

@@ -1,6 +1,7 @@
 """What of a recipe is settled before the first step: how it is launched, how long it is, with which optimizer."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 from transformers.trainer_utils import SaveStrategy
@@ -9,6 +10,7 @@ from ..errors import InputError
 from ..inference.pretrained import pretrained
 from ..recipe.arguments import Recipe
 from ..recipe.machine import CPU_SHARE, SLOWEST_CPU_FLOPS, cpu_flops
+from ..recipe.packaged import how_to_make
 from ..recipe.parser import run_size
 from ..recipe.schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
 from ..reports.terminal import notice
@@ -51,10 +53,15 @@ def find_base(recipe: Recipe) -> None:
     """Put where the model lies that is trained further in place of its name; the first process imports it, if it has to be.
 
     Raises:
-        InputError: see `pretrained`.
+        InputError: the folder of a run that was not made yet; or see `pretrained`.
     """
-    name = recipe.model.model_name_or_path
+    name, adapter = recipe.model.model_name_or_path, recipe.task.adapter
+    if adapter is not None and not Path(adapter).is_dir():
+        raise InputError(f"adapter={adapter!r} is no folder here{how_to_make(adapter)}: give the folder of a run with lora.")
     if name is not None:
+        hint = "" if Path(name).is_dir() else how_to_make(name)
+        if hint:
+            raise InputError(f"model_name_or_path={name!r} is no folder here{hint}: make it first, or name another model.")
         with recipe.training.main_process_first(desc="base"):
             recipe.model.model_name_or_path = pretrained(name, "model_name_or_path")
 

@@ -19,6 +19,10 @@ from .causes import named_causes
 from .trainer import GuardedTrainer
 
 
+# What TRL calls the copy of an adapter as it was, beside the one that is trained.
+REFERENCE = "ref"
+
+
 def save_model(trainer: GuardedTrainer) -> None:
     """Weights (or the adapter), config with its whole `auto_map`, modeling code, tokenizer and generation config.
 
@@ -44,6 +48,7 @@ def save_model(trainer: GuardedTrainer) -> None:
     if trainer.is_world_process_zero():
         # A pickle that nobody needs to load the model, and that a careful reader would not open.
         (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        shutil.rmtree(staging / REFERENCE, ignore_errors=True)
         # peft's, which knows no figures; until there is a new record, the card of an old one stays.
         (staging / CARD_FILE).unlink(missing_ok=True)
         with writing(folder):

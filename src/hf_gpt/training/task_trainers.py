@@ -11,6 +11,7 @@ from ..recipe.arguments import Recipe
 from ..tasks import Task
 from .callbacks import ProgressRecorder
 from .preparation import optimizer_arguments
+from .rewards import REWARDS
 from .trainer import GuardedTrainer
 
 
@@ -103,4 +104,102 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     return trainer
 
 
-TRAINERS = {"trainer": plain_trainer, "sft": sft_trainer, "dpo": dpo_trainer}
+def reward_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
+    """TRL's, for pairs of which one answer is better."""
+    trl = import_trl(recipe)
+    arguments = trl.RewardConfig(
+        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
+        max_length=recipe.task.max_length,
+        trust_remote_code=False,
+    )
+    return guarded(trl.RewardTrainer)(
+        model=model,
+        args=arguments,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        processing_class=task.tokenizer,
+        optimizer_cls_and_kwargs=optimizer_arguments(recipe),
+        callbacks=[ProgressRecorder()],
+    )
+
+
+# What TRL calls the trainer and the arguments of an algorithm, and what they are told of it.
+ALGORITHMS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    # The mean over the tokens of each answer, as published (Shao et al. 2024, equation 3).
+    "grpo": ("GRPOTrainer", "GRPOConfig", {"loss_type": "grpo"}),
+    "rloo": ("RLOOTrainer", "RLOOConfig", {}),
+}
+
+
+def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
+    """TRL's, on answers that the model draws itself; the reference of its distance is the model as it was."""
+    trl = import_trl(recipe)
+    settings, training = recipe.task, recipe.training
+    check_groups(recipe)
+    trainer_name, config_name, told = ALGORITHMS[settings.algorithm]
+    has_reference = settings.kl_coefficient > 0 and not isinstance(model, PeftModel)
+    reference = copy.deepcopy(model) if has_reference else None
+    values = {"gradient_checkpointing": False, "bf16": False, **recipe.training_values, "remove_unused_columns": False}
+    arguments = getattr(trl, config_name)(
+        **values,
+        **told,
+        max_completion_length=settings.max_new_tokens,
+        num_generations=settings.num_generations,
+        # Of each prompt one answer: more prompts say more of a model than more answers do.
+        num_generations_eval=1,
+        beta=0.0 if has_reference else settings.kl_coefficient,
+        # What is drawn and what is learned from are to be the same model.
+        disable_dropout=True,
+        trust_remote_code=False,
+    )
+    trainer = guarded(getattr(trl, trainer_name), _tokenize_prompts=as_ids)(
+        model=model,
+        reward_funcs=REWARDS[str(settings.reward)](task, training.device),
+        args=arguments,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        processing_class=task.tokenizer,
+        callbacks=[ProgressRecorder()],
+    )
+    if reference is not None:
+        set_reference(trainer, reference, settings.kl_coefficient)
+    trainer.optimizer_cls_and_kwargs = optimizer_arguments(recipe)
+    # Its loss has no outputs to count the use of experts in.
+    trainer.expert_use = None
+    return trainer
+
+
+def as_ids(trainer: Any, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
+    """Take the place of a library's tokenizing of prompts: the task has done it."""
+    return prompts, None, {}
+
+
+def set_reference(trainer: Any, reference: Any, kl_coefficient: float) -> None:
+    """Give a trainer the model as it was. Left to itself, TRL reads it from where the model came from, without the tokens that its
+    tokenizer has gained."""
+    from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+
+    disable_dropout_in_model(reference)
+    add_fused_lm_head(reference, temperature=trainer.temperature)
+    trainer.ref_model = trainer.accelerator.prepare_model(reference, evaluation_mode=True)
+    trainer.beta = kl_coefficient
+
+
+def check_groups(recipe: Recipe) -> None:
+    """Raise `InputError` when the answers of a step are not those of whole prompts, which are compared with each other."""
+    training, count = recipe.training, recipe.task.num_generations
+    answers = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    if answers % count:
+        raise InputError(
+            f"num_generations={count} does not divide the {answers} answers of a step (per_device_train_batch_size times "
+            "gradient_accumulation_steps): change one of them."
+        )
+
+
+TRAINERS = {
+    "trainer": plain_trainer,
+    "sft": sft_trainer,
+    "dpo": dpo_trainer,
+    "reward": reward_trainer,
+    "reinforcement": reinforcement_trainer,
+}

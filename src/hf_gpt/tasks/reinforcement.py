@@ -1,0 +1,89 @@
+"""Answers that the model finds itself, each with a reward (Ouyang et al. 2022, section 3.5; Shao et al. 2024; Ahmadian et al. 2024)."""
+
+import re
+from typing import Any, ClassVar, get_args
+
+from datasets import Dataset
+from transformers import EvalPrediction, PreTrainedTokenizerBase
+
+from ..data.conversations import prompt_ids, template_ids, template_text
+from ..errors import InputError
+from .chat_template import add_chat_template, template_refusals, turn_ends
+from .task import RewardName, Task, TaskSettings, small
+
+
+# Rewards that compare with the right answer.
+NEED_ANSWER = ("arithmetic",)
+_NUMBER = re.compile(r"-?\d+")
+
+
+class Reinforcement(Task):
+    """`prompt`, as a text that is continued or as messages that are answered, and `answer`, the right one, where there is one.
+
+    `algorithm` says how rewards become gradients, `reward` where they come from. The figures are the mean reward of answers that are
+    drawn, how far the model has gone from the one that it was (`kl`, nats per token), and how often its likeliest answer is right.
+    """
+
+    figure: ClassVar[tuple[str, int]] = ("reward", 3)
+    columns: ClassVar[dict[str, bool]] = {"prompt": True, "answer": False, "group": False}
+    group: ClassVar[tuple[str, ...]] = ("group", "prompt")
+    trainer: ClassVar[str] = "reinforcement"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
+        super().__init__(tokenizer, settings, pad_to_multiple_of)
+        self.draws = settings.num_generations
+
+    def learn(self, train: Dataset) -> None:
+        if self.settings.reward is None:
+            raise InputError(f"task='reinforcement' needs reward: one of {', '.join(get_args(RewardName))}.")
+        if self.settings.reward in NEED_ANSWER and "answer" not in train.column_names:
+            raise InputError(
+                f"reward={self.settings.reward!r} compares with the column answer, which the rows lack: name it in dataset.columns, or "
+                "take another reward."
+            )
+        if not isinstance(train[0]["prompt"], str):
+            add_chat_template(self.tokenizer)
+            self.stop_ids = turn_ends(self.tokenizer)
+
+    def encode(self, split: str, rows: Dataset) -> Dataset:
+        """Encode prompts to ids, in the column that TRL takes them from."""
+        kept: dict[str, list] = {"prompt": [], **({"answer": []} if "answer" in rows.column_names else {})}
+        room = self.settings.max_length - self.settings.max_new_tokens
+        for number, row in enumerate(rows):
+            with template_refusals(f"row {number} of the {split} split"):
+                ids = self.asked(row["prompt"])
+            if len(ids) > room:
+                self.counts[split]["prompts left out: longer than max_length - max_new_tokens"] += 1
+            elif self.settings.reward in NEED_ANSWER and not (row["answer"] or "").strip():
+                self.counts[split]["prompts left out: no answer to compare with"] += 1
+            else:
+                kept["prompt"].append(small(ids))
+                if "answer" in kept:
+                    kept["answer"].append((row["answer"] or "").strip())
+        return Dataset.from_dict(kept)
+
+    def asked(self, prompt: Any) -> list[int]:
+        if isinstance(prompt, str):
+            return prompt_ids(self.tokenizer, prompt)
+        return template_ids(self.tokenizer, template_text(self.tokenizer, prompt, True))
+
+    def scored(self, test: Dataset) -> Dataset:
+        return test.select(range(min(len(test), self.settings.max_test_rows or len(test))))
+
+    def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
+        rows = self.scored(encoded)
+        return list(zip(rows["prompt"], rows["answer"] if "answer" in rows.column_names else [""] * len(rows)))
+
+    def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
+        """Score the likeliest answers: how many are right, where rows say what is."""
+        found: Any = [
+            is_right(text, wanted) for text, wanted in zip(prediction.predictions, prediction.label_ids) if str(wanted)
+        ]
+        return {"accuracy": sum(found) / len(found)} if found else {}
+
+
+def is_right(text: str, answer: str) -> bool:
+    """Return whether a text ends in the number that is asked for, or is the answer where that is none."""
+    if _NUMBER.fullmatch(answer):
+        return (_NUMBER.findall(text) or [""])[-1] == answer
+    return text.strip() == answer

@@ -1,0 +1,77 @@
+"""What an answer is worth: rules that can be checked, and a reward model that has learned it."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..tasks import Task
+from ..tasks.reinforcement import is_right
+from .reward_model import load_reward_model, scores
+
+
+# As TRL calls it: lists of the same length, by name; it returns a number for each.
+Reward = Callable[..., list[float]]
+
+
+def arithmetic(task: Task, device: torch.device) -> Reward:
+    """1 where the last number of the text is the answer, else 0."""
+
+    def arithmetic(completions: list[str], answer: list[str], **others: Any) -> list[float]:
+        return [float(is_right(text, wanted)) for text, wanted in zip(completions, answer)]
+
+    return arithmetic
+
+
+def brevity(task: Task, device: torch.device) -> Reward:
+    """The share of `max_new_tokens` that an answer leaves."""
+    most = task.settings.max_new_tokens
+
+    def length(completion_ids: list[list[int]], **others: Any) -> list[float]:
+        return [1 - len(ids) / most for ids in completion_ids]
+
+    return length
+
+
+def pattern(task: Task, device: torch.device) -> Reward:
+    """1 where the whole text matches `reward_pattern`, else 0."""
+    given = task.settings.reward_pattern
+    if given is None:
+        raise InputError("reward='format' needs reward_pattern: a regular expression that the whole answer has to match.")
+    try:
+        wanted = re.compile(given)
+    except re.error as error:
+        raise InputError(f"reward_pattern={given!r} is no regular expression: {error}.") from error
+
+    def format(completions: list[str], **others: Any) -> list[float]:
+        return [float(wanted.fullmatch(text.strip()) is not None) for text in completions]
+
+    return format
+
+
+def learned(task: Task, device: torch.device) -> Reward:
+    """What the reward model in the folder `reward_model` says of prompt and answer."""
+    folder = task.settings.reward_model
+    if folder is None:
+        raise InputError("reward='model' needs reward_model: the folder of a run of task: reward.")
+    scorer, ends = load_reward_model(folder, task.tokenizer).to(device), set(task.stop_ids)
+
+    def model(prompts: list[list[int]], completion_ids: list[list[int]], **others: Any) -> list[float]:
+        # A reward model has learned of answers that end.
+        whole = [
+            [*asked, *said, *([] if said and said[-1] in ends else task.stop_ids[:1])]
+            for asked, said in zip(prompts, completion_ids)
+        ]
+        return scores(scorer, task.tokenizer, whole).tolist()
+
+    return model
+
+
+REWARDS: dict[str, Callable[[Task, torch.device], Reward]] = {
+    "arithmetic": arithmetic,
+    "length": brevity,
+    "format": pattern,
+    "model": learned,
+}

@@ -1,0 +1,430 @@
+"""What InstructGPT adds: each formula in plain torch beside TRL's trainer, rewards, and one stage after the other."""
+
+import json
+import shutil
+from typing import get_args
+
+import pytest
+import torch
+from tests.helpers.recipes import asking, ranking, sentence, talking, task_values, write_rows
+from tests.helpers.runs import killed_after
+from transformers import AutoTokenizer
+
+from hf_gpt.data.packages import PACKAGES, read_package
+from hf_gpt.data.rows import task_splits
+from hf_gpt.data.sources import text_source
+from hf_gpt.errors import InputError
+from hf_gpt.inference.chat import Conversation, write_answer
+from hf_gpt.inference.loading import load_model
+from hf_gpt.recipe.parser import load_recipe, parse_recipe
+from hf_gpt.tasks import TASKS
+from hf_gpt.tasks.task import RewardName
+from hf_gpt.training.adapters import load_adapter
+from hf_gpt.training.distributed import read_launch
+from hf_gpt.training.finetuning import Finetuning, build_model, build_task
+from hf_gpt.training.reward_model import load_reward_model, scores
+from hf_gpt.training.rewards import REWARDS
+from hf_gpt.training.run import run
+from hf_gpt.training.task_trainers import ALGORITHMS
+from hf_gpt.training.trainer import batch_hash
+
+
+pytest.importorskip("trl", reason="trl needs Python 3.11")
+LORA = {"lora": {"r": 4}}
+GROUP = 8
+
+
+def trainer_of(values):
+    job = Finetuning(parse_recipe(values))
+    job.prepare_data(read_launch(1))
+    model = job.build_model()
+    return job, model, job.build_trainer(model)
+
+
+# -------------------------------------------------------------------------------------------------------- formulas
+
+
+def test_the_pairwise_loss_is_trls(base, tmp_path):
+    """-log sigmoid(r_chosen - r_rejected), the mean over pairs (Ouyang et al. 2022, equation 1), each answer read by itself."""
+    job, model, trainer = trainer_of(task_values(base, write_rows(tmp_path, ranking), tmp_path / "run", "reward", **LORA))
+    rows = [job.encoded["train"][number] for number in range(5)]
+    batch = trainer.data_collator(rows)
+    with torch.no_grad():
+        found = trainer.compute_loss(trainer.model.eval(), batch)
+        chosen, rejected = (
+            torch.stack([model(input_ids=torch.tensor([row[name]])).logits[0, 0] for row in rows])
+            for name in ("chosen_ids", "rejected_ids")
+        )
+    assert (chosen - rejected).abs().max() > 1e-3
+    torch.testing.assert_close(found, -torch.log(torch.sigmoid(chosen - rejected)).mean())
+
+
+def log_probs(model, prompt, answer):
+    """Of each token of an answer, one text at a time."""
+    logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1).gather(-1, torch.tensor(answer)[:, None])[:, 0]
+
+
+def drawn(base, tmp_path, algorithm, **adapter):
+    """Answers of a model that has gone some way from its reference, as the trainer prepares them; and their parts one by one."""
+    values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", algorithm=algorithm, **adapter)
+    job, model, trainer = trainer_of({**values, "kl_coefficient": 0.5, "reward_pattern": "(?s).*e.*e.*"})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_((0.1 if adapter else 0.02) * torch.randn_like(parameter))
+    rows = [job.encoded["train"][number] for number in (0, 1) for _ in range(GROUP)]
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(rows)
+    parts = []
+    now = {name: value.clone() for name, value in model.state_dict().items()}
+    for number, row in enumerate(rows):
+        answer = batch["completion_ids"][number][batch["completion_mask"][number] == 1].tolist()
+        with torch.no_grad():
+            policy = log_probs(model, row["prompt"], answer)
+            model.load_state_dict(before)
+            reference = log_probs(model, row["prompt"], answer)
+            model.load_state_dict(now)
+        parts.append((policy, reference))
+    rewards = torch.tensor(list(trainer._logs["rewards"]["format"])).view(-1, GROUP)
+    assert rewards.std(1).max() > 0, "a group whose answers are worth the same would show nothing"
+    return trainer, batch, parts, rewards
+
+
+@pytest.mark.parametrize("adapter", [{}, LORA], ids=["full", "lora"])
+def test_the_advantage_and_the_objective_of_grpo_are_trls(adapter, base, tmp_path):
+    """A = (r - mean) / std within a group; the loss is -A for each token's ratio of 1, and beta times the KL divergence to the
+    reference (Shao et al. 2024, equations 3 and 4)."""
+    trainer, batch, parts, rewards = drawn(base, tmp_path, "grpo", **adapter)
+    advantages = ((rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)).flatten()
+    torch.testing.assert_close(batch["advantages"], advantages)
+    losses, distances = [], []
+    for advantage, (policy, reference) in zip(advantages, parts):
+        distance = torch.exp(reference - policy) - (reference - policy) - 1
+        losses.append((-advantage + 0.5 * distance).mean())
+        distances.append(distance)
+    assert torch.cat(distances).mean() > 1e-3
+    with torch.no_grad():
+        trainer.current_gradient_accumulation_steps = 1
+        found = trainer._compute_loss(trainer.model, batch)
+    torch.testing.assert_close(found, torch.stack(losses).mean(), rtol=1e-4, atol=1e-5)
+    assert trainer._metrics["train"]["kl"][-1] == pytest.approx(torch.cat(distances).mean().item(), rel=1e-3)
+
+
+def test_the_baseline_and_the_objective_of_rloo_are_trls(base, tmp_path):
+    """r = reward - beta log(pi / pi_ref) of the whole answer, less the mean of the others of its group (Ahmadian et al. 2024,
+    equations 3 and 8); the gradient is that of -A log pi."""
+    trainer, batch, parts, rewards = drawn(base, tmp_path, "rloo", **LORA)
+    distances = torch.stack([(policy - reference).sum() for policy, reference in parts])
+    penalised = rewards - 0.5 * distances.view(-1, GROUP)
+    others = (penalised.sum(1, keepdim=True) - penalised) / (GROUP - 1)
+    advantages = (penalised - others).flatten()
+    torch.testing.assert_close(batch["advantages"], advantages, rtol=1e-4, atol=1e-4)
+    trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+    trainer._compute_loss(trainer.model, batch).backward()
+    found = [parameter.grad.clone() for parameter in trained]
+    trainer.model.zero_grad()
+    rows = [(ids[mask == 1].tolist(), said[kept == 1].tolist()) for ids, mask, said, kept in by_row(batch)]
+    loss = -torch.stack([a * log_probs(trainer.model, *row).sum() for a, row in zip(advantages, rows)]).mean()
+    loss.backward()
+    for parameter, gradient in zip(trained, found):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-4)
+
+
+def by_row(batch):
+    return zip(*(batch[name] for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")))
+
+
+# --------------------------------------------------------------------------------------------------------- rewards
+
+
+def test_each_name_of_a_recipe_has_its_reward_and_its_trainer():
+    assert list(get_args(RewardName)) == list(REWARDS)
+    assert set(ALGORITHMS) == {"grpo", "rloo"}
+
+
+def rewarded(base, name, **settings):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    task = TASKS["reinforcement"](
+        tokenizer, load_recipe("align/grpo", [f"{key}={value}" for key, value in settings.items()]).task
+    )
+    return REWARDS[name](task, torch.device("cpu"))
+
+
+def test_rewards_by_hand(base):
+    found = rewarded(base, "arithmetic")(completions=["81", "23 + 58 = 81.", "81 or 82", "", "-81"], answer=["81"] * 5)
+    assert found == [1, 1, 0, 0, 0]
+    assert rewarded(base, "length", max_new_tokens=4)(completion_ids=[[1], [1, 2, 3, 4]]) == [0.75, 0]
+    found = rewarded(base, "format", reward_pattern="'[0-9]+'")(completions=["81", " 81\n", "81.", "x"])
+    assert found == [1, 1, 0, 0]
+
+
+@pytest.fixture(scope="module")
+def reward_run(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reward")
+    values = task_values(base, write_rows(folder, ranking), folder / "reward", "reward", **LORA, learning_rate=0.01)
+    return values, run(parse_recipe(values))
+
+
+def test_a_reward_model_learns_what_is_better_and_is_asked_for_it(base, reward_run):
+    values, record = reward_run
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    assert record["test"]["accuracy"] > 0.9
+    assert record["test"]["margin"] > 0
+    assert {row["name"] for row in record["baselines"]} == {"the longer answer is better"}
+    model = load_reward_model(values["output_dir"], tokenizer)
+    end = tokenizer.eos_token_id
+    rows = [[*tokenizer(f"{sentence(3)} {word} {sentence(3, 2)}")["input_ids"], end] for word in ("good", "bad", "good")]
+    rows[2] = [*rows[2], *rows[2]]
+    found = scores(model, tokenizer, rows)
+    assert found[0] > found[1]
+    alone = torch.stack([model(input_ids=torch.tensor([row])).logits[0, 0] for row in rows])
+    torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_figures_of_a_reward_model_are_those_of_its_pairs(base, reward_run):
+    """Also where the last batch is smaller."""
+    values, record = reward_run
+    recipe = parse_recipe(values)
+    task = build_task(recipe)
+    splits, _, _ = task_splits(recipe.source, task.columns, task.group, 0.15, 0.15)
+    encoded = task.prepare(splits)["test"]
+    model = load_reward_model(values["output_dir"], task.tokenizer)
+    margins = [
+        float(
+            model(input_ids=torch.tensor([row["chosen_ids"]])).logits
+            - model(input_ids=torch.tensor([row["rejected_ids"]])).logits
+        )
+        for row in encoded
+    ]
+    assert record["test"]["margin"] == pytest.approx(sum(margins) / len(margins), rel=1e-3)
+    assert record["test"]["accuracy"] == pytest.approx(sum(margin > 0 for margin in margins) / len(margins))
+
+
+# ---------------------------------------------------------------------------------------------------------- faults
+
+
+def refusal(values):
+    with pytest.raises(InputError) as refused:
+        run(parse_recipe(values))
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+FAULTS = [
+    ({"reward": None}, "needs reward: one of arithmetic, length, format, model"),
+    ({"reward_pattern": "("}, "is no regular expression"),
+    ({"reward_pattern": None}, "needs reward_pattern"),
+    ({"reward": "model"}, "needs reward_model"),
+    ({"reward": "model", "reward_model": "runs/nowhere"}, "reward_model='runs/nowhere' is no folder here: give"),
+    ({"reward": "model", "reward_model": "runs/reward"}, "`hf-gpt train align/reward` makes it"),
+    ({"adapter": "runs/sft"}, "adapter='runs/sft' is no folder here (`hf-gpt train align/sft` makes it)"),
+    ({"num_generations": 3}, "num_generations=3 does not divide the 32 answers of a step"),
+    ({"max_length": 8}, "leaves no row"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), FAULTS, ids=lambda value: value if isinstance(value, str) else None)
+def test_what_reinforcement_cannot_use_is_named(changes, told, base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", **changes)
+    assert told in refusal(values)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_base_that_a_packaged_recipe_makes_is_named_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"'runs/reviews' is no folder here \(`hf-gpt train pretrain/reviews` makes it\)"):
+        run(load_recipe("finetune/rotten-tomatoes-small"))
+
+
+def test_prompts_without_the_answer_that_a_reward_needs_are_refused_or_left_out(base, tmp_path):
+    rows = write_rows(tmp_path, lambda number: {"prompt": sentence(number)})
+    values = task_values(base, rows, tmp_path / "run", "reinforcement", reward="arithmetic")
+    assert "compares with the column answer" in refusal(values)
+    rows = write_rows(tmp_path, lambda number: {**asking(number), "answer": number if number % 2 else None})
+    job = Finetuning(parse_recipe(values))
+    job.prepare_data(read_launch(1))
+    for name, part in job.splits.items():
+        assert job.task.counts[name]["prompts left out: no answer to compare with"] == part["answer"].count(None) > 0
+    assert all(row["answer"] for part in job.encoded.values() for row in part)
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_counted(base, tmp_path):
+    rows = write_rows(tmp_path, lambda number: {"prompt": f"{number} {sentence(number, 90 if number % 4 else 3)}"})
+    values = task_values(base, rows, tmp_path / "run", "reinforcement")
+    job = Finetuning(parse_recipe(values))
+    job.prepare_data(read_launch(1))
+    counted = sum(counts["prompts left out: longer than max_length - max_new_tokens"] for counts in job.task.counts.values())
+    assert counted == 120
+    assert max(len(row["prompt"]) for row in job.encoded["train"]) <= values["max_length"] - values["max_new_tokens"]
+
+
+def test_a_packaged_recipe_takes_rows_of_ones_own(tmp_path):
+    own = write_rows(tmp_path, asking)
+    for name in ("align/reward", "align/grpo", "align/rloo"):
+        assert load_recipe(name, [f"dataset.files={own}"]).source.path == "json"
+
+
+def test_a_folder_that_is_no_reward_model_of_this_tokenizer_is_refused(base, reward_run, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for folder in (base, shutil.copytree(base, tmp_path / "language-model")):
+        with pytest.raises(InputError, match="gives no number for an answer"):
+            load_reward_model(str(folder), tokenizer)
+    good = reward_run[0]["output_dir"]
+    other = shutil.copytree(good, tmp_path / "other")
+    tokenizer.add_tokens(["more"])
+    tokenizer.save_pretrained(other)
+    with pytest.raises(InputError, match="has another tokenizer than the model"):
+        load_reward_model(str(other), AutoTokenizer.from_pretrained(base))
+    language = shutil.copytree(good, tmp_path / "adapter")
+    config = json.loads((language / "adapter_config.json").read_text())
+    (language / "adapter_config.json").write_text(json.dumps({**config, "task_type": "CAUSAL_LM"}))
+    with pytest.raises(InputError, match="gives no number for an answer"):
+        load_reward_model(str(language), AutoTokenizer.from_pretrained(base))
+
+
+@pytest.mark.parametrize("adapter", [{}, LORA], ids=["full", "lora"])
+def test_a_classifier_of_two_labels_is_no_reward_model(adapter, base, tmp_path):
+    from tests.helpers.recipes import classification
+
+    few = {"max_steps": 1, "eval_strategy": "no", "save_strategy": "no", "task_baselines": False}
+    rows = write_rows(tmp_path, classification)
+    run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", **few, **adapter)))
+    with pytest.raises(InputError, match="has 2 labels, and a reward is one number"):
+        load_reward_model(str(tmp_path / "run"), AutoTokenizer.from_pretrained(base))
+
+
+# ---------------------------------------------------------------------------------------------------------- stages
+
+
+def messages_of(number):
+    asked = [{"role": "user", "content": sentence(number)}]
+    good, bad = ([{"role": "assistant", "content": f"{word} {sentence(number, 2)}"}] for word in ("good", "bad"))
+    return {"messages": [*asked, *good], "prompt": asked, "chosen": good, "rejected": bad, "answer": "7"}
+
+
+def test_one_stage_follows_the_other_from_adapters(base, tmp_path, capsys):
+    """Their base has no chat template: its tokenizer grows in the first, and the others take over its tokens."""
+    rows = write_rows(tmp_path, messages_of)
+    first = task_values(base, rows, tmp_path / "sft", "chat", **LORA, learning_rate=0.01)
+    assert "before" in run(parse_recipe(first))["details"]["answers"][0]
+    after = {"adapter": str(tmp_path / "sft")}
+    run(parse_recipe(task_values(base, rows, tmp_path / "reward", "reward", **after, learning_rate=0.01)))
+    learned = {"reward": "model", "reward_model": str(tmp_path / "reward")}
+    values = task_values(base, rows, tmp_path / "grpo", "reinforcement", **after, **learned, learning_rate=0.01)
+    record = run(parse_recipe(values))
+    (before,) = record["baselines"]
+    assert before["kl"] == 0
+    assert record["test"]["kl"] > 1e-4
+    assert record["test"]["reward"] > before["reward"]
+    assert record["recipe"]["reward_model"] == "reward"
+    assert str(tmp_path) not in (tmp_path / "grpo" / "record.json").read_text()
+    assert {"reward", "kl"} <= set(record["history"][0])
+    card = (tmp_path / "grpo" / "README.md").read_text()
+    assert "| asked | before | it writes | reference |" in card
+    # What TRL measures against is no part of what is left, nor counted.
+    assert not (tmp_path / "grpo" / "ref").exists()
+    assert record["parameters"] == json.loads((tmp_path / "sft" / "record.json").read_text())["parameters"]
+    for stage in ("sft", "grpo"):
+        model, tokenizer = load_model(str(tmp_path / stage))
+        assert isinstance(write_answer(model, Conversation(tokenizer, turns=[sentence(3)]), 8, {"do_sample": False}), str)
+
+
+def test_the_adapter_of_a_language_model_goes_on_under_a_new_head(base, tmp_path):
+    few = {"max_steps": 5, "eval_strategy": "no", "save_strategy": "no", "learning_rate": 0.01}
+    run(parse_recipe(task_values(base, write_rows(tmp_path, talking), tmp_path / "sft", "chat", **LORA, **few)))
+    (tmp_path / "rows.jsonl").unlink()
+    values = task_values(base, write_rows(tmp_path, ranking), tmp_path / "reward", "reward", adapter=str(tmp_path / "sft"))
+    recipe = parse_recipe(values)
+    model = build_model(recipe, build_task(recipe)).eval()
+    language, _ = load_model(str(tmp_path / "sft"))
+    ids = torch.randint(5, 300, (1, 9))
+    states = [part.get_base_model() if hasattr(part, "get_base_model") else part for part in (model, language)]
+    found, wanted = (part.base_model(input_ids=ids).last_hidden_state for part in states)
+    torch.testing.assert_close(found, wanted)
+    plain = build_model(parse_recipe({**values, "adapter": None, **LORA}), build_task(recipe)).get_base_model()
+    assert (plain.base_model(input_ids=ids).last_hidden_state - wanted).abs().max() > 1e-3
+    assert any("score" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    run(recipe)
+    with pytest.raises(InputError, match="has a head of its own"):
+        load_adapter(language, str(tmp_path / "reward"), str(base), "AutoModelForCausalLM")
+
+
+# ----------------------------------------------------------------------------------------------------- interruptions
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_killed_run_resumes_to_the_same_bits(algorithm, base, tmp_path):
+    """What it draws comes from the generator whose state a checkpoint holds."""
+    rows = write_rows(tmp_path, asking)
+    few = {"max_steps": 6, "save_steps": 2, "eval_steps": 3, "logging_steps": 1, "algorithm": algorithm, **LORA}
+    values = task_values(base, rows, tmp_path / "run", "reinforcement", **few, gradient_accumulation_steps=2)
+    killed_after(values, 3)
+    resumed = run(parse_recipe(values))
+    whole = run(parse_recipe({**values, "output_dir": str(tmp_path / "whole")}))
+    found, wanted = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("run", "whole"))
+    assert found == wanted
+    assert resumed["test"] == whole["test"]
+
+
+def test_the_best_checkpoint_is_chosen_by_the_reward(base, tmp_path):
+    """What is loaded at the end is the trained adapter, and not the copy that it is measured against."""
+    best = {
+        "metric_for_best_model": "reward",
+        "early_stopping_patience": 1,
+        "learning_rate": 1e-6,
+        "eval_steps": 2,
+        "save_steps": 2,
+    }
+    values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", **best, **LORA)
+    record = run(parse_recipe(values))
+    # A rate of nothing finds nothing better than what is drawn at first.
+    assert record["steps"] < 30
+    names = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
+    assert names["peft_type"] == "LORA"
+
+
+def test_a_batch_that_is_not_yet_tensors_has_a_hash():
+    assert batch_hash([{"prompt": [1, 2]}]) != batch_hash([{"prompt": [1, 3]}])
+
+
+def test_a_loss_that_is_not_a_number_is_left_out_of_reinforcement(base, tmp_path, monkeypatch):
+    from trl import GRPOTrainer
+
+    loss = GRPOTrainer._compute_loss
+
+    def broken(self, model, inputs):
+        found = loss(self, model, inputs)
+        return found * float("nan") if self.state.global_step == 1 and model.training else found
+
+    monkeypatch.setattr(GRPOTrainer, "_compute_loss", broken)
+    few = {"max_steps": 3, "eval_strategy": "no", "save_strategy": "no", **LORA}
+    values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", **few)
+    assert run(parse_recipe({**values, "on_nan": "skip"}))["skipped_steps"] == 1
+    assert "the loss is nan" in refusal({**values, "output_dir": str(tmp_path / "stopped")})
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+
+def test_the_sums_are_right_and_no_pair_of_numbers_is_in_two_splits(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_GPT_CACHE", str(tmp_path))
+    rows = list(read_package("arithmetic"))
+    assert len(rows) == 8100
+    for row in rows:
+        first, second = (int(word) for word in row["prompt"][0]["content"].removeprefix("What is ").rstrip("?").split(" + "))
+        assert row["answer"] == row["chosen"][0]["content"] == str(first + second) != row["rejected"][0]["content"]
+        assert row["messages"] == [*row["prompt"], *row["chosen"]]
+    groups = []
+    for name in ("chat", "reward", "reinforcement"):
+        task = TASKS[name]
+        splits, dropped, _ = task_splits(text_source("arithmetic"), task.columns, task.group, 0.05, 0.05)
+        assert not dropped
+        groups.append({split: set(part["group"]) for split, part in splits.items()})
+    assert groups[0] == groups[1] == groups[2]
+    assert not groups[0]["train"] & (groups[0]["validation"] | groups[0]["test"])
+    assert PACKAGES["arithmetic"].is_publishable
