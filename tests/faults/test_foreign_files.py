@@ -35,7 +35,9 @@ def test_nothing_else_reads_the_name_of_the_folder():
                 key = node.args[0].value if is_getter else None
             if key == "output_dir":
                 readers.append(f"{path.name}: {ast.unparse(node)}")
-    assert set(readers) <= {"parser.py: values['output_dir']", "parser.py: values.get('output_dir')"}
+    # packaged.py compares what packaged recipes say, for a hint, and opens nothing.
+    allowed = {"parser.py: values['output_dir']", "parser.py: values.get('output_dir')", "packaged.py: values['output_dir']"}
+    assert set(readers) <= allowed
 
 
 @pytest.mark.parametrize("written", ["~/important", "./~/important", "~"])

@@ -203,7 +203,7 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
     said = record["details"]["answers"]
     assert 0 < len(said) <= 20
     assert said[0]["prompt"].endswith("<|im_start|>assistant\n")
-    assert "| asked | it writes | reference |" in (output / "README.md").read_text()
+    assert "| asked | before | it writes | reference |" in (output / "README.md").read_text()
     tokenizer = AutoTokenizer.from_pretrained(output)
     assert tokenizer.convert_ids_to_tokens(tokenizer.eos_token_id) == "<|im_end|>"
     assert "{% generation %}" in tokenizer.chat_template

@@ -77,7 +77,7 @@ RANGES: dict[str, Range] = {
     "max_test_rows": COUNT,
     "max_train_rows": COUNT,
     "num_generations": Range(2, 1024),
-    "kl_coefficient": NOT_NEGATIVE,
+    "kl_coefficient": RATE,
     "learning_curve": COUNT,
     "per_device_train_batch_size": COUNT,
     "per_device_eval_batch_size": COUNT,

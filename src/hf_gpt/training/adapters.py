@@ -131,7 +131,7 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str, auto_class: str
 
 def under_new_head(model: PreTrainedModel, folder: str, auto_class: str) -> PeftModel:
     """Return a model with the adapter that a language model has learned, and a head that is trained and saved with it."""
-    config: Any = LoraConfig.from_pretrained(folder)
+    config: Any = LoraConfig.from_peft_type(**adapter_config(folder))
     config.task_type, config.inference_mode = TASK_TYPES.get(auto_class), False
     # The output matrix of a language model is no part of a model with another head.
     kept = [name for name in config.modules_to_save or [] if name != "lm_head"]
