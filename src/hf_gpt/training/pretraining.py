@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers
+from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -319,6 +320,11 @@ def check_direction(recipe: Recipe, config: GPTConfig) -> None:
 # -------------------------------------------------------------------------------------------------------- training
 
 
+def as_arrays(rows: Any) -> Any:
+    """Have rows come as arrays: as lists of Python's numbers, a batch for a GPU takes as long as the GPU needs for it."""
+    return rows.with_format("numpy") if isinstance(rows, Dataset) else rows
+
+
 def build_trainer(
     recipe: Recipe, launch: Launch, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language_data: LanguageData
 ) -> GuardedTrainer:
@@ -329,14 +335,11 @@ def build_trainer(
         validation = validation.select(range(min(len(validation), recipe.data.max_eval_blocks)))
     per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * launch.batches
     train_blocks = language_data.blocks["train"]
-    if not isinstance(train_blocks, PackedStream):
-        # As lists of Python's numbers, a batch for a GPU takes as long as the GPU needs for it.
-        train_blocks = train_blocks.with_format("numpy")
     trainer = (StreamTrainer if isinstance(train_blocks, PackedStream) else GuardedTrainer)(
         model=model,
         args=arguments,
-        train_dataset=train_blocks,
-        eval_dataset=validation.with_format("numpy"),
+        train_dataset=as_arrays(train_blocks),
+        eval_dataset=as_arrays(validation),
         data_collator=objective(recipe).collator(tokenizer),
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
