@@ -262,7 +262,10 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> tuple[dict[s
         trainer.compute_metrics = None
         output: Any = trainer.predict(in_order(test), metric_key_prefix="test")
         return {"loss": (output.metrics or {})["test_loss"], **task.metrics(output, test)}, task.details(output, test)
+    validated = list(trainer.state.log_history)
     found = trainer.evaluate(task.scored(test))
+    # The log is of the validation split, and so is the curve that is drawn of it.
+    trainer.state.log_history = validated
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}
     wanted = ("loss", "reward", "kl", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
     result = {name: kept[name] for name in wanted if name in kept}
