@@ -201,7 +201,8 @@ def test_a_chat_model_answers_by_its_template_and_stops(adapter, base, tmp_path)
     output = tmp_path / "run"
     record = run(parse_recipe(task_values(base, write_rows(tmp_path, talking), output, "chat", max_steps=60, **changes)))
     scored = [row["step"] for row in record["history"] if "eval_loss" in row]
-    assert scored == sorted(set(scored)) and scored[-1] == record["steps"]
+    assert scored == sorted(set(scored))
+    assert scored[-1] == record["steps"]
     said = record["details"]["answers"]
     assert 0 < len(said) <= 20
     assert said[0]["prompt"].endswith("<|im_start|>assistant\n")
