@@ -72,6 +72,16 @@ class Job:
         return folder
 
 
+def traced(model: Model) -> tuple[Any, dict[str, Any]]:
+    """Return our own folder as an exporter of transformers takes it, without a cache, so that ids and mask are all that goes in; and
+    inputs to trace it with, of another length than the prompt."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    ours = AutoModelForCausalLM.from_pretrained(model.own, trust_remote_code=True, use_cache=False).eval()
+    return ours, {"input_ids": torch.randint(2, 100, (2, 7)), "attention_mask": torch.ones(2, 7, dtype=torch.long)}
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))

@@ -4,24 +4,17 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
-from transformers import AutoModelForCausalLM
 from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
-from .job import Job
+from .job import Job, traced
 
 
 def measure(job: Job) -> dict[str, Any]:
     compared = {}
     for model in job.models.values():
-        # Without a cache, so that ids and mask are all that goes in.
-        ours = AutoModelForCausalLM.from_pretrained(model.own, trust_remote_code=True, use_cache=False).eval()
-        traced: dict[str, Any] = {
-            "input_ids": torch.randint(2, 100, (2, 7)),
-            "attention_mask": torch.ones(2, 7, dtype=torch.long),
-        }
+        ours, inputs = traced(model)
         folder = job.scratch("onnxruntime") / model.name
-        OnnxExporter().export(ours, traced, config=OnnxConfig(dynamic=True)).save_pretrained(folder)
+        OnnxExporter().export(ours, inputs, config=OnnxConfig(dynamic=True)).save_pretrained(folder)
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
         ids = np.array([model.ids])
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids)}

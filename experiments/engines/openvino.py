@@ -4,23 +4,17 @@ from typing import Any
 
 import numpy as np
 import openvino
-import torch
-from transformers import AutoModelForCausalLM
 from transformers.exporters.exporter_openvino import OpenVINOConfig, OpenVINOExporter
 
-from .job import Job
+from .job import Job, traced
 
 
 def measure(job: Job) -> dict[str, Any]:
     compared = {}
     for model in job.models.values():
-        ours = AutoModelForCausalLM.from_pretrained(model.own, trust_remote_code=True, use_cache=False).eval()
-        traced: dict[str, Any] = {
-            "input_ids": torch.randint(2, 100, (2, 7)),
-            "attention_mask": torch.ones(2, 7, dtype=torch.long),
-        }
+        ours, inputs = traced(model)
         folder = job.scratch("openvino") / model.name
-        OpenVINOExporter().export(ours, traced, config=OpenVINOConfig(dynamic=True)).save_pretrained(folder)
+        OpenVINOExporter().export(ours, inputs, config=OpenVINOConfig(dynamic=True)).save_pretrained(folder)
         (path,) = folder.glob("*.xml")
         program = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         ids = np.array([model.ids])

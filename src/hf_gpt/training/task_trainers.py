@@ -58,46 +58,45 @@ def as_encoded(trainer: Any, dataset: Dataset, *arguments: Any) -> Dataset:
     return dataset
 
 
+def trl_arguments(config: Any, recipe: Recipe, **changes: Any) -> Any:
+    """Return the recipe's arguments as those of a trainer of TRL's, whose defaults of two keys are not the recipe's."""
+    return config(
+        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values, **changes}, trust_remote_code=False
+    )
+
+
+def parts(task: Task, model: Any, encoded: dict[str, Dataset]) -> dict[str, Any]:
+    """Return what every trainer of TRL's is given."""
+    return {
+        "model": model,
+        "train_dataset": encoded["train"],
+        "eval_dataset": encoded["validation"],
+        "processing_class": task.tokenizer,
+        "callbacks": [ProgressRecorder()],
+    }
+
+
 def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, for a loss over a part of the text: the completion of a prompt, or what the assistant says, then packed."""
     trl = import_trl(recipe)
-    arguments = trl.SFTConfig(
-        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
-        max_length=recipe.task.max_length,
-        packing=task.is_packed,
-        eval_packing=False,
-        trust_remote_code=False,
-    )
+    packing = {"packing": task.is_packed, "eval_packing": False}
     return guarded(trl.SFTTrainer)(
-        model=model,
-        args=arguments,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        processing_class=task.tokenizer,
+        **parts(task, model, encoded),
+        args=trl_arguments(trl.SFTConfig, recipe, max_length=recipe.task.max_length, **packing),
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
-        callbacks=[ProgressRecorder()],
     )
 
 
 def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, against the model as it was."""
     trl = import_trl(recipe)
-    arguments = trl.DPOConfig(
-        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
-        max_length=recipe.task.max_length,
-        trust_remote_code=False,
-    )
     # Left to itself, TRL reads the reference from where the model came from, without the tokens that its tokenizer has gained; with
     # an adapter, the reference is the model without it.
     reference = None if isinstance(model, PeftModel) else copy.deepcopy(model)
     trainer = guarded(trl.DPOTrainer, _prepare_dataset=as_encoded)(
-        model=model,
+        **parts(task, model, encoded),
         ref_model=reference,
-        args=arguments,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        processing_class=task.tokenizer,
-        callbacks=[ProgressRecorder()],
+        args=trl_arguments(trl.DPOConfig, recipe, max_length=recipe.task.max_length),
     )
     # TRL's class takes no factory of an optimizer, which the trainer below it reads when training begins.
     trainer.optimizer_cls_and_kwargs = optimizer_arguments(recipe)
@@ -107,19 +106,10 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
 def reward_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, for pairs of which one answer is better."""
     trl = import_trl(recipe)
-    arguments = trl.RewardConfig(
-        **{"gradient_checkpointing": False, "bf16": False, **recipe.training_values},
-        max_length=recipe.task.max_length,
-        trust_remote_code=False,
-    )
     return guarded(trl.RewardTrainer)(
-        model=model,
-        args=arguments,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        processing_class=task.tokenizer,
+        **parts(task, model, encoded),
+        args=trl_arguments(trl.RewardConfig, recipe, max_length=recipe.task.max_length),
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
-        callbacks=[ProgressRecorder()],
     )
 
 
@@ -139,10 +129,11 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
     trainer_name, config_name, told = ALGORITHMS[settings.algorithm]
     has_reference = settings.kl_coefficient > 0 and not isinstance(model, PeftModel)
     reference = copy.deepcopy(model) if has_reference else None
-    values = {"gradient_checkpointing": False, "bf16": False, **recipe.training_values, "remove_unused_columns": False}
-    arguments = getattr(trl, config_name)(
-        **values,
+    arguments = trl_arguments(
+        getattr(trl, config_name),
+        recipe,
         **told,
+        remove_unused_columns=False,
         max_completion_length=settings.max_new_tokens,
         num_generations=settings.num_generations,
         # Of each prompt one answer: more prompts say more of a model than more answers do.
@@ -150,16 +141,11 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
         beta=0.0 if has_reference else settings.kl_coefficient,
         # What is drawn and what is learned from are to be the same model.
         disable_dropout=True,
-        trust_remote_code=False,
     )
     trainer = guarded(getattr(trl, trainer_name), _tokenize_prompts=as_ids)(
-        model=model,
+        **parts(task, model, encoded),
         reward_funcs=REWARDS[str(settings.reward)](task, training.device),
         args=arguments,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        processing_class=task.tokenizer,
-        callbacks=[ProgressRecorder()],
     )
     if reference is not None:
         set_reference(trainer, reference, settings.kl_coefficient)
