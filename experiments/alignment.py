@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frame import ROOT, Section, find_record, keep_record, table, train_apart
+from benchmarks.frame import ROOT, Section, find_record, keep_record, processor_of, table, train_apart
 from benchmarks.tiny import recipe_values, write_corpus
 
 from hf_gpt.recipe.parser import parse_recipe
@@ -48,7 +48,7 @@ WORDS: dict[str, dict[str, str]] = {
         "pending": "Not measured yet: `make alignment` makes the records.",
         "asked": "asked",
         "right": "right",
-        "whole": "The stages that were run took {minutes:.0f} minutes in sum, on {cores} cores of an {processor}, seed {seed}.",
+        "whole": "The runs took {minutes:.0f} minutes in sum, on {processor} ({precision}; threads: {threads}), seed {seed}.",
     },
     "zh": {
         "stage": "阶段",
@@ -65,7 +65,7 @@ WORDS: dict[str, dict[str, str]] = {
         "pending": "尚未测量：`make alignment` 生成记录。",
         "asked": "问题",
         "right": "正确答案",
-        "whole": "以上各阶段共用 {minutes:.0f} 分钟，{cores} 核 {processor}，种子 {seed}。",
+        "whole": "以上各阶段共用 {minutes:.0f} 分钟，{processor}（{precision}；线程数 {threads}），种子 {seed}。",
     },
 }
 
@@ -100,8 +100,9 @@ def page(words: dict[str, str]) -> list[str]:
     last = [*found.values()][-1]
     told = words["whole"].format(
         minutes=sum(record["total_seconds"] for record in found.values()) / 60,
-        cores=last["device"]["cores"],
-        processor=last["device"]["processor"],
+        processor=processor_of(last),
+        precision=last["precision"],
+        threads=last["device"]["threads"],
         seed=last["recipe"]["seed"],
     )
     return [*table(headings, rows, "llr"), "", told]

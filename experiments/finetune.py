@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frame import ROOT, Section, find_record, keep_record, table, train_apart, write_record
+from benchmarks.frame import ROOT, Section, find_record, keep_record, processor_of, table, train_apart, write_record
 from benchmarks.tiny import recipe_values, write_corpus, write_labelled
 
 from hf_gpt import tasks
@@ -93,6 +93,13 @@ def cell(record: dict[str, Any] | None, figure: str, digits: int) -> str:
 def hours(records: list[dict[str, Any] | None]) -> float:
     """Of all runs that have a record, one after the other."""
     return sum(record["total_seconds"] for record in records if record is not None) / 3600
+
+
+def places() -> str:
+    """Return on what kinds of processor the runs of the first table were made."""
+    found = [record for name in TASKS if (record := read(name)) is not None]
+    kinds = {f"{processor_of(record)} ({record['precision']}; threads: {record['device']['threads']})" for record in found}
+    return ", ".join(sorted(kinds)) or "no machine"
 
 
 def figure_of(record: dict[str, Any]) -> tuple[str, int]:
@@ -183,8 +190,9 @@ def page() -> list[str]:
     lines = [
         *table(headings, task_rows(), "llrrlrr"),
         "",
-        f"All runs of this table that were made, one after the other: {hours(list(map(read, runs()))):.1f} hours. `not run yet` is a "
-        "recipe of this base that no record has been made of so far; `make finetune-report` makes those that are missing.",
+        f"All runs of this table that were made, one after the other: {hours(list(map(read, runs()))):.1f} hours, on {places()}. "
+        "`not run yet` is a recipe of this base that no record has been made of so far; `make finetune-report` makes those that are "
+        "missing.",
     ]
     if rows := all_weights_rows():
         lines += ["", *table(("recipe", "figure", *ADAPTERS), rows, "llr")]
