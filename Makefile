@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check
 SHOWN = --progress-bar raw | $(PYTHON) tools/pip_progress.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench bench-long bench-smoke docs-check quickstart reviews finetune-report lineage alignment engines serving test test-slow test-gpu test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs notebooks quality style figure readme lock wheel clean
+.PHONY: help install bench bench-long bench-informed bench-smoke docs-check quickstart reviews finetune-report lineage alignment engines serving test test-slow test-gpu test-browser test-matrix conformance smollm2 planning scaling faults fuzz soak audit data distributed stream docs notebooks quality style figure readme lock wheel clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -92,6 +92,10 @@ bench: $(READY)  ## Speed beside other ways to train, step time, memory, generat
 		$(BIN)/python -m benchmarks $$name || exit 1; done
 bench-long: $(READY)  ## The first two rows of the speed table again, with an hour for the peer
 	$(BIN)/python -m benchmarks speed --long
+	$(BIN)/python -m benchmarks results
+
+bench-informed: $(READY)  ## The same race against peers that are given our learning rates and schedule, or Muon; two hours on two cores
+	$(BIN)/python -m benchmarks speed --informed
 	$(BIN)/python -m benchmarks results
 
 bench-smoke: $(READY)  ## Every part of benchmarks, experiments and reliability with next to nothing to do: that it runs, not how fast

@@ -11,7 +11,7 @@ from .ablations import CHANGES
 from .frame import ROOT, Section, find_record, find_records, processor_of, spread, table
 from .optimizer_step import PRECISIONS
 from .speed.picture import draw_speed
-from .speed.ratios import PEERS, ratios, read_runs, seconds_after_compiling, summary, tokens, wall_seconds
+from .speed.ratios import INFORMED_PEERS, PEERS, ratios, read_runs, seconds_after_compiling, summary, tokens, wall_seconds
 from .speed.systems import SYSTEMS
 
 
@@ -21,6 +21,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "peer": "{title} ({loss:.2f} in {minutes:.1f} min)",
         "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews; {seeds} "
         "(median and range), an hour with one. Each side has the best of its learning rates; ≥: our shortest run was there already.",
+        "informed": " The last {peers} train for five minutes; threads: {threads}; {seeds}.",
         "missing": " Not measured yet: {}.",
         "and": "; ",
         "or": " or an ",
@@ -34,6 +35,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "gpt2-groups": "GPT-2, untied, with our learning rates and schedule",
         "qwen3": "stock Qwen3 of the same sizes",
         "qwen3-groups": "stock Qwen3, with our learning rates and schedule",
+        "nanochat": "nanochat's model, Muon and schedule",
     },
     "README_zh.md": {
         "head": ("达到谁的验证损失", "快多少", "词元少用", "对方训练一小时时快多少"),
@@ -41,6 +43,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "foot": "{processors} 的两个核，注明处用 bfloat16，{parameters:.1f}M 参数，同一批影评；"
         "{seeds}（中位数与范围），一小时的只有一个种子。"
         "各方都用自己最好的学习率；≥ 表示我们最短的一次训练就已经达到。",
+        "informed": "最后 {peers} 个对手训练五分钟，线程数 {threads}，{seeds}。",
         "missing": "还没有测的对手：{}。",
         "and": "；",
         "or": " 或 ",
@@ -54,6 +57,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "gpt2-groups": "不绑定的 GPT-2，用我们的学习率和调度",
         "qwen3": "同样大小的原装 Qwen3",
         "qwen3-groups": "原装 Qwen3，用我们的学习率和调度",
+        "nanochat": "nanochat 的模型、Muon 和调度",
     },
 }
 
@@ -62,11 +66,12 @@ def median(runs: list[dict[str, Any]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def readme_rows(words: dict[str, Any], runs: list[dict[str, Any]]) -> list[list[str]]:
+def readme_rows(words: dict[str, Any], folder: str, peers: tuple[str, ...]) -> list[list[str]]:
     """Return a row for each peer that has been timed."""
+    runs = read_runs(folder)
     wall, used, hour = ratios(runs, wall_seconds), ratios(runs, tokens), ratios(read_runs("speed-long"), wall_seconds)
     rows = []
-    for peer in PEERS:
+    for peer in peers:
         of_peer = [run for run in runs if run["system"] == peer]
         if summary(wall, peer):
             loss, minutes = median(of_peer, "loss"), median(of_peer, "seconds") / 60
@@ -81,28 +86,43 @@ def readme_rows(words: dict[str, Any], runs: list[dict[str, Any]]) -> list[list[
 def readme_table(file: str) -> list[str]:
     """Return the ratios, in the language of a README."""
     words, runs = WORDS[file], read_runs("speed")
-    rows = readme_rows(words, runs)
+    rows, informed = readme_rows(words, "speed", PEERS), readme_rows(words, "speed-informed", INFORMED_PEERS)
     if not rows:
         return []
-    seeds = len({run["seed"] for run in runs})
     foot = words["foot"].format(
         processors=words["or"].join(sorted({processor_of(run) for run in runs})),
         parameters=next(run["parameters"] for run in runs if run["system"] == "ours") / 1e6,
-        seeds=words["seed"] if seeds == 1 else words["seeds"].format(count=seeds),
+        seeds=told_seeds(words, runs),
     )
-    if missing := [words[peer] for peer in PEERS if peer not in {run["system"] for run in runs}]:
+    others = read_runs("speed-informed")
+    if informed:
+        threads = ", ".join(sorted({str(run["device"]["threads"]) for run in others}))
+        foot += words["informed"].format(peers=len(informed), threads=threads, seeds=told_seeds(words, others))
+    measured = {run["system"] for run in [*runs, *others]}
+    if missing := [words[peer] for peer in (*PEERS, *INFORMED_PEERS) if peer not in measured]:
         foot += words["missing"].format(words["and"].join(missing))
-    return [*table(words["head"], rows, "lr"), "", foot]
+    return [*table(words["head"], [*rows, *informed], "lr"), "", foot]
 
 
-def ratio_rows(runs: list[dict[str, Any]]) -> list[str]:
-    wall, compiled = ratios(runs, wall_seconds), ratios(runs, seconds_after_compiling)
-    rows = [
-        [SYSTEMS[peer].title, f"≥ {goals.SPEED_GOALS[peer]:g}×", f"**{summary(wall, peer)}**", summary(compiled, peer)]
-        for peer in PEERS
-        if summary(wall, peer)
-    ]
-    return table(("peer", "goal", "seconds, peer / ours", "with no time for compiling"), rows, "lr")
+def told_seeds(words: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    count = len({run["seed"] for run in runs})
+    return words["seed"] if count == 1 else words["seeds"].format(count=count)
+
+
+def ratio_rows(runs: list[dict[str, Any]], peers: tuple[str, ...] = PEERS) -> list[str]:
+    """Return the ratios of each peer that has been timed, to two decimals where the peers are near."""
+    digits = "{bound}{median:.1f}×{spread}", " ({low:.1f} to {high:.1f})"
+    if peers == INFORMED_PEERS:
+        digits = "{bound}{median:.2f}×{spread}", " ({low:.2f} to {high:.2f})"
+    wall, compiled, used = (ratios(runs, cost) for cost in (wall_seconds, seconds_after_compiling, tokens))
+    rows = []
+    for peer in peers:
+        if told := summary(wall, peer, *digits):
+            goal = f"≥ {goals.SPEED_GOALS[peer]:g}×"
+            rows.append(
+                [SYSTEMS[peer].title, goal, f"**{told}**", summary(compiled, peer, *digits), summary(used, peer, *digits)]
+            )
+    return table(("peer", "goal", "seconds, peer / ours", "with no time for compiling", "tokens, peer / ours"), rows, "lr")
 
 
 def run_rows(runs: list[dict[str, Any]]) -> list[str]:
@@ -115,17 +135,23 @@ def run_rows(runs: list[dict[str, Any]]) -> list[str]:
     return table(headings, rows, "llr")
 
 
+def tuning_table(folder: str, systems: tuple[str, ...]) -> list[str]:
+    rows = []
+    for name in systems:
+        # A grid's next rate is a number: `qwen3` is not `qwen3-groups`.
+        found = find_records(f"{folder}/tuning-{name}-[0-9]*")
+        if tried := sorted((record["learning_rate"], record["loss"]) for record in found):
+            told = "; ".join(f"{rate:g}: {loss:.3f}" for rate, loss in tried)
+            rows.append([SYSTEMS[name].title, SYSTEMS[name].setup, told])
+    return table(("system", "setup", "learning rate: loss at the end of each try"), rows)
+
+
 def speed_section() -> list[str]:
     runs = read_runs("speed")
     if not runs:
         return []
     calibrations = find_records("speed/calibration-ours-*")
     cold = " and ".join(f"{run['compile_seconds']:.0f} s on the {processor_of(run)}" for run in calibrations)
-    tuning = []
-    for name, system in SYSTEMS.items():
-        tried = sorted((record["learning_rate"], record["loss"]) for record in find_records(f"speed/tuning-{name}-*"))
-        if tried:
-            tuning.append([system.title, system.setup, "; ".join(f"{rate:g}: {loss:.3f}" for rate, loss in tried)])
     return [
         "## Wall time to the same loss",
         "",
@@ -144,7 +170,7 @@ def speed_section() -> list[str]:
         "",
         *ratio_rows(runs),
         "",
-        *table(("system", "setup", "learning rate: loss at the end of each try"), tuning),
+        *tuning_table("speed", ("ours", *PEERS)),
         "",
         *run_rows(runs),
         "",
@@ -165,6 +191,32 @@ def long_section() -> list[str]:
         "![Validation loss against minutes](speed-long.png)",
         "",
         *ratio_rows(runs),
+        "",
+        *run_rows(runs),
+        "",
+    ]
+
+
+def informed_section() -> list[str]:
+    runs = read_runs("speed-informed")
+    if not runs:
+        return []
+    threads = sorted({run["device"]["threads"] for run in runs})
+    return [
+        "### Peers that are given what we know",
+        "",
+        f"`python -m benchmarks speed --informed`: {len(runs)} timed runs; a peer has five minutes of steps, ours a quarter, a half, "
+        "three quarters, all of it and half as much again, as far as it takes. Most of the gain above is in learning rates by group of "
+        "weights, an untied output matrix and the schedule, which any model can have; here GPT-2 and Qwen3 have them, and nanochat is "
+        f"what its author found. Threads: {', '.join(map(str, threads))}; with one, other work ran on the other core. Every side is "
+        "tuned for this length, a try being a sixth of the run; a grid goes on by factors of two, twice at most, while its best is at "
+        "an edge.",
+        "",
+        "![Validation loss against minutes](speed-informed.png)",
+        "",
+        *ratio_rows(runs, INFORMED_PEERS),
+        "",
+        *tuning_table("speed-informed", ("ours", *INFORMED_PEERS)),
         "",
         *run_rows(runs),
         "",
@@ -397,7 +449,7 @@ def startup_section(record: dict[str, Any]) -> list[str]:
 
 
 def goals_section() -> list[str]:
-    found = goals.speed_goals(read_runs("speed"))
+    found = [goal for folder in ("speed", "speed-informed") for goal in goals.speed_goals(read_runs(folder))]
     found += [goal for name, goals_of in goals.OF_RECORD.items() if (record := find_record(name)) for goal in goals_of(record)]
     found += goals.generation_goals(read_generation())
     lines = ["## Goals", "", "The lowest and the highest figure of all cases and variants.", ""]
@@ -411,7 +463,8 @@ def of_record(name: str, make: Callable[[dict[str, Any]], list[str]]) -> list[st
 
 def page() -> list[str]:
     told = "Every figure is read from a record in `benchmarks/records`; `make bench` makes those and this page."
-    lines = ["# Results", "", told, "", *goals_section(), *speed_section(), *long_section(), *ablation_section()]
+    lines = ["# Results", "", told, "", *goals_section(), *speed_section(), *long_section(), *informed_section()]
+    lines += ablation_section()
     lines += [*of_record("tokenisation", data_section), *of_record("step_time", step_section), *optimizer_section()]
     lines += [*of_record("loss_memory", memory_section), *generation_section(), *of_record("startup", startup_section)]
     # The last line of each section is empty.
@@ -419,7 +472,7 @@ def page() -> list[str]:
 
 
 def draw(root: Path) -> None:
-    for folder in ("speed", "speed-long"):
+    for folder in ("speed", "speed-long", "speed-informed"):
         if runs := read_runs(folder):
             draw_speed(runs, root / "benchmarks" / f"{folder}.png")
 

@@ -21,6 +21,7 @@ NAMES = {
     "gpt2-groups": "GPT-2, our rates",
     "qwen3": "Qwen3, tuned",
     "qwen3-groups": "Qwen3, our rates",
+    "nanochat": "nanochat",
 }
 COLORS = {
     "ours": "#1f4e79",
@@ -30,6 +31,7 @@ COLORS = {
     "gpt2-groups": "#7b3294",
     "qwen3": "#d7301f",
     "qwen3-groups": "#636363",
+    "nanochat": "#1b9e77",
 }
 MINUTES = (0.25, 0.5, 1, 2, 5, 10, 20, 60)
 

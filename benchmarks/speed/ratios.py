@@ -10,7 +10,9 @@ from typing import Any
 from ..frame import find_records
 
 
-PEERS = ("stock", "expert", "nanogpt", "gpt2-groups", "qwen3", "qwen3-groups")
+# What people use today, and what is given what we know: rates by group of weights, an untied output matrix, our schedule, or Muon.
+PEERS = ("stock", "expert", "nanogpt")
+INFORMED_PEERS = ("gpt2-groups", "qwen3", "qwen3-groups", "nanochat")
 Cost = Callable[[dict[str, Any]], float]
 
 
@@ -77,7 +79,7 @@ def read_runs(folder: str) -> list[dict[str, Any]]:
 def ratios(runs: list[dict[str, Any]], cost: Cost) -> list[Ratio]:
     """Return every peer and seed that has its runs."""
     found = []
-    for peer in PEERS:
+    for peer in (*PEERS, *INFORMED_PEERS):
         for record in runs:
             ours = [(cost(run), run["loss"]) for run in runs if run["system"] == "ours" and run["seed"] == record["seed"]]
             if record["system"] == peer and ours:

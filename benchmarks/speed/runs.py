@@ -2,7 +2,7 @@
 
 python -m benchmarks speed              everything that has no record yet: tuning, then the timed runs, seed by seed
 python -m benchmarks speed --long       one seed against the first two peers with an hour each, at the learning rates found before
-
+python -m benchmarks speed --informed   the same for peers that are given what we know, each with five minutes, tuned anew
 
 Each run is a process of its own. The runs of a seed follow each other, so that the machine is the same for all of them. Writes
 `benchmarks/records/speed/*.json`; `python -m benchmarks results` makes the tables of them.
@@ -12,7 +12,8 @@ import argparse
 import re
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,14 @@ from hf_gpt.reports.records import device_description
 from ..frame import apart, load_record, record_path, write_record
 from .clock import Clock
 from .corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus
-from .ratios import PEERS, ratios, read_runs, summary, wall_seconds
+from .ratios import INFORMED_PEERS, PEERS, ratios, read_runs, summary, wall_seconds
 from .systems import SYSTEMS, Run
 
 
-BUDGET_SECONDS, LONG_BUDGET_SECONDS = 720.0, 3600.0
-SHARES = (1 / 12, 1 / 6, 1 / 4, 1 / 3)
 TUNING_SHARE = 1 / 6
-SCORES = 8
+CALIBRATION_STEPS = 30
+# How often a grid is widened whose best rate lies at an edge.
+REOPENED = 2
 # Trains a system, and writes the record of that name.
 Start = Callable[[str, Run, str], None]
 
@@ -94,6 +95,7 @@ class Plan:
 
     Args:
         folder: Of the records of the timed runs.
+        tuned_in: Of those of calibration and tuning.
         budget: Seconds of steps of a peer's run.
         shares: Parts of the budget that ours runs for, each a run of its own with a schedule of its own, from the shortest on until one
             is below every peer.
@@ -104,34 +106,63 @@ class Plan:
     """
 
     folder: str
+    tuned_in: str
     budget: float
-    shares: tuple[float, ...]
+    shares: tuple[Fraction, ...]
     peers: tuple[str, ...]
-    seeds: tuple[int, ...]
-    scores: int
+    seeds: tuple[int, ...] = (0, 1, 2)
+    scores: int = 8
     start: Start = in_a_process
 
 
+SHARES = (Fraction(1, 12), Fraction(1, 6), Fraction(1, 4), Fraction(1, 3))
+# Peers that know as much are nearer: ours is given more of their time, and half as much again to find out how much slower it is.
+INFORMED_SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1), Fraction(3, 2))
+PLANS = {
+    "speed": Plan("speed", "speed", 720.0, SHARES, PEERS),
+    "long": Plan("speed-long", "speed", 3600.0, SHARES, ("stock", "expert"), (0,)),
+    "informed": Plan("speed-informed", "speed-informed", 300.0, INFORMED_SHARES, INFORMED_PEERS),
+}
+
+
+def search(loss_at: Callable[[float], float], grid: tuple[float, ...], reopened: int = REOPENED) -> float:
+    """Return the best learning rate of a grid, which goes on by factors of two while its best is the lowest or the highest."""
+    tried = {rate: loss_at(rate) for rate in grid}
+    for _ in range(reopened):
+        best = min(tried, key=tried.__getitem__)
+        if min(tried) < best < max(tried):
+            break
+        wider = best * 2 if best == max(tried) else best / 2
+        tried[wider] = loss_at(wider)
+    return min(tried, key=tried.__getitem__)
+
+
 def tune(
-    budget: float, calibration_steps: int, tries: int | None = None, start: Start = in_a_process
+    plan: Plan, budget: float, steps: int = CALIBRATION_STEPS, tries: int | None = None, reopened: int = REOPENED
 ) -> dict[str, tuple[float, float]]:
     """Return seconds of a step on this processor, and the best learning rate of each system.
 
     A try is a sixth of the system's longest timed run, in steps of the processor that it was tuned on.
     """
     found = {}
-    for system, described in SYSTEMS.items():
-        calibration = Run(calibration_steps, described.learning_rates[2], seed=100, scores=1)
-        name = f"speed/calibration-{system}-{processor()}"
-        step_seconds = started(system, calibration, name, start)["median_step_seconds"]
-        whole = budget * (SHARES[-1] if system == "ours" else 1)
-        steps = steps_in(whole * TUNING_SHARE, step_seconds)
-        tried = {
-            rate: started(system, Run(steps, rate, seed=100, scores=1), f"speed/tuning-{system}-{rate:g}", start)["loss"]
-            for rate in described.learning_rates[:tries]
-        }
-        found[system] = step_seconds, min(tried, key=tried.__getitem__)
+    for system in ("ours", *plan.peers):
+        described = SYSTEMS[system]
+        calibration = Run(steps, described.learning_rates[2], seed=100, scores=1)
+        name = f"{plan.tuned_in}/calibration-{system}-{processor()}"
+        step_seconds = started(system, calibration, name, plan.start)["median_step_seconds"]
+        whole = budget * (min(1.0, float(plan.shares[-1])) if system == "ours" else 1.0)
+        run = Run(steps_in(whole * TUNING_SHARE, step_seconds), 0.0, seed=100, scores=1)
+
+        def loss_at(rate: float, system: str = system, run: Run = run) -> float:
+            tried = replace(run, learning_rate=rate)
+            return started(system, tried, f"{plan.tuned_in}/tuning-{system}-{rate:g}", plan.start)["loss"]
+
+        found[system] = step_seconds, search(loss_at, described.learning_rates[:tries], reopened)
     return found
+
+
+def own_name(share: Fraction) -> str:
+    return "-of-".join(str(part) for part in share.as_integer_ratio() if part != 1) or "1"
 
 
 def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
@@ -144,8 +175,8 @@ def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
             targets.append(started(system, run, f"{plan.folder}/{system}-seed-{seed}", plan.start)["loss"])
         step_seconds, rate = tuned["ours"]
         for share in plan.shares:
-            run = Run(steps_in(plan.budget * share, step_seconds), rate, seed, plan.scores)
-            name = f"{plan.folder}/ours-{round(1 / share)}-seed-{seed}"
+            run = Run(steps_in(plan.budget * float(share), step_seconds), rate, seed, plan.scores)
+            name = f"{plan.folder}/ours-{own_name(share)}-seed-{seed}"
             if started("ours", run, name, plan.start)["loss"] <= min(targets):
                 break
     found = ratios(read_runs(plan.folder), wall_seconds)
@@ -157,18 +188,20 @@ def smoke(folder: Path) -> None:
     """Everything with two steps and without compiling: what it asserts is that it runs and that ratios come out."""
     torch._dynamo.config.disable = True
     start = partial(train, corpus=random_corpus())
-    measure(Plan("speed", 0.0, SHARES[:1], PEERS, (0,), 1, start), tune(0.0, 2, 1, start))
-    assert {ratio.peer for ratio in ratios(read_runs("speed"), wall_seconds)} == set(PEERS)
+    for plan in (PLANS["speed"], PLANS["informed"]):
+        plan = replace(plan, budget=0.0, shares=plan.shares[:1], seeds=(0,), scores=1, start=start)
+        measure(plan, tune(plan, 0.0, steps=2, tries=1, reopened=0))
+        assert {ratio.peer for ratio in ratios(read_runs(plan.folder), wall_seconds)} == set(plan.peers)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--long", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--long", dest="plan", action="store_const", const="long", default="speed")
+    parser.add_argument("--informed", dest="plan", action="store_const", const="informed")
+    parser.add_argument("--seeds", type=int, nargs="+")
 
 
 def run(options: argparse.Namespace) -> None:
-    tuned = tune(BUDGET_SECONDS, 30)
-    if options.long:
-        measure(Plan("speed-long", LONG_BUDGET_SECONDS, SHARES, ("stock", "expert"), (0,), SCORES), tuned)
-    else:
-        measure(Plan("speed", BUDGET_SECONDS, SHARES, PEERS, tuple(options.seeds), SCORES), tuned)
+    plan = PLANS[options.plan]
+    # An hour has the rates that twelve minutes found.
+    tuned = tune(plan, min(plan.budget, PLANS["speed"].budget))
+    measure(replace(plan, seeds=tuple(options.seeds or plan.seeds)), tuned)

@@ -28,6 +28,7 @@ from hf_gpt.training.pretraining import LanguageData, build_model, build_trainer
 from ..gpt2 import NO_ENDS, STOCK_NO_DROPOUT, Sizes, stock_gpt2
 from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Blocks, Corpus
+from .nanochat import train_nanochat
 from .nanogpt import train_nanogpt
 
 
@@ -219,6 +220,10 @@ def train_nanogpt_loop(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     return train_nanogpt(run.steps, run.learning_rate, run.seed, SYSTEMS["nanogpt"].batch, corpus, clock)
 
 
+def train_nanochat_loop(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+    return train_nanochat(run.steps, run.learning_rate, run.seed, SYSTEMS["nanochat"].batch, corpus, clock)
+
+
 SYSTEMS = {
     "ours": System(
         "hf-gpt, `pretrain/speed`",
@@ -268,5 +273,12 @@ SYSTEMS = {
         16,
         (5e-4, 1e-3, 2e-3, 4e-3),
         partial(train_in_groups, "qwen3-groups", stock_qwen3),
+    ),
+    "nanochat": System(
+        "nanochat's model, optimizers and loop",
+        "bfloat16, compiled, Muon and AdamW, its three rates by one factor, batch 16, linear decay",
+        16,
+        (0.5, 1.0, 1.5, 2.0),
+        train_nanochat_loop,
     ),
 }

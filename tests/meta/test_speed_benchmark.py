@@ -1,0 +1,48 @@
+"""How the race against other ways to train is tuned, and that a peer is what its description says."""
+
+import torch
+from benchmarks.speed import runs
+from benchmarks.speed.nanochat import NanoChat, Size
+from transformers import set_seed
+
+
+def test_a_grid_goes_on_while_its_best_is_at_an_edge():
+    tried: list[float] = []
+
+    def loss_at(rate: float) -> float:
+        tried.append(rate)
+        return abs(rate - best)
+
+    for best, grid, expected in ((0.5, (1.0, 2.0), [1.0, 2.0, 0.5, 0.25]), (8.0, (1.0, 2.0), [1.0, 2.0, 4.0, 8.0])):
+        assert runs.search(loss_at, grid) == best
+        assert tried == expected
+        tried.clear()
+    best = 2.0
+    assert runs.search(loss_at, (1.0, 2.0, 4.0)) == 2.0
+    assert tried == [1.0, 2.0, 4.0]
+
+
+def test_every_run_of_ours_has_a_name_of_its_own():
+    for plan in runs.PLANS.values():
+        assert len({runs.own_name(share) for share in plan.shares}) == len(plan.shares)
+
+
+def test_nanochat_sees_no_later_token_and_begins_with_equal_chances():
+    set_seed(0)
+    model = NanoChat(Size(width=32, layers=2, heads=2, vocabulary=64, block=16))
+    ids = torch.randint(64, (2, 16))
+    # From zero, the output matrix gives every token the same chance.
+    torch.testing.assert_close(model(ids, ids), torch.tensor(64.0).log())
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    changed = ids.clone()
+    changed[:, 9:] = (changed[:, 9:] + 1) % 64
+    before, after = model(ids), model(changed)
+    torch.testing.assert_close(before[:, :9], after[:, :9])
+    assert not torch.allclose(before[:, 9:], after[:, 9:])
+    assert before.abs().max() < 15.0
+    # The order of what came before is seen: positions are there.
+    swapped = ids.clone()
+    swapped[:, [2, 3]] = swapped[:, [3, 2]]
+    assert (ids[:, 2] != ids[:, 3]).any()
+    assert not torch.allclose(before[:, 8], model(swapped)[:, 8])
