@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from typing import get_args
 
 import pytest
@@ -11,6 +12,7 @@ from tests.helpers.runs import killed_after
 from transformers import AutoTokenizer
 
 from hf_gpt.data.packages import PACKAGES, read_package
+from hf_gpt.data.packages.sums import worse_answers
 from hf_gpt.data.rows import task_splits
 from hf_gpt.data.sources import text_source
 from hf_gpt.errors import InputError
@@ -419,6 +421,10 @@ def test_the_sums_are_right_and_no_pair_of_numbers_is_in_two_splits(tmp_path, mo
         first, second = (int(word) for word in row["prompt"][0]["content"].removeprefix("What is ").rstrip("?").split(" + "))
         assert row["answer"] == row["chosen"][0]["content"] == str(first + second) != row["rejected"][0]["content"]
         assert row["messages"] == [*row["prompt"], *row["chosen"]]
+        assert row["rejected"][0]["content"] in worse_answers(first, second)[row["fault"]]
+    shares = Counter(row["fault"] for row in rows)
+    assert len(shares) == 4
+    assert min(shares.values()) > 0.24 * len(rows)
     groups = []
     for name in ("chat", "reward", "reinforcement"):
         task = TASKS[name]

@@ -107,11 +107,11 @@ PACKAGES: dict[str, Package] = {
     ),
     "arithmetic": Package(
         name="arithmetic",
-        version="1",
-        file="arithmetic-1.jsonl",
-        sha256="06898bf27b4ede765f3527b03f392754f9f4403166ad932efe22707008139516",
+        version="2",
+        file="arithmetic-2.jsonl",
+        sha256="c06287e3378d8bdbb44db0029b4e6f965368c90bb55a630ce468443f3cec4c9c",
         registry="none",
-        source="Every sum of two numbers of two digits, with its answer and one that misses; written by this package from a seed",
+        source="Every sum of two numbers of two digits, with its answer and a worse one; written by this package from a seed",
         license="Apache-2.0",
     ),
 }
