@@ -17,7 +17,13 @@ from .speed.systems import SYSTEMS
 
 WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
-        "head": ("the same validation loss as", "time", "tokens", "time, where it trains for an hour"),
+        "head": (
+            "the same validation loss as",
+            "time",
+            "tokens",
+            "time, where it trains for an hour",
+            "time, without bfloat16",
+        ),
         "peer": "{title} ({loss:.2f} in {minutes:.1f} min)",
         "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews; {seeds} "
         "(median and range), an hour with one. Each side has the best of its learning rates; ≥: our shortest run was there already.",
@@ -38,7 +44,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "nanochat": "nanochat's model, Muon and schedule",
     },
     "README_zh.md": {
-        "head": ("达到谁的验证损失", "快多少", "词元少用", "对方训练一小时时快多少"),
+        "head": ("达到谁的验证损失", "快多少", "词元少用", "对方训练一小时时快多少", "没有 bfloat16 时快多少"),
         "peer": "{title}（{minutes:.1f} 分钟，{loss:.2f}）",
         "foot": "{processors} 的两个核，注明处用 bfloat16，{parameters:.1f}M 参数，同一批影评；"
         "{seeds}（中位数与范围），一小时的只有一个种子。"
@@ -69,7 +75,8 @@ def median(runs: list[dict[str, Any]], key: str) -> float:
 def readme_rows(words: dict[str, Any], folder: str, peers: tuple[str, ...]) -> list[list[str]]:
     """Return a row for each peer that has been timed."""
     runs = read_runs(folder)
-    wall, used, hour = ratios(runs, wall_seconds), ratios(runs, tokens), ratios(read_runs("speed-long"), wall_seconds)
+    wall, used = ratios(runs, wall_seconds), ratios(runs, tokens)
+    hour, float32 = (ratios(read_runs(f"speed-{name}"), wall_seconds) for name in ("long", "float32"))
     rows = []
     for peer in peers:
         of_peer = [run for run in runs if run["system"] == peer]
@@ -79,7 +86,8 @@ def readme_rows(words: dict[str, Any], folder: str, peers: tuple[str, ...]) -> l
                 words["peer"].format(title=words[peer], loss=loss, minutes=minutes),
                 summary(wall, peer, *words["faster"]),
             ]
-            rows.append([*cells, summary(used, peer, *words["fewer"]), summary(hour, peer, *words["faster"])])
+            cells.append(summary(used, peer, *words["fewer"]))
+            rows.append([*cells, *(summary(found, peer, *words["faster"]) for found in (hour, float32))])
     return rows
 
 
@@ -101,7 +109,10 @@ def readme_table(file: str) -> list[str]:
     measured = {run["system"] for run in [*runs, *others]}
     if missing := [words[peer] for peer in (*PEERS, *INFORMED_PEERS) if peer not in measured]:
         foot += words["missing"].format(words["and"].join(missing))
-    return [*table(words["head"], [*rows, *informed], "lr"), "", foot]
+    head, shown = words["head"], [*rows, *informed]
+    if not read_runs("speed-float32"):
+        head, shown = head[:-1], [row[:-1] for row in shown]
+    return [*table(head, shown, "lr"), "", foot]
 
 
 def told_seeds(words: dict[str, Any], runs: list[dict[str, Any]]) -> str:
@@ -140,8 +151,10 @@ def tuning_table(folder: str, systems: tuple[str, ...]) -> list[str]:
     for name in systems:
         # A grid's next rate is a number: `qwen3` is not `qwen3-groups`.
         found = find_records(f"{folder}/tuning-{name}-[0-9]*")
-        if tried := sorted((record["learning_rate"], record["loss"]) for record in found):
-            told = "; ".join(f"{rate:g}: {loss:.3f}" for rate, loss in tried)
+        if tried := sorted((record["learning_rate"], record.get("others", 1.0), record["loss"]) for record in found):
+            told = "; ".join(
+                f"{rate:g}{f' (others × {others:g})' if others != 1 else ''}: {loss:.3f}" for rate, others, loss in tried
+            )
             rows.append([SYSTEMS[name].title, SYSTEMS[name].setup, told])
     return table(("system", "setup", "learning rate: loss at the end of each try"), rows)
 
@@ -191,6 +204,29 @@ def long_section() -> list[str]:
         "![Validation loss against minutes](speed-long.png)",
         "",
         *ratio_rows(runs),
+        "",
+        *run_rows(runs),
+        "",
+    ]
+
+
+def float32_section() -> list[str]:
+    runs = read_runs("speed-float32")
+    if not runs:
+        return []
+    device = runs[0]["device"]
+    return [
+        "### Without bfloat16",
+        "",
+        f"`python -m benchmarks speed` on a processor that would emulate bfloat16 (here an {processor_of(runs[0])} kept to "
+        f"{device['instructions']}, threads: {device['threads']}): every side in float32, ten minutes of steps for a peer, tuned for "
+        "this length as above. Ours is as `hf-gpt train` sets it up there, not compiled.",
+        "",
+        "![Validation loss against minutes](speed-float32.png)",
+        "",
+        *ratio_rows(runs),
+        "",
+        *tuning_table("speed-float32", ("ours", *PEERS)),
         "",
         *run_rows(runs),
         "",
@@ -463,8 +499,8 @@ def of_record(name: str, make: Callable[[dict[str, Any]], list[str]]) -> list[st
 
 def page() -> list[str]:
     told = "Every figure is read from a record in `benchmarks/records`; `make bench` makes those and this page."
-    lines = ["# Results", "", told, "", *goals_section(), *speed_section(), *long_section(), *informed_section()]
-    lines += ablation_section()
+    lines = ["# Results", "", told, "", *goals_section(), *speed_section(), *long_section(), *float32_section()]
+    lines += [*informed_section(), *ablation_section()]
     lines += [*of_record("tokenisation", data_section), *of_record("step_time", step_section), *optimizer_section()]
     lines += [*of_record("loss_memory", memory_section), *generation_section(), *of_record("startup", startup_section)]
     # The last line of each section is empty.
@@ -472,7 +508,7 @@ def page() -> list[str]:
 
 
 def draw(root: Path) -> None:
-    for folder in ("speed", "speed-long", "speed-informed"):
+    for folder in ("speed", "speed-long", "speed-float32", "speed-informed"):
         if runs := read_runs(folder):
             draw_speed(runs, root / "benchmarks" / f"{folder}.png")
 

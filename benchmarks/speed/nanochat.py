@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hf_gpt.planning import hardware
+
 from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Corpus
 
@@ -128,7 +130,7 @@ def train_nanochat(steps: int, factor: float, seed: int, batch: int, corpus: Cor
         starts = random.integers(0, len(stream) - BLOCK - 1, batch)
         windows = torch.from_numpy(np.stack([stream[start : start + BLOCK + 1] for start in starts]).astype(np.int64))
         clock.has_batch()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=hardware.multiplies_natively()):
             loss = compiled(windows[:, :-1], windows[:, 1:])
         loss.backward()
         for optimizer in optimizers:

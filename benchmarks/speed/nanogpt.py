@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hf_gpt.planning import hardware
+
 from .clock import Clock
 from .corpus import BLOCK, VOCABULARY, Corpus
 
@@ -105,7 +107,7 @@ def train_nanogpt(steps: int, learning_rate: float, seed: int, batch: int, corpu
         starts = random.integers(0, len(stream) - BLOCK - 1, batch)
         windows = torch.from_numpy(np.stack([stream[start : start + BLOCK + 1] for start in starts]).astype(np.int64))
         clock.has_batch()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=hardware.multiplies_natively()):
             loss = compiled(windows[:, :-1], windows[:, 1:])
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,6 +1,7 @@
 """Wall time to the same validation loss: our recipe beside what people use today.
 
-python -m benchmarks speed              everything that has no record yet: tuning, then the timed runs, seed by seed
+python -m benchmarks speed              everything that has no record yet: tuning, then the timed runs, seed by seed; on a
+                                        processor that emulates bfloat16 all in float32, with ten minutes a peer
 python -m benchmarks speed --long       one seed against the first two peers with an hour each, at the learning rates found before
 python -m benchmarks speed --informed   the same for peers that are given what we know, each with five minutes, tuned anew
 
@@ -11,6 +12,7 @@ Each run is a process of its own. The runs of a seed follow each other, so that 
 import argparse
 import re
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,6 +22,7 @@ from typing import Any
 
 import torch
 
+from hf_gpt.planning import hardware
 from hf_gpt.reports.records import device_description
 
 from ..frame import apart, load_record, record_path, write_record
@@ -40,7 +43,7 @@ Start = Callable[[str, Run, str], None]
 def train(system: str, run: Run, name: str, corpus: Corpus) -> None:
     """One run in this process, and its record."""
     scored = {max(1, run.steps * part // run.scores) for part in range(1, run.scores + 1)}
-    clock = Clock(Blocks(corpus.validation), scored, bf16=system != "stock")
+    clock = Clock(Blocks(corpus.validation), scored, bf16=system != "stock" and hardware.multiplies_natively())
     model = SYSTEMS[system].train(run, corpus, clock)
     content = {
         "system": system,
@@ -48,6 +51,7 @@ def train(system: str, run: Run, name: str, corpus: Corpus) -> None:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": run.steps,
         "learning_rate": run.learning_rate,
+        "others": run.others,
         "seed": run.seed,
         "tokens": run.steps * SYSTEMS[system].batch * BLOCK,
         "seconds": clock.seconds,
@@ -120,15 +124,17 @@ SHARES = (Fraction(1, 12), Fraction(1, 6), Fraction(1, 4), Fraction(1, 3))
 INFORMED_SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1), Fraction(3, 2))
 PLANS = {
     "speed": Plan("speed", "speed", 720.0, SHARES, PEERS),
+    # On a processor that emulates bfloat16, all in float32.
+    "float32": Plan("speed-float32", "speed-float32", 600.0, SHARES, PEERS),
     "long": Plan("speed-long", "speed", 3600.0, SHARES, ("stock", "expert"), (0,)),
     "informed": Plan("speed-informed", "speed-informed", 300.0, INFORMED_SHARES, INFORMED_PEERS),
 }
 
 
 def search(loss_at: Callable[[float], float], grid: tuple[float, ...], reopened: int = REOPENED) -> float:
-    """Return the best learning rate of a grid, which goes on by factors of two while its best is the lowest or the highest."""
+    """Return the best rate of a grid, which goes on by factors of two while its best is the lowest or the highest of several."""
     tried = {rate: loss_at(rate) for rate in grid}
-    for _ in range(reopened):
+    for _ in range(reopened if len(grid) > 1 else 0):
         best = min(tried, key=tried.__getitem__)
         if min(tried) < best < max(tried):
             break
@@ -139,8 +145,8 @@ def search(loss_at: Callable[[float], float], grid: tuple[float, ...], reopened:
 
 def tune(
     plan: Plan, budget: float, steps: int = CALIBRATION_STEPS, tries: int | None = None, reopened: int = REOPENED
-) -> dict[str, tuple[float, float]]:
-    """Return seconds of a step on this processor, and the best learning rate of each system.
+) -> dict[str, tuple[float, Run]]:
+    """Return seconds of a step on this processor, and a run with the best rates of each system.
 
     A try is a sixth of the system's longest timed run, in steps of the processor that it was tuned on.
     """
@@ -153,11 +159,13 @@ def tune(
         whole = budget * (min(1.0, float(plan.shares[-1])) if system == "ours" else 1.0)
         run = Run(steps_in(whole * TUNING_SHARE, step_seconds), 0.0, seed=100, scores=1)
 
-        def loss_at(rate: float, system: str = system, run: Run = run) -> float:
-            tried = replace(run, learning_rate=rate)
-            return started(system, tried, f"{plan.tuned_in}/tuning-{system}-{rate:g}", plan.start)["loss"]
+        def loss_at(rate: float, others: float = 1.0, system: str = system, run: Run = run) -> float:
+            name = f"{plan.tuned_in}/tuning-{system}-{rate:g}{f'-others-{others:g}' if others != 1 else ''}"
+            return started(system, replace(run, learning_rate=rate, others=others), name, plan.start)["loss"]
 
-        found[system] = step_seconds, search(loss_at, described.learning_rates[:tries], reopened)
+        rate = search(loss_at, described.learning_rates[:tries], reopened)
+        others = search(partial(loss_at, rate), described.others[-tries:] if tries else described.others, reopened)
+        found[system] = step_seconds, replace(run, learning_rate=rate, others=others)
     return found
 
 
@@ -165,17 +173,17 @@ def own_name(share: Fraction) -> str:
     return "-of-".join(str(part) for part in share.as_integer_ratio() if part != 1) or "1"
 
 
-def measure(plan: Plan, tuned: dict[str, tuple[float, float]]) -> None:
+def measure(plan: Plan, tuned: dict[str, tuple[float, Run]]) -> None:
     """The timed runs; those of a seed follow each other."""
     for seed in plan.seeds:
         targets = []
         for system in plan.peers:
-            step_seconds, rate = tuned[system]
-            run = Run(steps_in(plan.budget, step_seconds), rate, seed, plan.scores)
+            step_seconds, best = tuned[system]
+            run = replace(best, steps=steps_in(plan.budget, step_seconds), seed=seed, scores=plan.scores)
             targets.append(started(system, run, f"{plan.folder}/{system}-seed-{seed}", plan.start)["loss"])
-        step_seconds, rate = tuned["ours"]
+        step_seconds, best = tuned["ours"]
         for share in plan.shares:
-            run = Run(steps_in(plan.budget * float(share), step_seconds), rate, seed, plan.scores)
+            run = replace(best, steps=steps_in(plan.budget * float(share), step_seconds), seed=seed, scores=plan.scores)
             name = f"{plan.folder}/ours-{own_name(share)}-seed-{seed}"
             if started("ours", run, name, plan.start)["loss"] <= min(targets):
                 break
@@ -195,13 +203,16 @@ def smoke(folder: Path) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--long", dest="plan", action="store_const", const="long", default="speed")
+    parser.add_argument("--long", dest="plan", action="store_const", const="long")
     parser.add_argument("--informed", dest="plan", action="store_const", const="informed")
     parser.add_argument("--seeds", type=int, nargs="+")
 
 
 def run(options: argparse.Namespace) -> None:
-    plan = PLANS[options.plan]
+    is_native = hardware.multiplies_natively()
+    if options.plan and not is_native:
+        sys.exit(f"This processor emulates bfloat16: --{options.plan} is measured where it does not.")
+    plan = PLANS[options.plan or ("speed" if is_native else "float32")]
     # An hour has the rates that twelve minutes found.
     tuned = tune(plan, min(plan.budget, PLANS["speed"].budget))
     measure(replace(plan, seeds=tuple(options.seeds or plan.seeds)), tuned)

@@ -39,6 +39,7 @@ class Run:
     Args:
         steps: Optimizer steps; the schedule ends with the last one.
         learning_rate: The one that is tuned.
+        others: What the rates of embeddings, output matrix and the rest are multiplied by, beyond what `learning_rate` does to them.
         seed: Of the initial weights and of the order of the blocks.
         scores: How often the model is scored, the last time after the last step.
     """
@@ -47,6 +48,7 @@ class Run:
     learning_rate: float
     seed: int
     scores: int
+    others: float = 1.0
 
 
 Train = Callable[[Run, Corpus, Clock], nn.Module]
@@ -62,6 +64,7 @@ class System:
         batch: Blocks a step.
         learning_rates: The grid; a peer has no fewer tries than ours.
         train: Trains and returns the model; the clock stops with the last step.
+        others: Tried after that, at the best of them.
     """
 
     title: str
@@ -69,15 +72,20 @@ class System:
     batch: int
     learning_rates: tuple[float, ...]
     train: Train
+    others: tuple[float, ...] = (1.0,)
 
 
 # As many parameters as our model, within two per cent; the width, depth and heads are what GPT-2 would take at this size.
 GPT2_SIZE = Sizes(384, 6, 6, VOCABULARY, BLOCK)
 # With an output matrix of its own for two layers less, as our recipe has it: within three per cent.
 UNTIED_SIZE = Sizes(384, 4, 6, VOCABULARY, BLOCK)
-COMPILED = {"bf16": True, "torch_compile": True, "logging_steps": 50}
 # As `GPT2Config` has it.
 DROPOUT = dict.fromkeys(STOCK_NO_DROPOUT, 0.1)
+
+
+def compiled() -> dict[str, Any]:
+    """Return what makes the stock `Trainer` fast: bfloat16, where the processor does not emulate it, and the compiler."""
+    return {"bf16": hardware.multiplies_natively(), "torch_compile": True, "logging_steps": 50}
 
 
 def train_by_stock(
@@ -117,7 +125,7 @@ def train_tuned(system: str, build: Callable[[], nn.Module], run: Run, corpus: C
     """Return a stock model as an expert would train it: bfloat16, compiled, no dropout, GPT-3's betas, warm-up and cosine."""
     set_seed(run.seed)
     arguments = {
-        **COMPILED,
+        **compiled(),
         "max_steps": run.steps,
         "learning_rate": run.learning_rate,
         "seed": run.seed,
@@ -134,15 +142,15 @@ def train_tuned(system: str, build: Callable[[], nn.Module], run: Run, corpus: C
 def train_in_groups(system: str, build: Callable[[], nn.Module], run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     """Return a stock model as a reader of docs/LOG.md would train it: AdamW with the rates and the schedule of `pretrain/speed`.
 
-    The rate that is tuned is that of the matrices, the only one that the recipe leaves to Muon.
+    The rate that is tuned first is that of the matrices, the only one that the recipe leaves to Muon; then the others together.
     """
     set_seed(run.seed)
     model, recipe = build(), load_recipe("pretrain/speed").run
     rates = {
         MATRICES: run.learning_rate,
-        "embeddings": recipe.embedding_learning_rate,
-        "head": recipe.head_learning_rate,
-        "rest": recipe.rest_learning_rate,
+        "embeddings": run.others * (recipe.embedding_learning_rate or 0.0),
+        "head": run.others * (recipe.head_learning_rate or 0.0),
+        "rest": run.others * (recipe.rest_learning_rate or 0.0),
     }
     groups = [{"params": part, "lr": rates[name]} for name, part in group_parameters(model).items() if part]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
@@ -154,7 +162,7 @@ def train_in_groups(system: str, build: Callable[[], nn.Module], run: Run, corpu
         {"num_decay_steps": run.steps * 6 // 10, "decay_type": "linear"},
     )
     arguments = {
-        **COMPILED,
+        **compiled(),
         "max_steps": run.steps,
         "seed": run.seed,
         "per_device_train_batch_size": SYSTEMS[system].batch,
@@ -190,7 +198,7 @@ def train_ours(run: Run, corpus: Corpus, clock: Clock, changes: tuple[str, ...] 
         "rest_learning_rate": recipe.run.rest_learning_rate,
     }
     overrides = {
-        **{name: factor * float(rate or 0.0) for name, rate in rates.items()},
+        **{name: factor * run.others * float(rate or 0.0) for name, rate in rates.items()},
         "learning_rate": run.learning_rate,
         "max_steps": run.steps,
         "lr_scheduler_kwargs": {"num_decay_steps": run.steps * 6 // 10, "decay_type": "linear"},
@@ -224,6 +232,8 @@ def train_nanochat_loop(run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     return train_nanochat(run.steps, run.learning_rate, run.seed, SYSTEMS["nanochat"].batch, corpus, clock)
 
 
+# AdamW does not need for the matrices of other models what served beside our Muon.
+OTHERS = (0.25, 0.5, 1.0)
 SYSTEMS = {
     "ours": System(
         "hf-gpt, `pretrain/speed`",
@@ -231,6 +241,7 @@ SYSTEMS = {
         16,
         (0.01, 0.015, 0.02, 0.03),
         train_ours,
+        OTHERS,
     ),
     "stock": System(
         "`GPT2LMHeadModel` and `Trainer` as `run_clm.py` sets them up",
@@ -259,6 +270,7 @@ SYSTEMS = {
         16,
         (5e-4, 1e-3, 2e-3, 4e-3),
         partial(train_in_groups, "gpt2-groups", untied_gpt2),
+        OTHERS,
     ),
     "qwen3": System(
         "stock Qwen3 of our sizes",
@@ -273,6 +285,7 @@ SYSTEMS = {
         16,
         (5e-4, 1e-3, 2e-3, 4e-3),
         partial(train_in_groups, "qwen3-groups", stock_qwen3),
+        OTHERS,
     ),
     "nanochat": System(
         "nanochat's model, optimizers and loop",

@@ -20,6 +20,9 @@ def test_a_grid_goes_on_while_its_best_is_at_an_edge():
     best = 2.0
     assert runs.search(loss_at, (1.0, 2.0, 4.0)) == 2.0
     assert tried == [1.0, 2.0, 4.0]
+    tried.clear()
+    assert runs.search(loss_at, (1.0,)) == 1.0
+    assert tried == [1.0]
 
 
 def test_every_run_of_ours_has_a_name_of_its_own():
