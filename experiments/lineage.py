@@ -35,6 +35,7 @@ RUNS = Path("runs/lineage")
 
 STEPS = 300
 TOKENS_PER_STEP = 16 * 256
+TIMED_STEPS = 16
 # Of the steps of the modern recipe, those in which its rate falls.
 DECAY_SHARE = 0.6
 PROMPT = "This movie is"
@@ -96,27 +97,39 @@ def pretrain(name: str, recipe: str, overrides: list[str]) -> None:
     train(name, f"pretrain/{recipe}", overrides)
 
 
-def equal_time_overrides(records: dict[str, dict[str, Any]], name: str) -> list[str]:
-    """Return how many steps a generation has in the time that the slowest needs for `STEPS`, and a schedule of that length.
+def timed(name: str) -> None:
+    """A few steps of a generation, for what a step takes: to be compared, all of these have to be run on one machine."""
+    few = [f"max_steps={TIMED_STEPS}", "logging_steps=4", "eval_strategy=no", "ngram_orders=[]", "sample_prompts=[]"]
+    train(f"{name}-timed", f"pretrain/small-{name}", few)
+
+
+def step_seconds(record: dict[str, Any]) -> float:
+    """Return what a step took; the first logged ones, which have the compiler's time in them, are left out."""
+    logged = [row for row in record["history"] if "loss" in row]
+    first, last = logged[0], logged[-1]
+    return (last["elapsed_seconds"] - first["elapsed_seconds"]) / (last["step"] - first["step"])
+
+
+def equal_time_overrides(name: str, seconds: float, of_first: float) -> list[str]:
+    """Return how many steps a generation has in the time that the first one needs for `STEPS`, and a schedule of that length.
 
     Args:
-        records: Of the runs at equal tokens; the time of the first logged steps, which has the compiler's in it, is left out.
+        seconds: Of its steps.
+        of_first: Of those of the first.
     """
-    seconds = {key: record["training_seconds"] for key, record in records.items()}
-    first, last = records[name]["history"][0], records[name]["history"][-1]
-    per_step = (last["elapsed_seconds"] - first["elapsed_seconds"]) / (last["step"] - first["step"])
-    steps = STEPS + int((max(seconds.values()) - seconds[name]) / per_step)
+    steps = round(STEPS * of_first / seconds)
     overrides = [f"max_steps={steps}"]
-    if "num_decay_steps" in records[name]["recipe"].get("lr_scheduler_kwargs", {}):
+    if "num_decay_steps" in load_recipe(f"pretrain/small-{name}").values.get("lr_scheduler_kwargs", {}):
         overrides.append(f"lr_scheduler_kwargs.num_decay_steps={round(DECAY_SHARE * steps)}")
     return overrides
 
 
 def at_equal_time(name: str) -> None:
-    for other in GENERATIONS:
-        need(other, is_weights=False)
-    records = {other: record for other in GENERATIONS if (record := read(other)) is not None}
-    train(f"{name}-equal-time", f"pretrain/small-{name}", equal_time_overrides(records, name))
+    seconds = []
+    for other in (name, GENERATIONS[0]):
+        need(f"{other}-timed", is_weights=False)
+        seconds.append(step_seconds(read(f"{other}-timed") or {}))
+    train(f"{name}-equal-time", f"pretrain/small-{name}", equal_time_overrides(name, *seconds))
 
 
 def need(name: str, is_weights: bool = True) -> None:
@@ -167,6 +180,7 @@ def parts() -> dict[str, Callable[[], None]]:
     for name, base, pooling in CLASSIFIERS:
         listed[name] = partial(classify, name, base, [f"config.classifier_pooling={pooling}", "task_baselines=false"])
     listed |= {name: partial(few_labels, *settings) for name, settings in label_runs().items()}
+    listed |= {f"{name}-timed": partial(timed, name) for name in GENERATIONS}
     return listed | {f"{name}-equal-time": partial(at_equal_time, name) for name in GENERATIONS}
 
 

@@ -9,16 +9,13 @@ from experiments import lineage, lineage_page
 from hf_gpt.recipe.parser import load_recipe
 
 
-def generation(name, seconds):
-    history = [{"step": 10, "elapsed_seconds": 60.0}, {"step": 300, "elapsed_seconds": seconds}]
-    values = load_recipe(f"pretrain/small-{name}").values
-    return {"training_seconds": seconds, "history": history, "recipe": values}
+def timed(seconds):
+    """The history of some steps that took as long each, after a first one with the compiler's time in it."""
+    history = [{"step": step, "loss": 5.0, "elapsed_seconds": 60.0 + (step - 4) * seconds} for step in (4, 8, 12, 16)]
+    return {"history": [*history, {"step": 16, "eval_loss": 5.0, "elapsed_seconds": 1e3}]}
 
 
-RECORDS = {
-    name: generation(name, seconds)
-    for name, seconds in {"gpt1": 350, "gpt2": 350, "gpt3": 350, "modern": 640, "oss": 350}.items()
-}
+RECORDS = {f"{name}-timed": timed(seconds) for name, seconds in zip(lineage.GENERATIONS, (1.5, 1.5, 1.0, 0.75, 3.0))}
 
 
 @pytest.mark.parametrize("name", [name for name in lineage.PARTS if name != "ngrams"])
@@ -35,15 +32,11 @@ def test_every_run_is_a_recipe_that_is_read(name, monkeypatch):
         per_step = loaded.training.per_device_train_batch_size * loaded.data.block_size
         assert per_step == lineage.TOKENS_PER_STEP
         assert loaded.data.max_eval_blocks == 64
-        assert (loaded.training.max_steps == lineage.STEPS) is not name.endswith(
-            ("gpt1-equal-time", "gpt2-equal-time", "gpt3-equal-time", "oss-equal-time")
-        )
-
-
-def test_equal_time_is_the_time_of_the_slowest():
-    # One second a step after the compiler: 290 seconds are 290 more steps.
-    assert lineage.equal_time_overrides(RECORDS, "gpt2") == ["max_steps=590"]
-    assert lineage.equal_time_overrides(RECORDS, "modern") == ["max_steps=300", "lr_scheduler_kwargs.num_decay_steps=180"]
+        steps = {"gpt3-equal-time": 450, "modern-equal-time": 600, "oss-equal-time": 150}
+        expected = lineage.TIMED_STEPS if name.endswith("-timed") else steps.get(name, lineage.STEPS)
+        assert loaded.training.max_steps == expected
+        if name == "oss-equal-time":
+            assert loaded.training.lr_scheduler_kwargs["num_decay_steps"] == 90
 
 
 @pytest.fixture
