@@ -80,6 +80,9 @@ def drawn(base, tmp_path, algorithm, **adapter):
     rows = [job.encoded["train"][number] for number in (0, 1) for _ in range(GROUP)]
     trainer.model.train()
     batch = trainer._generate_and_score_completions(rows)
+    if algorithm == "grpo":
+        # Of two lengths: a mean over tokens is another than one over answers.
+        batch["completion_mask"][::2, 2:] = 0
     parts = []
     now = {name: value.clone() for name, value in model.state_dict().items()}
     for number, row in enumerate(rows):
@@ -91,6 +94,7 @@ def drawn(base, tmp_path, algorithm, **adapter):
             model.load_state_dict(now)
         parts.append((policy, reference))
     rewards = torch.tensor(list(trainer._logs["rewards"]["format"])).view(-1, GROUP)
+    assert algorithm == "rloo" or len({len(policy) for policy, _ in parts}) > 1
     assert rewards.std(1).max() > 0, "a group whose answers are worth the same would show nothing"
     return trainer, batch, parts, rewards
 

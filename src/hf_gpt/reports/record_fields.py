@@ -137,6 +137,13 @@ FIELDS: dict[str, dict[str, str]] = {
         "details.answers?": LIST,
         "details.answers[]": MAPPING,
         **{f"details.answers[].{key}": TEXT for key in ("prompt", "answer", "reference", "before?")},
+        "details.by_length?": MAPPING,
+        "details.by_length{}": MAPPING,
+        "details.by_length{}.pairs": COUNT,
+        "details.by_length{}.accuracy": NUMBER,
+        "details.answer_tokens?": MAPPING,
+        **{f"details.answer_tokens.{key}": NUMBER for key in ("mean", "before?")},
+        **{f"details.answer_tokens.{key}": COUNT for key in ("answers", "most")},
         **{f"history[].{key}?": NUMBER for key in ("reward", "kl")},
     },
 }

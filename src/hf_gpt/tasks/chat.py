@@ -50,14 +50,7 @@ class Chat(Task):
 
     def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
         """Return the last question of the first conversations with room for an answer: a person says whether it is a good one."""
-        room = self.settings.max_length - self.settings.max_new_tokens
-        asked: list[tuple[list[int], str]] = []
-        for question, reference in zip(encoded["prompt_ids"], encoded["reference"]):
-            if len(asked) == self.settings.shown_rows:
-                break
-            if len(question) <= room:
-                asked.append((question, reference))
-        return asked
+        return self.with_room(encoded["prompt_ids"], encoded["reference"])
 
 
 def check_turns(messages: list[dict[str, str]], where: str) -> None:

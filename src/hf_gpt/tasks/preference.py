@@ -1,5 +1,6 @@
 """Two answers to one prompt, of which one is better (Rafailov et al. 2023: direct preference optimization)."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +15,15 @@ from .task import Task, small
 class Preference(Task):
     """`prompt`, `chosen` and `rejected`, as texts or as lists of messages.
 
-    The figures are the trainer's own: its `rewards/accuracies` is how often the better answer gained more.
+    Of each pair the better answer is to gain more over the model as it was; the figures are called what the trainer calls them, whose
+    own are means of batches.
+
+    Attributes:
+        pair_figures: The share of the pairs that are right, and the mean margin by which they are.
     """
 
     figure: ClassVar[tuple[str, int]] = ("rewards/accuracies", 3)
+    pair_figures: ClassVar[tuple[str, str]] = ("rewards/accuracies", "rewards/margins")
     columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "dpo"
@@ -40,6 +46,36 @@ class Preference(Task):
             for name, ids in zip(kept, (asked, chosen, rejected)):
                 kept[name].append(small(ids))
         return Dataset.from_dict(kept)
+
+    def score_pairs(self, margins: np.ndarray, encoded: Dataset) -> tuple[dict[str, float], dict[str, Any]]:
+        """Return the figures of encoded pairs, and how many are right by whether the better answer has more tokens: a model that has
+        learned no more than to like long answers is right in those alone.
+
+        Args:
+            margins: By how much the better answer of each pair is ahead.
+        """
+        is_right, more = margins > 0, self.more_tokens(encoded)
+        parts = {"longer": more > 0, "not longer": more <= 0}
+        by_length = {
+            name: {"pairs": int(part.sum()), "accuracy": float(is_right[part].mean())}
+            for name, part in parts.items()
+            if part.any()
+        }
+        return dict(zip(self.pair_figures, (float(is_right.mean()), float(margins.mean())))), {"by_length": by_length}
+
+    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+        """Score the longer answer, which is what people often take for the better one; of two that are as long, half is right."""
+        right = np.mean(np.sign(self.more_tokens(encoded["test"])) / 2 + 0.5)
+        return [{"name": "the longer answer is better", self.pair_figures[0]: float(right)}]
+
+    def more_tokens(self, encoded: Dataset) -> np.ndarray:
+        """Return how many tokens more than the other the better answer of each pair has."""
+        chosen, rejected = (np.array([len(ids) for ids in encoded[name]]) for name in ("chosen_ids", "rejected_ids"))
+        return chosen - rejected
+
+    def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
+        better = (str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in encoded["chosen_ids"])
+        return self.with_room(encoded["prompt_ids"], better)
 
     def pair(self, prompt: Any, answer: Any) -> tuple[list[int], list[int]]:
         """Return the ids of a prompt and of an answer to it: both texts, or at least one of them messages."""

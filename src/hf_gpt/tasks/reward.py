@@ -1,9 +1,7 @@
 """A number for an answer: what people would prefer, learned from pairs of which one is better (Ouyang et al. 2022, section 3.5)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 from datasets import Dataset
 
 from .preference import Preference
@@ -18,6 +16,7 @@ class Reward(Preference):
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     pipeline: ClassVar[str] = "text-classification"
     figure: ClassVar[tuple[str, int]] = ("accuracy", 3)
+    pair_figures: ClassVar[tuple[str, str]] = ("accuracy", "margin")
     trainer: ClassVar[str] = "reward"
 
     def learn(self, train: Dataset) -> None:
@@ -37,13 +36,6 @@ class Reward(Preference):
             self.counts[split]["pairs left out: longer than max_length"] = cut
         return Dataset.from_dict(kept)
 
-    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """Score the longer answer, which is what people often take for the better one; of two that are as long, half is right."""
-        lengths = [np.array([len(ids) for ids in encoded["test"][name]]) for name in ("chosen_ids", "rejected_ids")]
-        right = np.mean(np.sign(lengths[0] - lengths[1]) / 2 + 0.5)
-        return [{"name": "the longer answer is better", "accuracy": float(right)}]
-
-
-def pair_figures(chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
-    """Return how often the better answer has the larger number, and by how much on average."""
-    return {"accuracy": float(np.mean(chosen > rejected)), "margin": float(np.mean(chosen - rejected))}
+    def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
+        """Return none: it writes no answers."""
+        return []

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -140,6 +141,12 @@ class Task(ABC):
     def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
         """Return, of a task that writes, the prompts of encoded rows that are answered, each with its reference."""
         return []
+
+    def with_room(self, prompts: Iterable[list[int]], references: Iterable[str]) -> list[tuple[list[int], str]]:
+        """Return the first `shown_rows` prompts that leave room for an answer, each with its reference."""
+        room = self.settings.max_length - self.settings.max_new_tokens
+        fitting = ((prompt, reference) for prompt, reference in zip(prompts, references) if len(prompt) <= room)
+        return list(islice(fitting, self.settings.shown_rows))
 
     def scored(self, test: Dataset) -> Dataset:
         """Return the rows that a trainer of TRL scores: all by default."""

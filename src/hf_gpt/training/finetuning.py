@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..reports.records import folder_hash
 from ..reports.terminal import notice
 from ..tasks import TASKS, Task
 from ..tasks.details import cut
-from ..tasks.reward import pair_figures
+from ..tasks.preference import Preference
 from .adapters import adapter_kind, quantization, with_adapter
 from .callbacks import Forecast
 from .distributed import Launch, check_model
@@ -37,7 +37,7 @@ from .rehearsal import ROWS, TOKENS
 from .reward_model import scores
 from .saving import REFERENCE
 from .task_trainers import TRAINERS, in_order
-from .trainer import GuardedTrainer
+from .trainer import GuardedTrainer, untouched_random_state
 
 
 class Finetuning:
@@ -56,8 +56,8 @@ class Finetuning:
         self.recipe = recipe
         self.before: list[dict[str, Any]] = []
         self.baselines: list[dict[str, Any]] = []
-        # What it wrote for the rows that the record shows, before it was trained further.
-        self.said_before: list[str] = []
+        # What it wrote before it was trained further: details, as those of the record.
+        self.said_before: dict[str, Any] = {}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -123,9 +123,11 @@ class Finetuning:
 
     def score_before(self, trainer: GuardedTrainer) -> None:
         if self.task.trainer in ("sft", "reinforcement"):
-            found, details = evaluate(trainer, self.task, self.encoded["test"])
+            found, self.said_before = evaluate(trainer, self.task, self.encoded["test"])
             self.before = [{"name": "the same model before fine-tuning", **found}]
-            self.said_before = [row["answer"] for row in details.get("answers", [])]
+        elif self.task.trainer == "dpo":
+            # Every figure of it is a distance from this model.
+            _, self.said_before = written(trainer, self.task, self.encoded["test"])
 
     def prepare_to_save(self, model: Any) -> None:
         """Nothing: `build_model` has set what generates."""
@@ -140,8 +142,10 @@ class Finetuning:
             raise InputError(
                 f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with overwrite=true."
             )
-        for row, said in zip(details.get("answers", []), self.said_before):
-            row["before"] = said
+        for row, said in zip(details.get("answers", []), self.said_before.get("answers", [])):
+            row["before"] = said["answer"]
+        if "answer_tokens" in self.said_before:
+            details["answer_tokens"]["before"] = self.said_before["answer_tokens"]["mean"]
         base = str(recipe.model.model_name_or_path)
         # A copy of the adapter as it was, which TRL measures against, is no part of the model.
         parameters = [parameter for name, parameter in model.named_parameters() if f".{REFERENCE}." not in name]
@@ -269,32 +273,61 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> tuple[dict[s
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}
     wanted = ("loss", "reward", "kl", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
     result = {name: kept[name] for name in wanted if name in kept}
-    if task.trainer == "reward":
-        model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-        chosen, rejected = (scores(model, task.tokenizer, test[name]).numpy() for name in ("chosen_ids", "rejected_ids"))
-        return result | pair_figures(chosen, rejected), {}
+    details: dict[str, Any] = {}
+    if isinstance(task, Preference):
+        figures, details = task.score_pairs(MARGINS[task.trainer](trainer, task, test), test)
+        result |= figures
     if task.trainer == "sft":
         result["perplexity"] = math.exp(min(result["loss"], 700))
+    figures, said = written(trainer, task, test)
+    return result | figures, details | said
+
+
+def score_margins(trainer: Any, task: Task, test: Dataset) -> np.ndarray:
+    """Return by how much larger than the other's the number of the better answer of each pair is."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    chosen, rejected = (scores(model, task.tokenizer, test[name]).numpy() for name in ("chosen_ids", "rejected_ids"))
+    return chosen - rejected
+
+
+def gain_margins(trainer: Any, task: Task, test: Dataset) -> np.ndarray:
+    """Return by how much more than the other the better answer of each pair has gained: of a single pair, a mean of TRL's is this."""
+    figures = trainer._metrics["eval"]
+    with untouched_random_state():
+        for row in tqdm(test, desc="Scoring", unit="pair", leave=False):
+            trainer.prediction_step(trainer.model, trainer.data_collator([row]), True)
+    margins = np.array(figures["rewards/margins"])
+    figures.clear()
+    return margins
+
+
+# Of each trainer of pairs.
+MARGINS = {"reward": score_margins, "dpo": gain_margins}
+
+
+def written(trainer: GuardedTrainer, task: Task, test: Dataset) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the figures of what it writes for rows of the test split, and what a person looks at behind them; neither for no rows."""
     asked = task.questions(test)
     if not asked:
-        return result, {}
-    texts: Any = answers(trainer, task, [question for question, _ in asked])
+        return {}, {}
+    said = answers(trainer, task, [question for question, _ in asked])
+    texts: Any = [text.strip() for text in task.tokenizer.batch_decode(said, skip_special_tokens=True)]
     references: Any = [reference for _, reference in asked]
-    result |= task.metrics(EvalPrediction(texts, references), test)
     rows = [
         {"prompt": cut(str(task.tokenizer.decode(question))), "answer": cut(text), "reference": cut(reference)}
         for (question, reference), text in zip(asked, texts)
     ]
-    return result, {"answers": rows} if rows else {}
+    lengths = {"answers": len(said), "mean": sum(map(len, said)) / len(said), "most": task.settings.max_new_tokens}
+    return task.metrics(EvalPrediction(texts, references), test), {"answers": rows, "answer_tokens": lengths}
 
 
 @torch.inference_mode()
-def answers(trainer: GuardedTrainer, task: Task, prompts: list[list[int]], batch_size: int = 16) -> list[str]:
-    """Return the likeliest continuation of each prompt, token by token."""
+def answers(trainer: GuardedTrainer, task: Task, prompts: list[list[int]], batch_size: int = 16) -> list[list[int]]:
+    """Return the ids of the likeliest continuation of each prompt, token by token, up to its end."""
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    was_training, tokenizer = model.training, task.tokenizer
+    was_training, tokenizer, ends = model.training, task.tokenizer, set(task.stop_ids)
     model.eval()
-    texts = []
+    found: list[list[int]] = []
     for first in tqdm(range(0, len(prompts), batch_size), desc="Generating", unit="batch", leave=False):
         batch = {"input_ids": prompts[first : first + batch_size]}
         inputs = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
@@ -305,7 +338,7 @@ def answers(trainer: GuardedTrainer, task: Task, prompts: list[list[int]], batch
             do_sample=False,
             use_cache=True,
         )
-        new = output[:, inputs["input_ids"].shape[1] :]
-        texts += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+        new = output[:, inputs["input_ids"].shape[1] :].tolist()
+        found += [list(takewhile(lambda token: token not in ends, ids)) for ids in new]
     model.train(was_training)
-    return texts
+    return found
