@@ -28,6 +28,70 @@ PHRASES = {
     "By prompting alone, no weight changed, the labels calibrated:": "只靠提示，不改动权重，标签经过校准：",
     "The same task with adapters of several ranks:": "同一任务，不同秩的适配器：",
     "not run yet": "尚未运行",
+    "TF-IDF with pairs of words and the words that both texts have + logistic regression": (
+        "TF-IDF（含词对，以及两段文字共有的词）+ 逻辑回归"
+    ),
+    # docs/data.md
+    "25,000 IMDb reviews (Maas et al. 2011, training half) and 8,530 of Rotten Tomatoes (Pang and Lee 2005)": (
+        "IMDb 影评 25,000 条（Maas 等，2011，训练的那一半）和烂番茄影评 8,530 条（Pang 和 Lee，2005）"
+    ),
+    "Brown corpus (Francis and Kucera 1964, revised 1979): American English of 1961 with part-of-speech tags": (
+        "布朗语料库（Francis 和 Kucera，1964，1979 年修订）：1961 年的美国英语，带词性标签"
+    ),
+    "SQuAD v1.1 development set (Rajpurkar et al. 2016) as in BIG-bench": (
+        "SQuAD v1.1 的开发集（Rajpurkar 等，2016），取自 BIG-bench"
+    ),
+    "SQuAD questions on other Wikipedia articles (Miller et al. 2020) as in BIG-bench": (
+        "针对另一些维基百科条目的 SQuAD 问题（Miller 等，2020），取自 BIG-bench"
+    ),
+    "QuaRTz (Tafjord et al. 2019): questions on qualitative relations, without the sentence that answers them": (
+        "QuaRTz（Tafjord 等，2019）：关于定性关系的问题，不带含有答案的句子"
+    ),
+    "English instructions and answers (alpaca, the demonstration part of LLaMA-Factory)": (
+        "英文指令与回答（alpaca，LLaMA-Factory 里作演示的那一部分）"
+    ),
+    "English prompts with a better and a worse answer (the demonstration part of LLaMA-Factory)": (
+        "英文提示，各有一好一差两个回答（LLaMA-Factory 里作演示的那一部分）"
+    ),
+    "Quan Tangshi, poems of the Tang dynasty in traditional characters": "《全唐诗》，繁体字",
+    "Long descriptions of Debian packages, each with its own synopsis or another package's of the same section": (
+        "Debian 软件包的长描述，各配自己的简介，或同一分区里另一个软件包的简介"
+    ),
+    "Long descriptions of Debian packages and their one-line synopses": "Debian 软件包的长描述与一行的简介",
+    "Every sum of two numbers of two digits, with its answer and a worse one; written by this package from a seed": (
+        "两个两位数的每一道加法，带正确答案和一个较差的答案；由本包用一个种子写出"
+    ),
+    "MIT, as the package states; the corpus: distributed with permission, redistribution permitted": (
+        "软件包注明 MIT；语料本身：经许可分发，允许再分发"
+    ),
+    "MIT, as the package states; the poems are in the public domain": "软件包注明 MIT；诗本身属于公有领域",
+    "MIT, as the package states; QuaRTz: CC BY 4.0": "软件包注明 MIT；QuaRTz：CC BY 4.0",
+    "MIT, as the package states": "软件包注明 MIT",
+    "CC BY-SA 4.0 (SQuAD); the package states none": "CC BY-SA 4.0（SQuAD）；软件包没有注明",
+    "CC BY 4.0 (its authors) on texts of Wikipedia; the package states none": (
+        "CC BY 4.0（作者所定），文本来自维基百科；软件包没有注明"
+    ),
+    "Apache-2.0, as the package states; the terms of the model that wrote the texts may say less": (
+        "软件包注明 Apache-2.0；写出这些文字的模型，其条款允许的也许更少"
+    ),
+    "that of each package's packaging, free by Debian's guidelines": "随各软件包的打包文件，按 Debian 的准则都是自由的",
+    "Evaluation only. ": "只用于评测。",
+    "Benchmark data: its files carry a canary that asks to keep them out of training corpora.": (
+        "评测数据：文件里带有 canary 标记，请求不要把它们收进训练语料。"
+    ),
+    " A model trained on it is for demonstrations: publish no weights.": "用它训练的模型只供演示，不要发布权重。",
+    "Benchmark data. Questions come in pairs of opposite answer that differ in a word; ": (
+        "评测数据。问题成对出现，只差一个词，答案相反；"
+    ),
+    " keeps them in one split.": " 让同一对留在同一个划分里。",
+    "Written by a language model: for demonstrations, publish no weights trained on it.": (
+        "由语言模型写成：只供演示，不要发布用它训练的权重。"
+    ),
+    "Some poems come twice, and some hold notes on variant readings in brackets.": "有些诗出现两次，有些在括号里带有异文的注。",
+    "Labels are derived, not annotated. ": "标签是推导出来的，不是人工标注的。",
+    "One domain, and Debian changes it in place: compare scores of the same release only, and split by group.": (
+        "只有一个领域，而且 Debian 会就地更改：只比较同一版本上的分数，并且按组划分。"
+    ),
     # docs/distributed.md
     "loss, greatest": "损失，最大",
     "loss, mean": "损失，平均",
@@ -73,6 +137,23 @@ PHRASES = {
     "the end of a run, rehearsed: what fails there fails in the first minute": "排练训练的结尾：会在那里失败的，在第一分钟就失败",
     "broken at random": "随机弄坏",
     "refused with our message": "以我们的说明拒绝",
+    "a config works or is refused before a weight is made": "一份配置可用，否则在建立任何权重之前被拒绝",
+    "a recipe with a value of any kind is read or refused": "含有任意类型的值的配方，读入或拒绝",
+    "a recipe whose bytes are broken is read or refused": "字节损坏的配方，读入或拒绝",
+    "any text comes back from its tokens": "任何文本都能从它的词元还原",
+    "any text has a hash and so a split": "任何文本都有哈希，因而属于一个划分",
+    "a model whose files are broken is loaded or refused": "文件损坏的模型，加载或拒绝",
+    "an adapter whose files are broken is loaded or refused": "文件损坏的适配器，加载或拒绝",
+    "a record of any bytes is read or refused": "由任意字节构成的记录，读入或拒绝",
+    "a folder with broken files is used or refused": "文件损坏的文件夹，接受或拒绝",
+    "a folder with broken files is pushed or refused": "文件损坏的文件夹，发布或拒绝",
+    "a run folder with broken files is resumed or refused": "文件损坏的运行文件夹，续跑或拒绝",
+    "a recipe with any values is used or refused": "取任意值的配方，接受或拒绝",
+    "any text file is used or refused": "任意文本文件，接受或拒绝",
+    "any file of nanogpt is refused": "任意的 nanoGPT 文件，一律拒绝",
+    "any request to the page is answered or refused": "对演示页的任意请求，回答或拒绝",
+    "a record of any kind with any field changed makes a card or is refused": "改动了任意字段的各类记录，写成卡片或拒绝",
+    "any arguments are used or refused": "任意的命令行参数，接受或拒绝",
     "anything else": "其他",
     "how long": "多久",
     "resident memory, MiB": "常驻内存，MiB",
@@ -111,6 +192,9 @@ PHRASES = {
     "its text": "它写出的文字",
     "on a CPU": "在 CPU 上",
     ", exports": "，导出",
+    " of transformers |": "（transformers 自带） |",
+    "torchao, int8 and int4": "torchao，int8 和 int4",
+    "bitsandbytes, int8 and nf4": "bitsandbytes，int8 和 nf4",
     ", then ": "，然后 ",
 }
 # Single words are translated as whole cells alone.
@@ -159,6 +243,7 @@ SENTENCES = {
     r"\btrained(?=:| \|)": "训练过",
     r"trials: (\d+), the best at": r"试验 \1 次，最好的是",
     r"(\d+) and more": r"\1 个以上",
+    r"(\d+) x (\d+) tokens": r"\1 × \2 词元",
     r"see \[ONNX\]": "见 [ONNX]",
     r"(\d+) billion tokens": r"\1×10⁹ 词元",
     r"the same, minutes on (\d+ x \w+) at its MFU of ([\d.]+)%": r"同上，\1 上的分钟数，取它的 MFU \2%",

@@ -36,3 +36,47 @@ def test_a_word_of_our_own_is_not_used_where_the_field_has_one(banned):
         found = pattern.search(text)
         context = text[max(found.start() - 50, 0) : found.end() + 50] if found else ""
         assert found is None, f"{path.relative_to(ROOT)}: {BANNED[banned]!r} in place of {found[0]!r} in …{context}…"
+
+
+CHINESE = [ROOT / "README_zh.md", *sorted((ROOT / "docs").glob("*_zh.md"))]
+# Code, what links lead to, tags, titles of works and quotes; what a model has written is a quote.
+QUOTED = re.compile(
+    r"```.*?```|<!-- (?:samples|alignment-answers):begin.*?:end -->|<!--.*?-->|^>[^\n]*|`[^`]*`|\]\([^)]*\)|https?://\S+|<[^>\n]+>"
+    r"""|(?<!\*)\*[^*\n]+\*(?!\*)|“[^”]*”|'[^'\n]*'|"[^"\n]*\"""",
+    re.DOTALL | re.MULTILINE,
+)
+WORD = r"[A-Za-z][A-Za-z'’-]*"
+# Names have none of these among them, a sentence or a note has.
+OF_A_SENTENCE = re.compile(
+    r"(?<![\w-])(?:an?|and|any|are|as|at|be|but|by|each|every|for|from|had|has|have|if|in|is|it|its|no|not|of|on|one|or|so|than|that|the|"
+    r"their|then|there|these|they|this|those|to|was|we|were|what|when|where|which|who|will|with|without|you|your)(?![\w-])",
+    re.IGNORECASE,
+)
+
+
+def english_in(text):
+    """What of a page is English: three words or more, beside each other, of which one holds a sentence together."""
+    runs = re.findall(rf"{WORD}(?:[ ,;:()\d.%/]+{WORD}){{2,}}", QUOTED.sub("·", text))
+    return [run for run in runs if OF_A_SENTENCE.search(run)]
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.name)
+def test_a_chinese_page_has_no_english_but_code_names_and_quotes(page):
+    """A phrase of a table is translated in `benchmarks/chinese.py`."""
+    assert english_in(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("| `quickstart` | 33 | Evaluation only, and not for training. |", 1),
+        ("这一行 was never translated 成中文。", 1),
+        ("| 打包的文件, as the package states | 1 |", 1),
+        ("Radford 等，2018，*Improving language understanding by generative pre-training*；见 `a file of the run`", 0),
+        ("modern、gpt1、gpt2；Intel Xeon Processor；“This movie is a film”", 0),
+        ("> **This movie is** a film that I have seen", 0),
+        ("```bash\nhf-gpt train my.txt   # the same with your own text\n```", 0),
+    ],
+)
+def test_an_english_sentence_on_a_chinese_page_is_found(line, found):
+    assert len(english_in(f"# 标题\n\n{line}\n")) == found
