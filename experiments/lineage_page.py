@@ -69,6 +69,8 @@ WORDS = {
         "threads": "Threads: {threads}; processor: {processor}; one run each, seed 0.",
         "whole": "The {runs} runs of networks took {minutes:.0f} minutes in sum, on two cores that other work shared.",
         "none": "No record yet; `make lineage` writes it.",
+        "missing": " No record yet of {}.",
+        "between": "; ",
     },
     "zh": {
         "order": "n",
@@ -103,6 +105,8 @@ WORDS = {
         "threads": "线程数：{threads}；处理器：{processor}；各一次运行，种子 0。",
         "whole": "{runs} 次网络训练合计用了 {minutes:.0f} 分钟，两个核心，同时还有别的工作。",
         "none": "尚无记录；`make lineage` 会写出。",
+        "missing": "还没有记录的：{}。",
+        "between": "；",
     },
 }
 
@@ -182,7 +186,9 @@ def networks(words: dict[str, str], names: list[str]) -> list[str]:
         row += [f"{record['training_seconds'] / 60:.1f}", f"{record['tokens_seen'] / record['training_seconds']:,.0f}"]
         rows.append([*row, f"{record['peak_memory']['host_bytes'] / 2**30:.1f}"])
     headings = ("system", "parameters", "tokens", "loss", "bits", "minutes", "speed", "memory")
-    return [*table([words[heading] for heading in headings], rows, "lr"), "", devices(words, records)]
+    absent = [NAMES[name.removesuffix("-equal-time")] for name in names if name not in records]
+    foot = devices(words, records) + (words["missing"].format(words["between"].join(absent)) if absent else "")
+    return [*table([words[heading] for heading in headings], rows, "lr"), "", foot]
 
 
 def devices(words: dict[str, str], records: dict[str, dict[str, Any]]) -> str:

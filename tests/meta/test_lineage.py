@@ -101,6 +101,15 @@ def test_without_records_the_page_says_so(pages):
     assert not list(pages.glob("*.png"))
 
 
+def test_a_model_without_a_record_is_named_below_the_table(pages):
+    frame.keep_record("lineage/ngrams", ngram_record())
+    for name in ("nnlm", *lineage_page.GENERATIONS):
+        frame.keep_record(f"lineage/{name}", made_up(name))
+    foots = [lineage_page.generations(words)[-3] for words in lineage_page.WORDS.values()]
+    assert foots[0].endswith("seed 0. No record yet of gpt-oss, 2025, 4.1M active.")
+    assert foots[1].endswith("种子 0。还没有记录的：gpt-oss, 2025, 4.1M active。")
+
+
 def test_with_all_records_the_page_shows_them_and_the_pictures(pages):
     for name in lineage.PARTS:
         frame.keep_record(f"lineage/{name}", ngram_record() if name == "ngrams" else made_up(name))
