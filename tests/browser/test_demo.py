@@ -9,13 +9,15 @@ import os
 import shutil
 import socket
 
+import peft
 import pytest
 import torch
 from tests.conftest import randomize, tiny_config
 from tests.helpers.commands import run_command
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.data.tokenizer import load_tokenizer, train_tokenizer
+from hf_gpt.tasks.chat_template import add_chat_template
 
 
 pytest.importorskip("gradio", reason="`make test-browser` installs it")
@@ -200,6 +202,36 @@ def test_the_same_text_from_two_writers(page, served, folder):
     page.locator("#write").click()
     texts = [wait_for_value(page, f"#written-{index} textarea", "value.length > 40") for index in range(2)]
     assert all(text.startswith("This movie is") for text in texts)
+
+
+def test_two_stages_of_alignment_answer_side_by_side(page, served, folder, tmp_path):
+    """Adapters that were taught to answer; `HF_GPT_DEMO_STAGES`, two folders with a comma between, are looked at in their place."""
+    stages = [tmp_path / "sft", tmp_path / "grpo"]
+    tokenizer = load_tokenizer(str(folder))
+    add_chat_template(tokenizer)
+    for seed, stage in enumerate(stages):
+        torch.manual_seed(seed)
+        base = AutoModelForCausalLM.from_pretrained(folder)
+        base.resize_token_embeddings(len(tokenizer))
+        peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False)).save_pretrained(stage)
+        tokenizer.save_pretrained(stage)
+    page.goto(served(*os.environ.get("HF_GPT_DEMO_STAGES", f"{stages[0]},{stages[1]}").split(",")))
+    page.get_by_text("sft answers").wait_for()
+    page.locator("#prompt textarea").fill("What is 23 + 45?")
+    page.locator("#settings input[type=number]").first.fill("12")
+    page.locator("#write").click()
+    texts = [wait_for_value(page, f"#written-{index} textarea", "value.length > 0") for index in range(2)]
+    assert not any(text.startswith("What is") for text in texts)
+    for index in range(2):
+        page.wait_for_selector(f"#tokens-{index} .token")
+        page.locator(f"#tokens-{index} .token").first.click()
+        page.locator(f"#told-{index}").get_by_text("was expected").wait_for()
+        page.wait_for_function(f"document.querySelector('#expected-{index}').innerText.includes('%')")
+    boxes = [page.locator(f"#tokens-{index}").bounding_box() for index in range(2)]
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    if "HF_GPT_SCREENSHOT" in os.environ:
+        page.wait_for_timeout(1000)
+        page.screenshot(path=os.environ["HF_GPT_SCREENSHOT"], full_page=True)
 
 
 def test_the_command_names_what_cannot_be_shown(monkeypatch, capsys, tmp_path, folder):

@@ -13,7 +13,7 @@ from hf_gpt.data.encoding import opening, plain
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.evaluation.few_shot import prompt_ids as few_shot_ids
-from hf_gpt.inference import inspect
+from hf_gpt.inference import writing
 from hf_gpt.inference.chat import Conversation
 from hf_gpt.tasks import TASKS, TaskSettings
 from hf_gpt.tasks.chat_template import CHAT_TEMPLATE, add_chat_template, turn_ends
@@ -90,13 +90,13 @@ def test_a_prompt_is_learned_as_generation_and_evaluation_begin_it(tokenizer):
     for source, target in (("red", "blue"), ("red", " blue"), ("a small", "house."), ("", "red")):
         asked, answered = answer_ids(tokenizer, source, target)
         assert asked == prompt_ids(tokenizer, source)
-        assert asked == (inspect.prompt_ids(tokenizer, source) if source else opening(tokenizer))
+        assert asked == (writing.prompt_ids(tokenizer, source) if source else opening(tokenizer))
         assert answered[-1] == tokenizer.eos_token_id
         assert "".join(tokenizer.decode([*asked, *answered[:-1]], skip_special_tokens=True).split()) == "".join(
             (source + target).split()
         )
     _, rows = encoded("text-to-text", tokenizer, [{"source": "red", "target": " blue"}])
-    prompt = inspect.prompt_ids(tokenizer, "red ->")
+    prompt = writing.prompt_ids(tokenizer, "red ->")
     assert rows["prompt_ids"][0] == prompt == rows["input_ids"][0][: len(prompt)]
     assert few_shot_ids(tokenizer, ["red ->"], 100)[0] == prompt
 

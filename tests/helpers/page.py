@@ -19,11 +19,13 @@ def load_demo(monkeypatch):
     launch = gradio.Blocks.return_value.__enter__.return_value.queue.return_value.launch
     launch.return_value = (None, "http://127.0.0.1:7860", None)
     monkeypatch.setitem(sys.modules, "gradio", gradio)
-    # Imported by others before or afterwards, it is another one.
-    monkeypatch.delitem(sys.modules, "hf_gpt.inference.demo", raising=False)
-    demo = importlib.import_module("hf_gpt.inference.demo")
-    monkeypatch.setitem(sys.modules, "hf_gpt.inference.demo", demo)
-    return demo, gradio
+    # Imported by others before or afterwards, they are others.
+    for name in ("page_models", "page_writing", "demo"):
+        name = f"hf_gpt.inference.{name}"
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        module = importlib.import_module(name)
+        monkeypatch.setitem(sys.modules, name, module)
+    return module, gradio
 
 
 def events(gradio):

@@ -3,15 +3,19 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 
+import peft
 import pytest
 import torch
 from tests.conftest import randomize, tiny_config
 from tests.helpers.page import ShownError, events, load_demo
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.data.tokenizer import load_tokenizer, train_tokenizer
+from hf_gpt.errors import InputError
 from hf_gpt.inference import page_parts
+from hf_gpt.tasks.chat_template import add_chat_template
 
 
 def save(folder, auto, **overrides):
@@ -100,7 +104,7 @@ def test_a_field_has_its_limits_and_a_refused_request_gives_the_slot_back(name, 
 
 def test_a_slider_at_a_whole_number_gives_one(page):
     _, _, handlers = page
-    assert answer(handlers["write"][0], "This movie", 3, 1, 1, 50, 0)[-1].startswith("This movie")
+    assert answer(handlers["write"][0], "This movie", 3, 1, 1, 50, 0)[-1][0].startswith("This movie")
 
 
 @pytest.mark.parametrize("text", [None, 5, "", "half \ud800", "This movie"])
@@ -115,18 +119,86 @@ def test_a_click_on_no_token_is_a_message(text, index, page):
     assert chosen == 1
 
 
+@pytest.fixture
+def stages(folders, tmp_path):
+    """A base and two adapters of it that answer, as `align/sft` and `align/grpo` write them."""
+    tokenizer = load_tokenizer(folders[0])
+    add_chat_template(tokenizer)
+    for seed, name in enumerate(("sft", "grpo")):
+        torch.manual_seed(seed)
+        base = AutoModelForCausalLM.from_pretrained(folders[0])
+        base.resize_token_embeddings(len(tokenizer))
+        config = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False)
+        peft.get_peft_model(base, config).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    return [folders[0], str(tmp_path / "sft"), str(tmp_path / "grpo")]
+
+
+def test_stages_of_alignment_answer_the_same_prompt_each_as_it_was_taught(page, stages):
+    demo, gradio, _ = page
+    from hf_gpt.inference import page_writing
+
+    gradio.on.reset_mock()
+    demo.build_page(stages[1:])
+    writes = [call.args[1] for call in gradio.on.call_args_list if call.kwargs["api_name"] == "write"]
+    answers = [answer(write, "This movie", 4, 0, 1, 0, 0)[-1] for write in writes]
+    question = "<|im_start|>user\nThis movie<|im_end|>\n<|im_start|>assistant\n"
+    for text, pieces, (asked, ids), *_ in answers:
+        tokenizer = load_tokenizer(stages[1])
+        assert tokenizer.decode(asked) == question
+        assert text == tokenizer.decode(ids, skip_special_tokens=True)
+        assert not text.startswith("This movie")
+        assert "".join(piece for piece, _ in pieces if piece != "·") == tokenizer.decode(ids)
+        assert all(shade in page_writing.BAND_COLORS for _, shade in pieces)
+    assert answers[0][2] != answers[1][2], "each is its own model"
+    base, sft, _ = (demo.load_model(name) for name in stages)
+    assert (base.answers, sft.answers) == (False, True)
+    assert "It answers" in sft.title
+    assert "It answers" not in base.title
+    assert answer(page_writing.write, base, "This movie", 4, 0, 1, 0, 0)[-1][0].startswith("This movie")
+    # An adapter whose head gives no next token, beside any.
+    path = Path(stages[2]) / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "task_type": "SEQ_CLS"}))
+    with pytest.raises(InputError, match="is an adapter with a head of its own"):
+        demo.build_page(stages[1:])
+
+
+@pytest.mark.parametrize("index", [0, 2, None, -1, 100, "x", float("nan"), [0]])
+def test_a_token_that_was_written_tells_what_was_expected_there(index, page, folders):
+    demo, gradio, handlers = page
+    model = demo.load_model(folders[0])
+    *_, (_, _, written, told, guesses) = answer(handlers["write"][0], "This movie", 3, 0, 1, 0, 0)
+    assert (told, guesses) == ("", "")
+    event = gradio.SelectData()
+    event.index = index
+    found = answer(handlers["choose_written"][0], written, event)
+    if index not in (0, 2):
+        assert isinstance(found, ShownError)
+        return
+    asked, ids = written
+    with torch.no_grad():
+        logits = model.network(torch.tensor([[*asked, *ids[:index]]])).logits[0, -1]
+    # The likeliest was taken.
+    share = page_parts.rate(logits.softmax(-1).max().item())
+    assert f"which had {share}" in found[0]
+    assert found[1].startswith('<div class="rates">')
+    assert f">{share}<" in found[1]
+
+
 @pytest.mark.parametrize("owner", ["generate", "forward"])
 def test_a_model_that_fails_gives_the_slot_back(owner, page, folders, monkeypatch):
     demo, _, _ = page
+    from hf_gpt.inference import page_writing
+
     model = demo.Model("writer", *demo.inspection.load(folders[0]))
 
     def fail(*arguments, **named):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(model.network, owner, fail)
-    assert isinstance(answer(demo.write, model, *USUAL["write"]), RuntimeError)
+    assert isinstance(answer(page_writing.write, model, *USUAL["write"]), RuntimeError)
     monkeypatch.undo()
-    assert answer(demo.write, model, *USUAL["write"])[-1].startswith("This movie")
+    assert answer(page_writing.write, model, *USUAL["write"])[-1][0].startswith("This movie")
 
 
 @pytest.mark.parametrize(

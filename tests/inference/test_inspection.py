@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.inference import guesses
+from hf_gpt.inference import guesses, writing
 from hf_gpt.inference import inspect as inspection
 from hf_gpt.reports.plots import attention_figure
 
@@ -91,11 +91,37 @@ def test_attention_maps_are_causal_probabilities_and_the_model_is_left_as_it_was
 
 def test_a_stream_grows_into_what_generate_writes(tokenizer):
     model = build(AutoModelForCausalLM, tokenizer, eos_token_id=None)
-    parts = list(inspection.stream_text(model, tokenizer, "This movie", 20, 0.0, 1.0, 50, 0))
+    parts = list(writing.stream_text(model, tokenizer, "This movie", 20, 0.0, 1.0, 50, 0))
     inputs = tokenizer("This movie", return_tensors="pt")
     whole = model.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=20, do_sample=False)
     assert parts[-1] == tokenizer.decode(whole[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     assert all(later.startswith(earlier) for earlier, later in pairwise(parts))
+
+
+@torch.no_grad()
+def test_an_answer_has_its_ids_and_each_of_them_its_loss(tokenizer):
+    model = build(AutoModelForCausalLM, tokenizer, eos_token_id=None)
+    asked = tokenizer("This movie")["input_ids"]
+    *_, (text, ids) = writing.stream_answer(model, tokenizer, asked, 20, 0.0, 1.0, 50, 0)
+    reading = inspection.read_answer(model, tokenizer, asked, ids)
+    assert "".join(reading.pieces) == tokenizer.decode(ids)
+    assert text == tokenizer.decode(ids, skip_special_tokens=True)
+    row = torch.tensor([[*asked, *ids]])
+    logits = model(row).logits[0, len(asked) - 1 : -1]
+    torch.testing.assert_close(
+        torch.tensor(reading.losses), torch.nn.functional.cross_entropy(logits, row[0, len(asked) :], reduction="none")
+    )
+    # A letter is with the last of its tokens.
+    assert inspection.cut(tokenizer, tokenizer("a福")["input_ids"]) == ["a", "", "", "福"]
+
+
+def test_a_text_is_over_at_the_end_that_its_tokenizer_names(tokenizer, monkeypatch):
+    """An adapter's base names the end of a text, its tokenizer the end of a turn."""
+    model = build(AutoModelForCausalLM, tokenizer, eos_token_id=5)
+    given = {}
+    monkeypatch.setattr(model, "generate", lambda streamer, **named: given.update(named) or named["input_ids"])
+    list(writing.stream_text(model, tokenizer, "This", 3, 0.0, 1.0, 0, 0))
+    assert given["eos_token_id"] == [tokenizer.eos_token_id, 5]
 
 
 def test_a_closed_stream_ends_the_generation(tokenizer, monkeypatch):
@@ -103,7 +129,7 @@ def test_a_closed_stream_ends_the_generation(tokenizer, monkeypatch):
     calls = []
     forward = model.forward
     monkeypatch.setattr(model, "forward", lambda *args, **kwargs: calls.append(1) or forward(*args, **kwargs))
-    stream = inspection.stream_text(model, tokenizer, "This movie", 2000, 1.0, 1.0, 0, 0)
+    stream = writing.stream_text(model, tokenizer, "This movie", 2000, 1.0, 1.0, 0, 0)
     next(stream)
     stream.close()
     assert len(calls) < 1000
@@ -117,7 +143,7 @@ def test_a_generation_that_fails_says_so_and_nobody_waits(tokenizer, monkeypatch
 
     monkeypatch.setattr(model, "forward", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(inspection.stream_text(model, tokenizer, "This", 5, 0.0, 1.0, 0, 0))
+        list(writing.stream_text(model, tokenizer, "This", 5, 0.0, 1.0, 0, 0))
 
 
 def test_classes_have_the_probabilities_of_the_text_as_tasks_encode_it(tokenizer):
@@ -138,7 +164,7 @@ def test_what_cannot_be_read_is_named(tokenizer, tmp_path):
     with pytest.raises(InputError, match="is more than the model's max_position_embeddings=64: shorten it"):
         inspection.read_text(model, tokenizer, TEXT * 40)
     with pytest.raises(InputError, match=r"max_new_tokens=64 are more than the model's max_position_embeddings=64"):
-        list(inspection.stream_text(model, tokenizer, TEXT, 64, 0.0, 1.0, 0, 0))
+        list(writing.stream_text(model, tokenizer, TEXT, 64, 0.0, 1.0, 0, 0))
     with pytest.raises(InputError, match="cannot be loaded"):
         inspection.load(str(tmp_path))
     build(AutoModelForTokenClassification, tokenizer).save_pretrained(tmp_path / "tagger")
@@ -146,7 +172,7 @@ def test_what_cannot_be_read_is_named(tokenizer, tmp_path):
         inspection.load(str(tmp_path / "tagger"))
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "alice/base"}')
-    with pytest.raises(InputError, match="is an adapter of 'alice/base'"):
+    with pytest.raises(InputError, match=r"the base of model=.*'alice/base' is no folder here"):
         inspection.load(str(tmp_path / "adapter"))
     build(AutoModelForSequenceClassification, tokenizer, **PAIR).save_pretrained(tmp_path / "judge")
     tokenizer.save_pretrained(tmp_path / "judge")
@@ -171,7 +197,7 @@ WRONG = [
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=str)
 def test_a_setting_that_generate_cannot_use_is_named(name, value, writer):
     with pytest.raises(InputError, match=f"{name}="):
-        list(inspection.stream_text(*writer, "a", **{**SETTINGS, name: value}))
+        list(writing.stream_text(*writer, "a", **{**SETTINGS, name: value}))
 
 
 @pytest.mark.parametrize("place", ["set_seed", "generate", "end"])
@@ -181,7 +207,7 @@ def test_whatever_fails_ends_the_stream(place, writer, monkeypatch):
     def fails(*arguments, **named):
         raise ZeroDivisionError
 
-    owner = {"set_seed": inspection, "generate": type(writer[0]), "end": inspection.TextIteratorStreamer}[place]
+    owner = {"set_seed": writing, "generate": type(writer[0]), "end": writing.TextIteratorStreamer}[place]
     monkeypatch.setattr(owner, place, fails)
     with pytest.raises(ZeroDivisionError):
-        list(inspection.stream_text(*writer, "a", **SETTINGS))
+        list(writing.stream_text(*writer, "a", **SETTINGS))

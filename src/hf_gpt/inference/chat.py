@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteriaList, TextStre
 from ..checks.boundary import refused
 from ..data.conversations import template_ids, template_text
 from ..errors import InputError
-from .inspect import Told, check_settings, id_inputs, prompt_ids, sampling
 from .loading import load_model
+from .writing import Told, check_settings, endings, id_inputs, prompt_ids, sampling
 
 
 HELP = "/reset begins anew, /exit or Ctrl-D ends, Ctrl-C stops an answer"
@@ -112,15 +112,12 @@ def write_answer(model: Any, conversation: Conversation, max_new_tokens: int, op
     """Return the model's answer, printed as it is written; Ctrl-C stops it where it is."""
     tokenizer, stop = conversation.tokenizer, Told()
     inputs = id_inputs(model, conversation.ids(), max_new_tokens)
-    known = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(known if isinstance(known, list) else [known])} - {None}
     with interrupt_sets(stop.event):
         written = model.generate(
             **inputs,
             **options,
             max_new_tokens=max_new_tokens,
-            eos_token_id=sorted(ends) or None,
-            pad_token_id=min(ends, default=0) if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+            **endings(model, tokenizer),
             streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
             stopping_criteria=StoppingCriteriaList([stop]),
         )

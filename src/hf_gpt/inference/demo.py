@@ -1,8 +1,6 @@
 """A page to try one model or two side by side: they write, say what they expected at each token, and show where they look."""
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,33 +8,21 @@ from typing import Any
 
 import gradio as gr
 from matplotlib.figure import Figure
-from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
 from ..reports.plots import attention_figure
 from . import inspect as inspection
 from . import page_parts
 from .guesses import expected_at, visible
-from .page_parts import CHARACTERS, check_length, check_number, rate, rates
+from .page_models import BAND_COLORS, Model, coloured, in_place_of, listed, messages, on
+from .page_parts import CHARACTERS, check_length, check_number, rates
+from .page_writing import writing_tab
 
 
-# What one visitor may ask of the machine: tokens of a continuation, visitors that wait.
-NEW_TOKENS = 256
-LARGEST_SEED = 2**32 - 1
 # Bytes of a file: nothing on the page takes one, and Gradio would keep whatever is sent.
 UPLOAD = 1
+# Visitors that wait.
 WAITING = 16
-
-# How likely a token was, from a bound on, and the colour of its band; told apart by people with any kind of colour vision.
-BANDS = (
-    (0.5, "over 50 %", "#4575b4"),
-    (0.1, "10 to 50 %", "#91bfdb"),
-    (0.01, "1 to 10 %", "#fee090"),
-    (0.001, "0.1 to 1 %", "#fc8d59"),
-    (0.0, "under 0.1 %", "#d73027"),
-)
-# Of a field of a row: five stand side by side.
-NARROW = 120
 FONTS = ("system-ui", "sans-serif")
 STYLE = f"""{page_parts.STYLE}
 .gradio-container {{ max-width: 1180px !important; margin: auto; }}
@@ -45,27 +31,6 @@ STYLE = f"""{page_parts.STYLE}
 .reading .token {{ cursor: pointer; }}
 footer {{ display: none !important; }}
 """
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model on the page."""
-
-    name: str
-    network: Any
-    tokenizer: PreTrainedTokenizerBase
-    first_texts: tuple[str, str, str] = ("", "", "")
-
-    @property
-    def is_language_model(self) -> bool:
-        return inspection.is_language_model(self.network)
-
-    @property
-    def title(self) -> str:
-        config = self.network.config
-        size = f"{self.network.num_parameters() / 1e6:,.1f} million parameters"
-        heads = f"{config.num_hidden_layers} layers of {config.num_attention_heads} heads"
-        return f"**{self.name}** has {size} in {heads} and reads up to {config.max_position_embeddings:,} tokens."
 
 
 @dataclass(frozen=True)
@@ -83,37 +48,7 @@ class Column:
     picture: gr.Plot
 
 
-@contextmanager
-def messages() -> Iterator[None]:
-    """Show what a visitor can fix as a message on the page."""
-    try:
-        yield
-    except InputError as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from error
-
-
 # ---------------------------------------------------------------------------------------------------- what models say
-
-
-def write(
-    model: Model, prompt: str, new_tokens: float, temperature: float, top_p: float, top_k: float, seed: float
-) -> Iterator[str]:
-    """Return the prompt and its continuation, word by word."""
-    with messages():
-        count = int(check_number("New tokens", new_tokens, 1, NEW_TOKENS))
-        check_number("Temperature", temperature, 0, 2)
-        check_number("Top p", top_p, 0, 1)
-        settings = (count, temperature, top_p, int(check_number("Top k", top_k, 0, 200)))
-        seed = int(check_number("Seed", seed, 0, LARGEST_SEED))
-        prompt = check_length(prompt)
-        for written in inspection.stream_text(model.network, model.tokenizer, prompt, *settings, seed):
-            yield prompt + written
-
-
-def band(loss: float | None) -> str | None:
-    """Return the name of the band that a token's probability falls into."""
-    # A loss that is no number is above no bound.
-    return None if loss is None else next((name for bound, name, _ in BANDS if math.exp(-loss) >= bound), BANDS[-1][1])
 
 
 def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
@@ -126,11 +61,11 @@ def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
             plain = [(piece or "·", None) for piece in pieces]
             return text, len(pieces) - 1, plain, f"{len(pieces)} tokens.", None, picture(pieces, weights, layer, head)
         reading = inspection.read_text(model.network, model.tokenizer, text)
-    coloured = [(piece or "·", band(loss)) for piece, loss in zip(reading.pieces, reading.losses)]
+    count = len(reading.pieces)
     perplexity = "" if reading.perplexity is None else f", perplexity **{reading.perplexity:,.1f}**"
-    told = f"{len(coloured)} tokens{perplexity}. Expected **after the text**:"
-    drawn = draw(model, text, len(coloured) - 1, layer, head)
-    return text, len(coloured) - 1, coloured, told, expected(model, text, len(coloured)), drawn
+    told = f"{count} tokens{perplexity}. Expected **after the text**:"
+    guesses = listed(expected_at(model.network, model.tokenizer, text, count))
+    return text, count - 1, coloured(reading), told, guesses, draw(model, text, count - 1, layer, head)
 
 
 def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple[Any, ...]:
@@ -141,11 +76,11 @@ def choose(model: Model, text: str, chosen: int, layer: int, head: int) -> tuple
     with messages():
         reading = inspection.read_text(model.network, model.tokenizer, check_length(text))
         chosen = int(check_number("the token", chosen, 0, len(reading.pieces) - 1))
-    piece, loss = visible(reading.pieces[chosen]), reading.losses[chosen]
+    piece, loss = reading.pieces[chosen], reading.losses[chosen]
     if loss is None:
-        return chosen, f"`{piece}` is the first token: nothing comes before it.", "", drawn
-    told = f"In place of `{piece}`, which had {rate(math.exp(-loss))}, was expected:"
-    return chosen, told, expected(model, text, chosen), drawn
+        return chosen, f"`{visible(piece)}` is the first token: nothing comes before it.", "", drawn
+    guesses = listed(expected_at(model.network, model.tokenizer, text, chosen))
+    return chosen, in_place_of(piece, loss), guesses, drawn
 
 
 def draw(model: Model, text: str, chosen: int, layer: int, head: int) -> Figure | None:
@@ -169,14 +104,6 @@ def check_map(model: Model, layer: Any, head: Any) -> None:
 
 def picture(pieces: list[str], weights: Any, layer: int, head: int) -> Figure:
     return attention_figure([visible(piece) for piece in pieces], weights, int(layer) - 1, int(head) - 1, len(pieces) - 1)
-
-
-def expected(model: Model, text: str, place: int) -> str:
-    """Return the list of what was expected at a place of a text; tokens that read the same count together."""
-    added: dict[str, float] = {}
-    for token, probability in expected_at(model.network, model.tokenizer, text, place):
-        added[token] = added.get(token, 0) + probability
-    return rates(added)
 
 
 def classify(model: Model, text: str, second: str) -> str:
@@ -219,40 +146,6 @@ def build_page(names: list[str]) -> gr.Blocks:
             "These are small models: what they write is invented.</small>"
         )
     return page.queue(max_size=WAITING, default_concurrency_limit=1)
-
-
-def on(triggers: list[Any], function: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> Any:
-    """Return an event that waits until the one before it is done, whatever that was: a model does one thing at a time."""
-    return gr.on(triggers, function, inputs, outputs, concurrency_id="model", concurrency_limit=1, **options)
-
-
-def writing_tab(models: list[Model]) -> None:
-    prompt = gr.Textbox(models[0].first_texts[0], label="Prompt", lines=3, elem_id="prompt", placeholder="Begin a text")
-    with gr.Row(elem_id="settings"):
-        settings = [
-            gr.Slider(1, NEW_TOKENS, 60, step=1, label="New tokens", min_width=NARROW),
-            gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", min_width=NARROW),
-            gr.Slider(0.05, 1, 0.95, step=0.05, label="Top p", min_width=NARROW),
-            gr.Slider(0, 200, 50, step=1, label="Top k", min_width=NARROW),
-            gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=NARROW),
-        ]
-    gr.Markdown(
-        "<small>Each token is drawn from the *top k* likeliest (0: from all), of which the likeliest that make up *top p* stay; "
-        "a lower *temperature* prefers the likely ones, 0 always takes the likeliest. Another *seed*, another text.</small>"
-    )
-    with gr.Row():
-        start = gr.Button("Write", variant="primary", elem_id="write")
-        stop = gr.Button("Stop")
-    with gr.Row():
-        outputs = [
-            gr.Textbox(label=model.name, lines=6, buttons=["copy"], interactive=False, elem_id=f"written-{index}")
-            for index, model in enumerate(models)
-        ]
-    started = [
-        on([start.click, prompt.submit], partial(write, model), [prompt, *settings], output, api_name="write")
-        for model, output in zip(models, outputs)
-    ]
-    stop.click(None, cancels=started)
 
 
 def classifying_tab(models: list[Model]) -> None:
@@ -308,7 +201,7 @@ def looking_column(model: Model, index: int) -> Column:
     with gr.Column(min_width=420):
         pieces = gr.HighlightedText(
             label=model.name,
-            color_map={name: color for _, name, color in BANDS},
+            color_map=BAND_COLORS,
             show_legend=model.is_language_model,
             show_inline_category=False,
             elem_id=f"pieces-{index}",

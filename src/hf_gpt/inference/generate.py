@@ -3,8 +3,8 @@
 from transformers import TextStreamer, set_seed
 
 from ..checks.boundary import refused
-from .inspect import check_settings, prompt_inputs, sampling
 from .loading import load_model
+from .writing import check_settings, prompt_inputs, sampling
 
 
 def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> None:

@@ -32,9 +32,14 @@ def expected_at(
         InputError: see `encode`.
     """
     ids, _ = encode(model, tokenizer, text)
-    if place == 0:
-        return []
-    before = ids[:, :place]
+    return expected_after(model, tokenizer, ids[:, :place], count) if place else []
+
+
+@torch.inference_mode()
+def expected_after(
+    model: Any, tokenizer: PreTrainedTokenizerBase, before: torch.Tensor, count: int = 8
+) -> list[tuple[str, float]]:
+    """Return likely tokens after ids of shape `(1, length)` with their probabilities, best first."""
     best = model(input_ids=before, use_cache=False).logits[0, -1].float().softmax(-1)
     best = best.topk(min(count, len(best)))
     return list(zip(spelled(model, tokenizer, before, best.indices), best.values.tolist()))

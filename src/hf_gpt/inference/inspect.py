@@ -1,11 +1,9 @@
-"""Inspect a trained model on a text, in plain values: how it continues, what was expected at each token, where it looks."""
+"""Inspect a trained model on a text, in plain values: what it expected at each token, where it looks, and which class it gives."""
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event
 from typing import Any
 
 import torch
@@ -13,22 +11,18 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedTokenizerBase,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TextIteratorStreamer,
-    set_seed,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from ..data.encoding import opening, plain
+from ..data.encoding import plain
 from ..data.tokenizer import load_tokenizer
 from ..errors import InputError
-from ..errors import shown as shown_value
 from ..planning import hardware
-from .loading import load_config, load_pretrained
+from .adapter_config import adapter_base
+from .loading import load_config, load_model, load_pretrained
 from .pretrained import find_model
 
 
@@ -61,12 +55,14 @@ class Reading:
 
 
 def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    """Return a language model or a classifier, as its config says, with its tokenizer.
+    """Return a language model or a classifier, as its config says, with its tokenizer; of an adapter's folder, see `load_model`.
 
     Raises:
         InputError: there is none by that name, or it has another head.
     """
     name = find_model(name)
+    if adapter_base(name) is not None:
+        return load_model(name)
     config = load_config(name)
     architecture = str((config.architectures or [""])[0])
     heads = [auto for auto, classes in HEADS.items() if architecture in classes.values()]
@@ -156,6 +152,26 @@ def read_text(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> Read
     return Reading(pieces, [None, *losses.tolist()])
 
 
+@torch.inference_mode()
+def read_answer(model: Any, tokenizer: PreTrainedTokenizerBase, asked: list[int], answer: list[int]) -> Reading:
+    """Return how well a language model expected each token of an answer, given the ids that it follows."""
+    ids = torch.tensor([[*asked, *answer]], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(asked) - 1 : -1]
+    losses = -logits.float().log_softmax(-1).gather(-1, ids[0, len(asked) :, None])[:, 0]
+    return Reading(cut(tokenizer, answer), losses.tolist())
+
+
+def cut(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
+    """Return what each id adds to the text of all; a letter of several tokens is with the last of them, the others are empty."""
+    pieces, done = [], 0
+    for end in range(1, len(ids) + 1):
+        text = str(tokenizer.decode(ids[:end]))
+        is_whole = end == len(ids) or not text.endswith("\N{REPLACEMENT CHARACTER}")
+        pieces.append(text[done:] if is_whole else "")
+        done = len(text) if is_whole else done
+    return pieces
+
+
 @contextmanager
 def eager_attention(model: Any) -> Iterator[None]:
     """Within it the model computes attention by the formula, the only way in which its weights come out."""
@@ -209,129 +225,3 @@ def classify(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, second: 
     is_multiple = model.config.problem_type == "multi_label_classification"
     probabilities = logits.sigmoid() if is_multiple else logits.softmax(-1)
     return {model.config.id2label[index]: value for index, value in enumerate(probabilities.tolist())}
-
-
-# ------------------------------------------------------------------------------------------------------- how it continues
-
-
-# What each setting of `generate` may be. A seed is what NumPy's generator takes; below the smallest temperature logits overflow.
-SETTINGS: dict[str, tuple[float, float]] = {
-    "max_new_tokens": (1, 2**20),
-    "temperature": (1e-3, 1e3),
-    "top_p": (0, 1),
-    "top_k": (0, 2**20),
-    "seed": (0, 2**32 - 1),
-}
-WHOLE = ("max_new_tokens", "top_k", "seed")
-
-
-def check_settings(**settings: Any) -> None:
-    """Raise `InputError` for a setting of `generate` that is no number, or none that it may be; a `temperature` of 0 is one."""
-    for name, value in settings.items():
-        low, high = SETTINGS[name]
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        is_inside = is_number and (low <= value <= high or (name == "temperature" and value == 0))
-        if not is_inside or (name in WHOLE and value != int(value)):
-            kind = "a whole number" if name in WHOLE else "a number"
-            zero = "0, or " if name == "temperature" else ""
-            raise InputError(f"{name}={value!r} must be {kind}: {zero}from {low:g} to {high:,.15g}.")
-
-
-class Told(StoppingCriteria):
-    """Ends a generation when somebody else says so."""
-
-    def __init__(self):
-        self.event = Event()
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs) -> torch.Tensor:
-        return torch.full((len(input_ids),), self.event.is_set(), dtype=torch.bool, device=input_ids.device)
-
-
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Return token ids of a prompt, opened as each text of training was; an empty one begins a new text.
-
-    Raises:
-        InputError: the tokenizer makes nothing of it.
-    """
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    # Some tokenizers close a text as well, after which there would be nothing to continue.
-    begun = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
-    ids = [*opening(tokenizer), *begun] if begun else [start]
-    if (prompt and not begun) or ids[0] is None:
-        raise InputError(f"prompt={shown_value(prompt)} has no token that the model could continue: write something.")
-    return list(ids)
-
-
-def id_inputs(model: Any, ids: list[int], max_new_tokens: int) -> dict[str, torch.Tensor]:
-    """Return ids and mask for `generate`.
-
-    Raises:
-        InputError: they and the continuation are more than the model's positions, or the model has no such token.
-    """
-    check_room(model, len(ids), max_new_tokens)
-    check_ids(model, ids)
-    row = torch.tensor([ids], device=model.device)
-    return {"input_ids": row, "attention_mask": torch.ones_like(row)}
-
-
-def prompt_inputs(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int) -> dict[str, torch.Tensor]:
-    """Return ids and mask of a prompt for `generate`; see `prompt_ids` and `id_inputs`."""
-    return id_inputs(model, prompt_ids(tokenizer, prompt), max_new_tokens)
-
-
-def sampling(temperature: float, top_p: float, top_k: int = 50) -> dict[str, Any]:
-    """Return arguments of `generate`: 0 as `temperature` takes the likeliest token each time, 0 as `top_k` leaves all in."""
-    if temperature == 0:
-        return {"do_sample": False}
-    # A slider gives whole numbers, which transformers does not take.
-    return {"do_sample": True, "temperature": float(temperature), "top_p": float(top_p), "top_k": top_k}
-
-
-def stream_text(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    top_k: int,
-    seed: int,
-) -> Iterator[str]:
-    """Return the continuation of a prompt as far as it is written, again and again until it is whole.
-
-    Who closes the iterator ends the generation with the token that it is at.
-
-    Raises:
-        InputError: prompt and continuation are more than the model's positions, or a setting is none that it may be.
-    """
-    check_settings(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
-    inputs = prompt_inputs(model, tokenizer, prompt, max_new_tokens)
-    streamer, told = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True), Told()
-
-    def generate() -> None:
-        try:
-            set_seed(seed)
-            model.generate(
-                **inputs,
-                **sampling(temperature, top_p, top_k),
-                max_new_tokens=max_new_tokens,
-                streamer=streamer,
-                stopping_criteria=StoppingCriteriaList([told]),
-            )
-        finally:
-            # Who waits for the next word would wait for ever if anything failed, the decoding of the last word included.
-            try:
-                streamer.end()
-            finally:
-                streamer.text_queue.put(streamer.stop_signal)
-
-    with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(generate)
-        written = ""
-        try:
-            for part in streamer:
-                written += part
-                yield written
-        finally:
-            told.event.set()
-        work.result()

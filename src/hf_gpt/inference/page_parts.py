@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
 from ..reports.records import RECORD_FILE, read_record
-from .inspect import stream_text
+from .writing import stream_text
 
 
 STYLE = """
@@ -67,6 +67,7 @@ def rates(shares: dict[str, float]) -> str:
 # Of the rows that a packaged recipe trains on, a text and what goes with it; another model is given none that may not fit it.
 EXAMPLES: dict[str, tuple[str, str]] = {
     "movie-reviews": ("This film was so good that I watched it twice, and my wife did not like it at all.", ""),
+    "arithmetic": ("What is 23 + 45?", ""),
     "debian-pairs": ("This package contains the header files that are needed to compile programs.", "development files"),
 }
 WORDS_BEFORE, TOKENS_SHOWN = 3, 24
@@ -84,6 +85,8 @@ def first_texts(folder: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> 
         return "", text, second
     prompts = [sample["prompt"] for sample in record.get("samples") or ()]
     prompt = prompts[0] if prompts else ""
+    if tokenizer.chat_template is not None:
+        return text, text, second
     if not text:
         text = prompt + own_words(model, tokenizer, prompt)
     return prompt or begin(tokenizer, text), text, second

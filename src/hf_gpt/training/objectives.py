@@ -17,7 +17,7 @@ from transformers import DataCollatorForLanguageModeling, GenerationConfig, PreT
 from ..data.encoding import opening
 from ..errors import InputError
 from ..evaluation.perplexity import LanguageModelScore, evaluate_language_model, evaluate_masked_language_model
-from ..inference.inspect import id_inputs, prompt_ids
+from ..inference.writing import id_inputs, prompt_ids
 
 
 # Devlin et al. 2019, section 3.1: of the tokens that are to be predicted, 80 % are masked, 10 % are random ones, 10 % stay.
