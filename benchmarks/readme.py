@@ -32,7 +32,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "crossing": "after {before:.1f} to {after:.1f} min",
         "not crossing": "not yet",
         "foot": "One run each, seed {seed}; each name links to its record.",
-        "sample": "What the first model writes by then, and [on its way there]({samples}):",
+        "sample": " What the first model writes by then, and [on its way there]({samples}):",
         "no accelerator": " No run on a GPU has a record yet.",
         "losing": "Fine-tuned models on record that lose to a simple baseline (its score): {}.",
         "of base": "from `{base}`, {scores}",
@@ -105,8 +105,9 @@ def costs(page: str, language: str) -> list[str]:
     foot = words["foot"].format(seed=first["recipe"]["seed"])
     if not any("accelerator" in record["device"] for _, record in found):
         foot += words["no accelerator"]
-    lines = [*table([words["head"][key] for key in shown], [[row[key] for key in shown] for row in rows], "lr"), "", foot]
-    return lines if page != "README" else [*lines, *sample(*found[0], words)]
+    told, *written = sample(*found[0], words) if page == "README" else [""]
+    cells = [[row[key] for key in shown] for row in rows]
+    return [*table([words["head"][key] for key in shown], cells, "lr"), "", foot + told, *written]
 
 
 def scores(found: dict[str, Any]) -> dict[str, str]:
@@ -158,14 +159,14 @@ def crossing(record: dict[str, Any], words: dict[str, Any]) -> str:
 
 
 def sample(place: str, record: dict[str, Any], words: dict[str, Any]) -> list[str]:
-    """Return the beginning of the first text on a card."""
+    """Return the beginning of the first text on a card, after a sentence about it."""
     if not record["samples"]:
-        return []
+        return [""]
     first = record["samples"][0]
     written = first["text"].removeprefix(first["prompt"]).split()
     more = " …" if len(written) > SAMPLE_WORDS else ""
     told = words["sample"].format(samples=place.replace("record.json", "samples.md"))
-    return ["", told, "", f"> **{first['prompt']}** {' '.join(written[:SAMPLE_WORDS])}{more}"]
+    return [told, "", f"> **{first['prompt']}** {' '.join(written[:SAMPLE_WORDS])}{more}"]
 
 
 def fine_tuned() -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:

@@ -61,7 +61,7 @@ def test_the_block_of_readme_runs(file, place):
 
 def test_readme_is_read_in_a_minute():
     for file in DOCUMENTS:
-        assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= 145
+        assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= 130
 
 
 @pytest.mark.parametrize(("page", "blocks", "checks"), [("attention", 5, 10), ("tutorial-gpt", 5, 7)])
@@ -255,7 +255,7 @@ def test_a_score_that_loses_is_in_the_readme(tmp_path, monkeypatch):
 
 
 def test_a_run_on_an_accelerator_is_a_row_of_the_readme(monkeypatch):
-    assert readme.costs("README", "")[7].endswith("No run on a GPU has a record yet.")
+    assert "No run on a GPU has a record yet." in readme.costs("README", "")[7]
     (place, record), *others = readme.records()
     record = {**record, "device": {**record["device"], "accelerator": "H200"}}
     monkeypatch.setattr(readme, "records", lambda: [(place, record), *others])
