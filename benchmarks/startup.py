@@ -23,7 +23,7 @@ def printed(command: list[str]) -> str:
 
 def run(options: argparse.Namespace) -> None:
     tasks = {name: partial(printed, command) for name, command in COMMANDS.items()}
-    seconds = alternate(tasks, rounds=2 if options.smoke else 11, warm_up=0 if options.smoke else 2)
+    seconds = alternate(tasks, rounds=1 if options.smoke else 11, warm_up=0 if options.smoke else 2)
     best = {name: min(found) for name, found in seconds.items()}
     print(best)
     added = best["import hf_gpt"] - best["from transformers import PreTrainedModel"]

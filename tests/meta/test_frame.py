@@ -1,7 +1,10 @@
 """The frame of benchmarks/, experiments/ and reliability/: a registry, a runner, and one way to make a record, a table, a page."""
 
+import multiprocessing
+import os
 import runpy
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -37,21 +40,27 @@ def test_names_are_listed_and_an_unknown_one_gets_a_hint(capsys):
         frame.main("reliability", ["soka"])
 
 
-def test_smoke_calls_every_part_but_those_with_a_reason(monkeypatch, capsys):
-    parts = {"one": frame.Part("?"), "two": frame.Part("?", "no GPU"), "three": frame.Part("?")}
+def test_smoke_calls_every_part_but_those_with_a_reason_two_at_a_time(monkeypatch, capsys):
+    parts = {"one": frame.Part("?"), "two": frame.Part("?", "no GPU"), "three": frame.Part("?"), "four": frame.Part("?")}
     monkeypatch.setitem(frame.REGISTRY, "benchmarks", parts)
-    called = []
-    codes = {"one": 0, "three": 1}
+    called, both = [], threading.Barrier(2, timeout=20)
+    codes = {"one": 1, "three": 0, "four": 1}
 
     def run(command, **options):
         called.append(command[2:])
-        return SimpleNamespace(returncode=codes[command[3]])
+        if command[3] != "four":
+            both.wait()
+        return SimpleNamespace(returncode=codes[command[3]], stdout=f"{command[3]} says this\n")
 
     monkeypatch.setattr(frame.subprocess, "run", run)
-    with pytest.raises(SystemExit, match="benchmarks three --smoke failed"):
+    with pytest.raises(SystemExit, match=r"^benchmarks one --smoke failed\.\nbenchmarks four --smoke failed\.$"):
         frame.main("benchmarks", ["--smoke"])
-    assert called == [["benchmarks", name, "--smoke"] for name in codes]
-    assert "benchmarks two: left out, no GPU" in capsys.readouterr().out
+    assert sorted(called) == sorted(["benchmarks", name, "--smoke"] for name in codes)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        word for name in codes for word in (f"{name} says this", f"benchmarks {name}")
+    ] + ["benchmarks two"]
+    assert lines[-1] == "benchmarks two: left out, no GPU"
 
 
 @pytest.fixture
@@ -114,7 +123,10 @@ def test_pages_are_made_without_measuring_and_a_page_that_says_otherwise_is_name
     frame.main("benchmarks", ["--check-pages"])
 
 
-def test_a_process_of_its_own_gives_back_what_it_finds():
+def test_a_process_of_its_own_gives_back_what_it_finds(monkeypatch):
+    assert frame.apart(os.getppid) == os.getpid()
+    # A new process imports all anew; for what becomes of an exception, a copy of this one will do.
+    monkeypatch.setattr(frame, "get_context", lambda method: multiprocessing.get_context("fork"))
     assert frame.apart(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         frame.apart(divmod, 7, 0)
