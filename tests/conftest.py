@@ -1,5 +1,6 @@
 """Shared fixtures. Everything that libraries would cache or fetch is sent to a temporary folder, offline."""
 
+import gc
 import os
 import tempfile
 
@@ -98,6 +99,11 @@ def base(tmp_path_factory) -> Path:
     from tests.helpers.recipes import write_base
 
     return write_base(tmp_path_factory.mktemp("base") / "base")
+
+
+def pytest_collection_finish():
+    """Everything that is imported by now stays: a collection of garbage, as after each training, need not look at it again."""
+    gc.freeze()
 
 
 def pytest_sessionfinish():

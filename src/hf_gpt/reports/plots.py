@@ -115,6 +115,9 @@ def label_beside(axis: Any, points: list[tuple[float | None, float, str, str]]) 
     Args:
         points: x, or `None` for what ends at the axis; y; the label, and the colour of the line that leads to it.
     """
+    if not points:
+        # The layout below is half of what a picture costs.
+        return
     make_readable(axis.figure)
     axis.figure.draw_without_rendering()
     low, high = axis.get_ylim()
