@@ -60,10 +60,15 @@ def spoil(monkeypatch, step, value):
 
 def two_ranks(values, tmp_path, before=lambda: None):
     """A run of two processes, each with its log."""
+    logs = [tmp_path / "rank-0", tmp_path / "rank-1"]
+    values = {**values, "ddp_backend": "gloo", "ddp_timeout": 30}
+    return [in_child(values, log, before, **rank) for log, rank in zip(logs, launched(2))], logs
+
+
+def launched(count):
+    """The environment that a launcher gives each process of a run on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    logs = [tmp_path / "rank-0", tmp_path / "rank-1"]
-    values = {**values, "ddp_backend": "gloo", "ddp_timeout": 30}
-    return [in_child(values, log, before, RANK=str(i), LOCAL_RANK=str(i), **common) for i, log in enumerate(logs)], logs
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]

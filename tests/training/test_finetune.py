@@ -2,14 +2,16 @@
 
 import itertools
 import json
+import os
 import shutil
 import sys
+from functools import partial
 
 import pytest
 import torch
-import yaml
 from huggingface_hub import ModelCard
-from tests.conftest import ROOT
+from reliability.faults import forked, one_thread
+from tests.helpers.children import end_of, launched
 from tests.helpers.commands import run_command
 from tests.helpers.recipes import (
     TASKS,
@@ -25,6 +27,7 @@ from tests.helpers.recipes import (
 from tests.helpers.runs import killed_after, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.hub.contents import quotes_held_out
 from hf_gpt.recipe.parser import parse_recipe
@@ -280,17 +283,23 @@ def test_names_of_special_tokens_reach_the_model_as_text(task, base, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_score_the_rows_that_one_would(base, tmp_path):
-    import os
-    import subprocess
-
     rows = write_rows(tmp_path, classification)
     values = task_values(base, rows, tmp_path / "run", "text-classification", max_steps=4, save_strategy="no")
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**values, "train_sampling_strategy": "group_by_length"}))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
-    command = [*launch, "-m", "hf_gpt", "train", str(tmp_path / "recipe.yaml")]
-    told = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, env=environment).stdout
-    assert told.count("this model") == 1
+    recipe = write_recipe(tmp_path, {**values, "train_sampling_strategy": "group_by_length"})
+
+    def train(environment):
+        os.environ.update(environment)
+        sys.argv = ["hf-gpt", "train", str(recipe)]
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+
+    logs = [tmp_path / "rank-0", tmp_path / "rank-1"]
+    with one_thread():
+        ranks = [forked(partial(train, environment), log) for environment, log in zip(launched(2), logs)]
+    told = [(end_of(rank), log.read_text()) for rank, log in zip(ranks, logs)]
+    assert [status for status, _ in told] == [0, 0], told
+    assert [log.count("this model") for _, log in told] == [1, 0]
     record = json.loads((tmp_path / "run" / "record.json").read_text())
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
