@@ -51,10 +51,10 @@ test-slow: $(READY)  ## What the suite leaves out: longer runs, more processes, 
 test-gpu: $(READY)  ## On one GPU, three minutes: every generation as on the processor, caches, packing, an exact resume, the quickstart
 	$(BIN)/python -m pytest tests/gpu -k 'cuda or waits' $(ARGS)
 
-test-browser: $(READY)  ## The demo page and the site in headless Chromium, which Debian's apt-get installs
+test-browser: $(READY)  ## The demo page and the site in headless Chromium, which Debian's apt-get installs, and the site as it is built
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 	$(PIP) --quiet gradio==6.31.0 playwright==1.65.2 'hf-gpt[docs]'
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/browser tests/meta/test_site.py
 
 # transformers/torch; each pair gets an environment of its own, with what that transformers asks for.
 MATRIX ?= 5.17.0/2.11.0 5.17.0/2.13.0 5.24.0/2.11.0 5.24.0/2.13.0
