@@ -76,6 +76,15 @@ CHANGES = {
     "sdpa": Change("`scaled_dot_product_attention`", ("attn_implementation=sdpa",)),
     "not-compiled": Change("not compiled", ("torch_compile=false",)),
     "float32": Change("float32", ("bf16=false",)),
+    # What nanochat does otherwise, as far as a recipe can.
+    "adam-beta1": Change("AdamW's first beta 0.8", ("adam_beta1=0.8",), seeds=(0,)),
+    "no-warmup": Change("no warm-up", ("warmup_steps=0",), seeds=(0,)),
+    "wide-initial": Change("initial weights from 0.05", ("config.initializer_range=0.05",), seeds=(0,)),
+    "relu2": Change(
+        "squared ReLU without a gate",
+        ("config.mlp_type=mlp", "config.hidden_act=relu2", "config.intermediate_size=1440"),
+        seeds=(0,),
+    ),
     "recipe-longer": Change("the recipe", (), LONGER),
     "adamw-0.0005-longer": adamw("0.0005", LONGER, seeds=(0,)),
     "adamw-0.001-longer": adamw("0.001", LONGER),
