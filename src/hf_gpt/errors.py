@@ -16,6 +16,13 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", cutoff: f
     return f" Did you mean {near[0]!r}?" if near else otherwise
 
 
+def listed(names: Iterable[Any], most: int = 20) -> str:
+    """Return names as a message lists them: the first of them, long ones cut, and how many there are beside these."""
+    texts = [str(name) for name in names]
+    cut = ", ".join(text if len(text) <= 60 else f"{text[:59]}…" for text in texts[:most])
+    return f"{cut} and {len(texts) - most:,} more" if len(texts) > most else cut
+
+
 def reason_of(error: BaseException) -> str:
     """Return what a library says of a model that it cannot load, in one line; without its advice to let foreign code run."""
     if isinstance(error, pickle.UnpicklingError):

@@ -124,7 +124,7 @@ def test_a_source_that_is_too_long_loses_its_end_and_the_answer_stays(tokenizer)
     assert 50 < len(found["input_ids"][0]) <= 60
     assert tokenizer.decode(learned(found[0])[:-1]).strip() == "house"
     assert tokenizer.decode(found["prompt_ids"][0]).endswith("->")
-    with pytest.raises(InputError, match="max_length=60 leaves no row of the train split"):
+    with pytest.raises(InputError, match="no row of the train split can be used at max_length=60: 1 rows left out: no room"):
         encoded("text-to-text", tokenizer, [{"source": "red", "target": "house " * 80}], max_length=60)
 
 
@@ -274,3 +274,60 @@ def test_a_conversation_that_the_template_refuses_is_named():
     said = [{"role": "system", "content": "be kind"}, *messages("red", "blue")]
     with pytest.raises(InputError, match=r"template refuses row 1 of the train split: no system"):
         encoded("chat", tokenizer, [{"messages": messages("red", "blue")}, {"messages": said}])
+
+
+def of(role, content):
+    return {"role": role, "content": content}
+
+
+@pytest.mark.parametrize("name", ["preference", "reward"])
+def test_a_pair_of_which_both_answers_are_the_same_is_left_out_and_counted(tokenizer, name):
+    row = {"prompt": "red", "chosen": "blue", "rejected": "green"}
+    task, found = encoded(name, tokenizer, [row, {**row, "rejected": "blue"}])
+    assert (len(found), task.counts["test"]) == (1, {"pairs left out: both answers are the same": 1})
+    # Up to where they are cut.
+    long = {**row, "chosen": "blue " * 100, "rejected": "blue " * 101}
+    task, found = encoded(name, tokenizer, [row, long], max_length=40)
+    assert (len(found), task.counts["test"]) == (1, {"pairs left out: both answers are the same": 1})
+    with pytest.raises(
+        InputError,
+        match="no row of the train split can be used at max_length=200: 2 pairs left out: both answers are the same",
+    ):
+        encoded(name, tokenizer, [{**row, "rejected": "blue"}] * 2)
+    listed = {"prompt": [of("user", "red")], "chosen": [of("assistant", "blue")], "rejected": [of("assistant", "blue")]}
+    with pytest.raises(InputError, match="1 pairs left out: both answers are the same"):
+        encoded(name, tokenizer, [listed])
+
+
+def test_prompts_without_an_answer_to_compare_with_are_said_where_no_row_remains(tokenizer):
+    rows = [{"prompt": f"red {number}", "answer": None} for number in range(3)]
+    told = "no row of the train split can be used at max_length=200: 3 prompts left out: no answer to compare with"
+    with pytest.raises(InputError, match=told):
+        encoded("reinforcement", tokenizer, rows, reward="arithmetic")
+
+
+ASKED, SAID = of("user", "red"), of("assistant", "blue")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "told"),
+    [
+        (
+            [ASKED, SAID],
+            [SAID],
+            "the prompt of row 0 of the train split has the roles user, assistant: .* the user has the last word",
+        ),
+        ([ASKED, ASKED], [SAID], "has the roles user, user"),
+        ([of("tool", "red")], [SAID], "has the roles tool"),
+        ([ASKED], [of("user", "blue")], "the prompt with an answer of row 0 of the train split has the roles user, user"),
+        ([ASKED], [SAID, ASKED], "has the roles user, assistant, user"),
+    ],
+)
+def test_roles_of_prompts_and_answers_are_checked(tokenizer, prompt, answer, told):
+    other = [of("assistant", "green")]
+    for chosen, rejected in ((answer, other), (other, answer)):
+        with pytest.raises(InputError, match=told):
+            encoded("preference", tokenizer, [{"prompt": prompt, "chosen": chosen, "rejected": rejected}])
+    if "prompt of" in told:
+        with pytest.raises(InputError, match=told):
+            encoded("reinforcement", tokenizer, [{"prompt": prompt}], reward="length")

@@ -101,8 +101,8 @@ def test_a_row_that_holds_lists_of_objects_is_a_row(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ('{"text": "a"}\n{"text": "b"},\n', r"line 2 of t\.jsonl, column 14: Extra data, in '{\"text\": \"b\"},'"),
-        ('{"text": "a"},\n{"text": "b"},\n', r"line 1 of t\.jsonl, column 14: Extra data"),
+        ('{"text": "a"}\n{"text": "b"},\n', r"line 2 of t\.jsonl, column 14: Expecting value, in '{\"text\": \"b\"},'"),
+        ('{"text": "a"},\n{"text": "b"},\n', r"line 1 of t\.jsonl, column 14: Expecting value, in"),
         ("{'text': 'a'}\n", r"line 1 of t\.jsonl, column 2: Expecting property name enclosed in double quotes"),
         ('// rows\n{"text": "a"}\n', r"line 1 of t\.jsonl, column 1: Expecting value"),
         ('[{"text": "a"},\n{"text": "b"},\n]', r"line [23] of t\.jsonl, column \d+: "),

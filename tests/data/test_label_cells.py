@@ -106,9 +106,13 @@ def test_types_of_arrow_that_others_write(kind, tmp_path):
     assert labels_of(splits_of(tmp_path / "t.parquet"))["text 0"] == first
 
 
-def test_labels_that_one_number_cannot_tell_apart_are_refused(tmp_path):
+def test_labels_that_one_number_cannot_tell_apart_are_refused_and_of_json_told_apart(tmp_path):
+    labels = [12345678901234567890 + i % 2 for i in range(60)]
     path = tmp_path / "t.jsonl"
-    path.write_text("".join(f'{{"text": "text {i}", "label": {12345678901234567890 + i % 2}}}\n' for i in range(60)))
+    path.write_text("".join(f'{{"text": "text {i}", "label": {label}}}\n' for i, label in enumerate(labels)))
+    assert set(labels_of(splits_of(path)).values()) == set(map(str, labels))
+    path = tmp_path / "t.parquet"
+    Dataset.from_dict({"text": [f"text {i}" for i in range(60)], "label": list(map(float, labels))}).to_parquet(path)
     with pytest.raises(InputError, match=r"row 0 of .* has label 12345678901234567168, or one beside it"):
         splits_of(path)
 

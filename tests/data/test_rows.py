@@ -7,6 +7,7 @@ from datasets import Dataset
 
 from hf_gpt.data import rows, sources
 from hf_gpt.data.rows import task_splits
+from hf_gpt.data.text_files import source_of
 from hf_gpt.errors import InputError
 from hf_gpt.tasks import TASKS
 
@@ -176,6 +177,105 @@ def test_answers_as_squad_has_them(tmp_path, answers, wanted):
     )
     assert [row["answers"] for row in found] == [wanted] * 100
     assert dropped == {}
+
+
+@pytest.mark.parametrize("fault", [["a"], {"b": 1}])
+def test_an_instruction_or_an_answer_that_is_no_text_is_named_with_its_row(tmp_path, fault):
+    for task in ("chat", "text-to-text"):
+        given = many(lambda i: {"instruction": f"do {i}", "output": "a"}, [{"instruction": "do", "output": fault}])
+        with pytest.raises(InputError, match="instruction, input and output of row 0 are texts"):
+            rows_of(tmp_path, task, given)
+    answers = {"text": [fault], "answer_start": [0]}
+    given = many(FAULTS["question-answering"][0], [{"question": "q", "context": "c", "answers": answers}])
+    with pytest.raises(InputError, match="column 'answers' of row 0 cannot be read"):
+        rows_of(tmp_path, "question-answering", given)
+
+
+def said(content, role="user"):
+    return [{"role": role, "content": content}, {"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "What is "}, {"type": "text", "text": "1?"}],
+        [{"type": "input_text", "text": "What is 1?"}],
+        ["What is ", {"text": "1?"}],
+    ],
+)
+def test_parts_of_a_message_that_are_text_are_joined(tmp_path, content):
+    found, _ = rows_of(tmp_path, "chat", many(lambda i: {"messages": said(content), "group": i}))
+    assert {row["messages"][0]["content"] for row in found} == {"What is 1?"}
+    found, _ = rows_of(tmp_path, "reinforcement", many(lambda i: {"prompt": said(content)[:1], "group": i}))
+    assert {row["prompt"][0]["content"] for row in found} == {"What is 1?"}
+    made = many(lambda i: {"prompt": "p", "chosen": said(content)[:1], "rejected": said("b")[:1], "group": i})
+    assert {row["chosen"][0]["content"] for row in rows_of(tmp_path, "preference", made)[0]} == {"What is 1?"}
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"type": "image_url", "image_url": {"url": "a.png"}}, "of type 'image_url', and only text is learned"),
+        ({"type": "text", "text": None}, "of type 'text', and only text is learned"),
+        (7, "'type': 'text'"),
+    ],
+)
+def test_a_part_of_a_message_that_is_no_text_is_named_with_its_row(tmp_path, part, told):
+    given = many(lambda i: {"messages": said(f"u{i}")}, [{"messages": said([{"type": "text", "text": "What is"}, part])}])
+    with pytest.raises(InputError, match=rf"column 'messages' of row 0 cannot be read: .*{told}"):
+        rows_of(tmp_path, "chat", given)
+
+
+def test_a_message_of_nothing_but_of_the_system_is_nothing_to_learn_from(tmp_path):
+    blank = [{"role": "user", "content": "u"}, {"role": "assistant", "content": " "}]
+    given = many(lambda i: {"messages": said(f"u{i}")}, [{"messages": blank}, {"messages": said("")}, {"messages": said([])}])
+    found, dropped = rows_of(tmp_path, "chat", [*given, {"messages": [{"role": "system", "content": ""}, *said("x")]}])
+    assert (len(found), dropped) == (101, {"empty rows": 3})
+    given = many(lambda i: {"prompt": f"p{i}", "chosen": said("c")[1:], "rejected": said("r")[1:]})
+    found, dropped = rows_of(tmp_path, "preference", [*given, {"prompt": "p", "chosen": blank[1:], "rejected": said("r")[1:]}])
+    assert (len(found), dropped) == (100, {"empty rows": 1})
+
+
+def test_what_was_left_out_is_said_where_no_row_remains(tmp_path):
+    row = {"messages": said("u")}
+    with pytest.raises(InputError, match="dataset: without 40 empty rows and 59 repeated rows, 1 rows leave none for the"):
+        rows_of(tmp_path, "chat", [*[row] * 60, *[{"messages": said("")}] * 40])
+    with pytest.raises(InputError, match="dataset: without 60 empty rows, 0 rows leave none for the train split"):
+        rows_of(tmp_path, "chat", [{"messages": said("")}] * 60)
+
+
+def test_rows_are_chosen_by_one_of_several_values(tmp_path):
+    given = many(lambda i: {"text": f"t{i}", "label": "abc"[i % 3]})
+    found, _ = rows_of(tmp_path, "text-classification", given, where={"label": ["a", "b"]})
+    assert {row["label"] for row in found} == {"a", "b"}
+    with pytest.raises(InputError, match=r"has no rows with where=\{'label': \['x'\]\}"):
+        rows_of(tmp_path, "text-classification", given, where={"label": ["x"]})
+
+
+@pytest.mark.parametrize("name", ["table.txt", "table.dat", "table", "folder"])
+def test_what_is_read_as_plain_text_has_no_columns_for_a_task(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "table.txt", tmp_path / "table.dat", tmp_path / "table", tmp_path / "folder" / "a.csv"):
+        path.write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(60)))
+    (tmp_path / "folder" / "b.jsonl").write_text(json.dumps({"text": "a", "label": 0}) + "\n")
+    task = TASKS["text-classification"]
+    with pytest.raises(
+        InputError, match=r"is read as plain text, which has no columns: .* dataset\.path says what it is, one of csv"
+    ):
+        task_splits(sources.text_source(source_of(tmp_path / name)), task.columns, task.group, 0.2, 0.2)
+    given = {"path": "csv", "files": str(tmp_path / name)}
+    splits, _, _ = task_splits(sources.text_source(given), task.columns, task.group, 0.2, 0.2)
+    assert sum(map(len, splits.values())) == 60
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_that_another_file_has_not_is_named(tmp_path, kind):
+    for name, columns in {"a": ["text", "label"], "b": ["text", "label", "extra"]}.items():
+        rows = Dataset.from_dict({column: ["x"] * 9 for column in columns})
+        (rows.to_csv if kind == "csv" else rows.to_parquet)(tmp_path / f"{name}.{kind}")
+    source = sources.text_source({"path": kind, "files": str(tmp_path / f"*.{kind}")})
+    with pytest.raises(InputError, match=rf"dataset: b\.{kind} has the column 'extra', which a\.{kind} has not"):
+        task_splits(source, TASKS["text-classification"].columns, ("text",), 0.2, 0.2)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

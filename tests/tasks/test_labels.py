@@ -173,6 +173,7 @@ def test_an_answer_with_white_space_at_an_end_is_the_answer(tokenizer, text, sta
         (["pos", "Pos ", "neg"], "'Pos ', 'pos' are 2 labels: if they are one, class_names gives them one name"),
         (["not_same", "not same", "same"], "'not same', 'not_same' are 2 labels"),
         (["a", "a\u200b", "b"], "are 2 labels"),
+        (["covid-19", "covid19", "flu"], "'covid-19', 'covid19' are 2 labels"),
         ([["pos"], ["Pos", "neg"], []], "'Pos', 'pos' are 2 labels"),
         (["a", "b", "a,b"], "'a,b' is a label of its own: several of one text are a list, such as ['a', 'b']"),
         (["0.5", "1", "2.25"], "the labels are texts, and so classes: numbers are written without quotes"),
@@ -186,7 +187,10 @@ def test_labels_that_may_be_meant_otherwise_are_said(labels, told, tokenizer):
     assert told in "\n".join(task.summary(Dataset.from_list(rows)))
 
 
-@pytest.mark.parametrize("labels", [["pos", "neg"], ["C", "C++", "C#"], ["a", "a, c"], list(range(40)) * 2])
+SIGNED = [["-1", "1", "0"], ["A", "A-", "B"], ["1-2", "12", "3 4", "34"]]
+
+
+@pytest.mark.parametrize("labels", [["pos", "neg"], ["C", "C++", "C#"], ["a", "a, c"], list(range(40)) * 2, *SIGNED])
 def test_labels_that_are_clear_are_counted_alone(labels, tokenizer):
     rows = labelled(*labels)
     task, _ = prepared("text-classification", tokenizer, rows)
@@ -251,3 +255,37 @@ def test_a_word_is_read_with_one_space_before_it_as_in_running_text(kind):
     assert encoded[0]["input_ids"] == [*task.begin, *running, tokenizer.eos_token_id]
     assert [label for label in encoded[0]["labels"] if label >= 0] == [0, 1, 0]
     assert len(running) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        (["③", "①", "②"], ["①", "②", "③"]),
+        (["²", "1"], ["1", "²"]),
+        (["--1", "1"], ["--1", "1"]),
+        (["10", "9", "-1", "+2"], ["-1", "+2", "9", "10"]),
+        (["9" * 5000, "1"], ["1", "9" * 5000]),
+    ],
+)
+def test_labels_that_look_like_numbers_are_in_an_order_of_their_own(tokenizer, labels, wanted):
+    assert prepared("text-classification", tokenizer, labelled(*labels))[0].names == wanted
+
+
+@pytest.mark.parametrize("label", ["²", "9" * 5000, "--1"])
+def test_a_choice_that_is_no_number_is_named(tokenizer, label):
+    rows = [{"question": "which?", "choices": ["red", "blue"], "label": label}] * 2
+    with pytest.raises(InputError, match="give the index of the right choice, 0 to 1"):
+        prepared("multiple-choice", tokenizer, rows)
+
+
+def test_of_thousands_of_labels_a_few_are_listed(tokenizer):
+    rows = [labelled(*(f"class {i} {'x' * 100}" for i in range(3000))), labelled("new" * 1000)]
+    splits = DatasetDict({name: Dataset.from_list(part) for name, part in zip(("train", "test"), rows)})
+    task = TASKS["text-classification"](tokenizer, TaskSettings())
+    with pytest.raises(
+        InputError, match=r"label 'newnew.*… of the test split .* and 2,980 more: give .* dataset.where=\{label: "
+    ) as told:
+        task.prepare(splits)
+    assert len(str(told.value)) < 1900
+    with pytest.raises(InputError, match=r"none of 0 is a label: the labels are class 0 .* and 2,980 more"):
+        prepared("text-classification", tokenizer, rows[0], class_names={0: "a"})

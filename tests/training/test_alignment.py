@@ -229,7 +229,7 @@ FAULTS = [
     ({"reward": "model", "reward_model": "runs/reward"}, "`hf-gpt train align/reward` makes it"),
     ({"adapter": "runs/sft"}, "adapter='runs/sft' is no folder here (`hf-gpt train align/sft` makes it)"),
     ({"num_generations": 3}, "num_generations=3 does not divide the 32 answers of a step"),
-    ({"max_length": 8}, "leaves no row"),
+    ({"max_length": 8}, "can be used at max_length=8"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +26,45 @@ def check_json_rows(path: Path) -> None:
                 raise InputError(f"dataset: files={str(path)!r}: line {number} is null, where a row is an object in braces.")
 
 
-def read_json_rows(paths: list[Path]) -> Iterator[dict[str, Any]]:
-    """Return the rows of files of JSON, a row a line or in one list, as Python reads them."""
-    for path in paths:
-        for file in opened(path):
-            text = file.read().decode("utf-8-sig")
-            lines = json.loads(text) if text.lstrip().startswith("[") else map(json.loads, filter(str.strip, text.split("\n")))
-            yield from lines
+def read_json_rows(path: Path) -> list[Any]:
+    """Return the rows of a file of JSON, one behind another or in one list, as Python reads them.
+
+    Raises:
+        ValueError: something else.
+    """
+    rows: list[Any] = []
+    for file in opened(path):
+        text = file.read().decode("utf-8-sig")
+        if text.lstrip().startswith("["):
+            rows += json.loads(text)
+            continue
+        place = _next_place(text, 0)
+        while place < len(text):
+            row, place = json.JSONDecoder().raw_decode(text, place)
+            rows.append(row)
+            place = _next_place(text, place)
+    return rows
+
+
+# What JSON calls white space.
+_GAP = re.compile(r"[ \t\n\r]*")
+
+
+def _next_place(text: str, place: int) -> int:
+    return _GAP.match(text, place).end()  # type: ignore[union-attr]
 
 
 def find_fault(paths: list[Path]) -> str | None:
-    """Return where the first line is that is no JSON; none where Python reads all of them."""
+    """Return where the first fault in files of JSON is; none where Python reads all of them."""
     for path in paths:
-        for file in opened(path):
-            text = file.read().decode("utf-8-sig")
-            is_list = text.lstrip().startswith("[")
-            for number, line in enumerate([text] if is_list else text.split("\n"), start=1):
-                try:
-                    json.loads(line if line.strip() else "0")
-                except json.JSONDecodeError as error:
-                    found = line.split("\n")[error.lineno - 1].strip()
-                    where = f"line {error.lineno if is_list else number} of {path.name}, column {error.colno}"
-                    return f"{where}: {error.msg}, in {shown(found[max(0, error.colno - 60) :], 80)}"
-                except RecursionError:
-                    return f"line {number} of {path.name} is nested too deeply"
+        try:
+            read_json_rows(path)
+        except json.JSONDecodeError as error:
+            line = error.doc.split("\n")[error.lineno - 1].strip()
+            told = shown(line[max(0, error.colno - 60) :], 80)
+            return f"line {error.lineno} of {path.name}, column {error.colno}: {error.msg}, in {told}"
+        except RecursionError:
+            return f"{path.name} has a row that is nested too deeply"
     return None
 
 

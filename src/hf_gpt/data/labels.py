@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 from datasets import Dataset, Value
 
-from ..errors import InputError, shown
+from ..errors import InputError, listed, shown
 
 
 # A whole number of more digits may be of no type; beyond 2**53, two of them may be one number with a point.
@@ -197,6 +197,6 @@ def _number_of(label: Any, numbers: dict[str, int], own: Any, split: str) -> int
         return numbers.get(name)
     if isinstance(name, str) or name not in numbers.values():
         raise InputError(
-            f"dataset: label {name!r} of the {split} split is none of the training data's, which are {', '.join(numbers)}."
+            f"dataset: label {shown(name)} of the {split} split is none of the training data's, which are {listed(numbers)}."
         )
     return name

@@ -1,7 +1,7 @@
 """The rows of a source: of a package, of files, of the Hub, or of a mixture of these."""
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,13 @@ import datasets
 from datasets import Dataset, IterableDataset
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError
+from pyarrow.parquet import read_schema
 
 from ..checks.boundary import refused
 from ..checks.places import is_of_place
-from ..errors import InputError, reason_of, shown
+from ..errors import InputError, listed, reason_of, shown
 from .conll import CONLL_COLUMNS, read_conll
+from .json_columns import json_dataset
 from .json_rows import check_json_rows, find_fault, read_json_rows, rows_in_object
 from .packages import PACKAGES, provenance, read_package, readers_hash
 from .packed_files import BROKEN_ARCHIVES
@@ -30,11 +32,11 @@ HUB_SECONDS = 10.0
 MIXTURE_SEED = 0
 
 
-def load_rows(source: TextSource, columns: tuple[str, ...] | None = None, is_part: bool = False) -> Dataset | IterableDataset:
+def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part: bool = False) -> Dataset | IterableDataset:
     """Return the rows of a source, before any split of ours.
 
     Args:
-        columns: Columns that have to be there; by default `text_column`.
+        texts: Of a task, columns that hold texts, where they are there; by default `text_column`, which has to be.
         is_part: Whether rows are drawn one by one, beside those of other sources; a row is then a whole text.
 
     Raises:
@@ -47,20 +49,21 @@ def load_rows(source: TextSource, columns: tuple[str, ...] | None = None, is_par
         state = {**provenance(PACKAGES[source.path]), "readers": readers_hash()}
         rows = Dataset.from_generator(_package_rows, gen_kwargs={"name": source.path, "state": state})
     elif source.path in FILE_FORMATS:
-        rows = _load_files(source, columns, is_part)
+        rows = _load_files(source, texts, is_part)
         if source.sample_by == "document":
             return rows
     else:
         rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
     # A stream of lines does not say what its columns are before it is read.
     found = rows.column_names or list(next(iter(rows), {}))
-    for column in (source.text_column,) if columns is None else columns:
-        if column not in found:
-            name = "text_column=" if columns is None else "column "
-            raise InputError(f"dataset: {name}{column!r} is not a column; the columns are {', '.join(found) or 'none'}.")
+    if texts is None and source.text_column not in found:
+        raise InputError(
+            f"dataset: text_column={source.text_column!r} is not a column; the columns are {listed(found) or 'none'}."
+        )
     rows = _chosen(rows, source)
     if isinstance(rows, Dataset) and len(rows) == 0:
-        raise InputError(f"dataset: path={source.path!r} has no rows.")
+        where = f" with where={shown(source.where)}" if source.where else ""
+        raise InputError(f"dataset: path={source.path!r} has no rows{where}.")
     return rows
 
 
@@ -80,7 +83,7 @@ def _load_mixture(source: TextSource) -> Dataset | IterableDataset:
     return datasets.interleave_datasets(parts, probabilities=shares, seed=MIXTURE_SEED, stopping_strategy="first_exhausted")
 
 
-def _load_files(source: TextSource, columns: tuple[str, ...] | None, is_part: bool) -> Dataset | IterableDataset:
+def _load_files(source: TextSource, texts: Collection[str] | None, is_part: bool) -> Dataset | IterableDataset:
     """Return the rows of files of a format; see `load_rows`."""
     files = local_files(source)
     if source.path != "parquet":
@@ -94,36 +97,38 @@ def _load_files(source: TextSource, columns: tuple[str, ...] | None, is_part: bo
         return _load_documents(source, files, whole=source.streaming or is_part)
     if source.path == "json":
         objects = [rows_in_object(file, source.field) for file in files]
-        if any(part is not None for part in objects):
-            return _load_objects(source, files, objects)
+        if texts is not None or any(part is not None for part in objects):
+            return _load_json(source, files, objects, texts)
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
-    rows = _load_dataset(source, data_files=names, split="train", **_reading(source, files, columns))
+    reading = _reading(source, files, texts)
+    _check_columns(source.path, files)
+    rows = _load_dataset(source, data_files=names, split="train", **reading)
     if source.path == "csv":
         found = rows.column_names or list(read_table(files[0]).names)
         clean = {name: clean_name(name) for name in found if clean_name(name) not in ("", *found)}
         rows = rows.rename_columns(clean) if clean and len(set(clean.values())) == len(clean) else rows
-    if source.path == "json" and isinstance(rows, Dataset):
-        rows = _dates_as_written(rows, files, (source.text_column,) if columns is None else rows.column_names)
+    if source.path == "json" and not _is_as_written((rows.features or {}).get(source.text_column)):
+        return _load_json(source, files, [None] * len(files), None)
     return rows
 
 
-def _load_objects(source: TextSource, files: list[Path], objects: list[list[dict] | None]) -> Dataset | IterableDataset:
-    """Return the rows of files of which some are an object around them."""
+def _is_as_written(feature: Any) -> bool:
+    """Return whether `datasets` reads a column of JSON as the texts that it holds, and not as times or as JSON once more."""
+    return "timestamp" not in str(feature) and not is_mixed(feature)
+
+
+def _load_json(
+    source: TextSource, files: list[Path], objects: list[list[Any] | None], texts: Collection[str] | None
+) -> Dataset | IterableDataset:
+    """Return the rows of files of JSON, of which some may be an object around them, each value as it is written."""
     with refused(f"dataset: files={shown(source.files)} cannot be read as json"):
-        parts = [list(read_json_rows([file])) if part is None else part for file, part in zip(files, objects)]
-        rows = Dataset.from_list([row for part in parts for row in part])
+        try:
+            parts = [read_json_rows(file) if part is None else part for file, part in zip(files, objects)]
+        except (ValueError, RecursionError) as error:
+            raise ValueError(find_fault(files) or error) from error
+        rows = json_dataset([row for part in parts for row in part], (source.text_column,) if texts is None else texts)
     return rows.to_iterable_dataset() if source.streaming else rows
-
-
-def _dates_as_written(rows: Dataset, files: list[Path], columns: Iterable[str]) -> Dataset:
-    """Return the rows with the texts of those columns that PyArrow took for times: what has the form of a date is a text in JSON."""
-    dated = [name for name in columns if name in rows.features and "timestamp" in str(rows.features[name])]
-    found = list(read_json_rows(files)) if dated else []
-    for name in dated:
-        written = f"{name} as written"
-        rows = rows.add_column(written, [row.get(name) for row in found]).remove_columns(name).rename_column(written, name)
-    return rows
 
 
 # Rows that are looked at to find the column of the texts.
@@ -170,7 +175,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
     return _chosen(rows.select_columns("text"), source) if whole else rows
 
 
-def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | None) -> dict[str, Any]:
+def _reading(source: TextSource, files: list[Path], texts: Collection[str] | None) -> dict[str, Any]:
     """Return the arguments that tell `datasets` how files are read."""
     if source.path == "text":
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
@@ -187,14 +192,30 @@ def _reading(source: TextSource, files: list[Path], columns: tuple[str, ...] | N
         for file, table in tables.items():
             check_rows(file, replace(table, has_quotes=False))
     # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
-    texts = [name for name in first.names if columns is not None or clean_name(name) == source.text_column]
+    as_texts = [name for name in first.names if texts is not None or clean_name(name) == source.text_column]
     return {
         "sep": first.sign,
         "skiprows": first.above,
         "keep_default_na": False,
         "quoting": quoting_of(has_quotes),
-        "converters": dict.fromkeys(texts, str),
+        "converters": dict.fromkeys(as_texts, str),
     }
+
+
+def _check_columns(path: str, files: list[Path]) -> None:
+    """Raise `InputError` for files of which one has a column that another has not, where `datasets` names neither."""
+    if path not in ("csv", "parquet") or len(files) == 1:
+        return
+    with refused(f"dataset: {files[0]} and those beside it cannot be read as {path}"):
+        columns = {file: read_table(file).names if path == "csv" else read_schema(file).names for file in files}
+    for file in files[1:]:
+        pairs = [(file, files[0])] if path == "parquet" else [(file, files[0]), (files[0], file)]
+        for one, other in pairs:
+            more = [name for name in columns[one] if name not in columns[other]]
+            if more:
+                raise InputError(
+                    f"dataset: {one.name} has the column {more[0]!r}, which {other.name} has not: give files of the same columns."
+                )
 
 
 def clean_name(name: str) -> str:
@@ -259,7 +280,9 @@ def _chosen(rows, source: TextSource):
     where = source.where or {}
     for column in where:
         if column not in (rows.column_names or []):
-            raise InputError(f"dataset: where names {column!r}, which is not a column; the columns are {rows.column_names}.")
+            raise InputError(
+                f"dataset: where names {column!r}, which is not a column; the columns are {listed(rows.column_names or [])}."
+            )
     if where:
         rows = rows.filter(partial(_matches, where=where))
     if source.limit is not None:
@@ -268,10 +291,12 @@ def _chosen(rows, source: TextSource):
 
 
 def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
-    # A cell of a table is a text, also where it holds a number.
-    return all(
-        row[column] in ((value, str(value)) if isinstance(row[column], str) else (value,)) for column, value in where.items()
-    )
+    for column, value in where.items():
+        cell, values = row[column], [value, *(value if isinstance(value, list) else ())]
+        # A cell of a table is a text, also where it holds a number.
+        if cell not in values and not (isinstance(cell, str) and cell in map(str, values)):
+            return False
+    return True
 
 
 def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,10 +11,11 @@ import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
 from ..checks.boundary import refused
-from ..errors import InputError, did_you_mean, shown
+from ..errors import InputError, did_you_mean, listed, shown
+from .dialogues import LAYOUTS, MESSAGES, adopt_layout, as_text, read_messages
 from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
-from .sources import TextSource, local_files
+from .sources import FILE_FORMATS, TextSource, local_files
 from .splits import SPLITS, text_hash
 from .tables import read_table
 
@@ -25,42 +26,7 @@ WORDS = ("tokens", "choices")
 # Either a text or messages.
 TURNS = ("prompt", "chosen", "rejected")
 
-MESSAGES = datasets.List({"role": Value("string"), "content": Value("string")})
 ANSWERS = {"text": datasets.List(Value("string")), "answer_start": datasets.List(Value("int64"))}
-# Who speaks, in the words of ShareGPT.
-SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
-
-
-def adopt_layout(rows: Dataset, wanted: str) -> Dataset:
-    """Return the rows with a column that they have under another name or in several: dialogues of ShareGPT, instructions of Alpaca."""
-    if wanted in rows.column_names:
-        return rows
-    if wanted == "messages" and "conversations" in rows.column_names:
-        return rows.rename_column("conversations", "messages")
-    if wanted in FROM_INSTRUCTIONS and {"instruction", "output"} <= set(rows.column_names):
-        kind, read = FROM_INSTRUCTIONS[wanted]
-        return rows.map(lambda row: {wanted: read(row)}, features=datasets.Features({**rows.features, wanted: kind}))
-    return rows
-
-
-def _asked(row: dict[str, Any]) -> str | None:
-    """Return instruction and input, with an empty line between."""
-    return "\n\n".join(str(row[name]) for name in ("instruction", "input") if row.get(name)) or None
-
-
-def _said(row: dict[str, Any]) -> str | None:
-    return None if row["output"] is None else str(row["output"])
-
-
-# What of a row of Alpaca a column of ours is.
-FROM_INSTRUCTIONS: dict[str, tuple[Any, Callable[[dict[str, Any]], Any]]] = {
-    "messages": (
-        MESSAGES,
-        lambda row: [{"role": "user", "content": _asked(row)}, {"role": "assistant", "content": _said(row)}],
-    ),
-    "source": (Value("string"), _asked),
-    "target": (Value("string"), _said),
-}
 
 
 def read_columns(rows: Dataset) -> Dataset:
@@ -78,11 +44,11 @@ def read_columns(rows: Dataset) -> Dataset:
         elif column == "tags" and (isinstance(feature, Value) or is_mixed(getattr(feature, "feature", feature))):
             rows = _read(rows, column, datasets.List(Value("string")), _words)
         elif column == "label" and is_mixed(feature):
-            rows = _read(rows, column, Value("string"), _scalar)
+            rows = _read(rows, column, Value("string"), as_text)
         elif column in ("tags", "label"):
             check_labels(column, feature)
         elif column == "messages" or column in TURNS:
-            rows = _read(rows, column, MESSAGES, _messages)
+            rows = _read(rows, column, MESSAGES, read_messages)
         elif column == "answers":
             rows = _read(rows, column, ANSWERS, _answers)
     return rows
@@ -108,7 +74,7 @@ def _plain_type(feature: Any) -> Any:
 
 def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
     if is_mixed(feature):
-        return _read(rows, column, Value("string"), _scalar)
+        return _read(rows, column, Value("string"), as_text)
     if not isinstance(feature, Value):
         raise InputError(
             f"dataset: column {column!r} holds {kind_of(feature)}, and not text: name another one in dataset.columns."
@@ -135,16 +101,8 @@ def _read_row(row: dict[str, Any], number: int, column: str, read: Callable[[Any
     try:
         return {column: None if row[column] is None and column != "answers" else read(row[column])}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        found = repr(row[column])
-        raise InputError(
-            f"dataset: column {column!r} of row {number} cannot be read: {found if len(found) < 80 else found[:80] + '…'}."
-        ) from error
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        raise ValueError(value)
-    return str(value)
+        why = error if isinstance(error, InputError) else f"{shown(row[column], 80)}."
+        raise InputError(f"dataset: column {column!r} of row {number} cannot be read: {why}") from error
 
 
 def _words(value: Any) -> list[str | None]:
@@ -152,18 +110,7 @@ def _words(value: Any) -> list[str | None]:
     found = read_literal(value) if isinstance(value, str) else value
     if not isinstance(found, list):
         raise ValueError(value)
-    return [None if word is None else _scalar(word) for word in found]
-
-
-def _messages(value: Any) -> list[dict[str, Any]]:
-    """Return messages as such, as ShareGPT's turns, or either as a JSON string."""
-    turns = read_literal(value) if isinstance(value, str) else value
-    read = []
-    for turn in turns:
-        role = turn["role"] if turn.get("role") is not None else turn["from"]
-        content = turn["content"] if turn.get("content") is not None else turn.get("value")
-        read.append({"role": SPEAKERS.get(role, role), "content": content if content is None else str(content)})
-    return read
+    return [None if word is None else as_text(word) for word in found]
 
 
 def _answers(value: Any) -> dict[str, list[Any]]:
@@ -179,7 +126,7 @@ def _answers(value: Any) -> dict[str, list[Any]]:
         pairs = list(zip(texts or [], starts or [], strict=True))
     else:
         pairs = [(answer["text"], answer["answer_start"]) for answer in value]
-    pairs = [(str(text), int(start)) for text, start in pairs if text is not None and str(text).strip()]
+    pairs = [(as_text(text), int(start)) for text, start in pairs if text is not None and str(text).strip()]
     return {"text": [text for text, _ in pairs], "answer_start": [start for _, start in pairs]}
 
 
@@ -188,7 +135,8 @@ def is_empty(column: str, value: Any) -> bool:
     if isinstance(value, float) and math.isnan(value):
         return True
     if column == "messages" or (column in TURNS and isinstance(value, list)):
-        return not value or any(turn["content"] is None for turn in value)
+        # A system message of nothing keeps a template from writing one of its own.
+        return not value or any(not (turn["content"] or "").strip() and turn["role"] != "system" for turn in value)
     if column in WORDS or column == "tags":
         return not value or any(word is None for word in value)
     if column == "label" and isinstance(value, list):
@@ -220,13 +168,19 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     if source.streaming:
         raise InputError("dataset: streaming=true is for language modelling: a task reads its rows as a whole.")
     names = {column: given.get(column, column) for column in columns}
-    rows = load_rows(source, ())
+    texts = {name for column, name in names.items() if column in (*TEXTS, *WORDS, *TURNS, "messages")}
+    if source.path == "text":
+        raise InputError(
+            f"dataset: files={shown(source.files)} is read as plain text, which has no columns: of a table, dataset.path says what it "
+            f"is, one of {', '.join(path for path in FILE_FORMATS if path != 'text')}; of a folder it then reads those."
+        )
+    rows = load_rows(source, texts | set(LAYOUTS))
     for column, is_needed in columns.items():
         rows = adopt_layout(rows, names[column])
         if is_needed and names[column] not in rows.column_names:
             hint = did_you_mean(names[column], rows.column_names, " dataset.columns says what yours are called.")
             raise InputError(
-                f"dataset: column {names[column]!r} is not a column; the columns are {', '.join(rows.column_names)}.{hint}"
+                f"dataset: column {names[column]!r} is not a column; the columns are {listed(rows.column_names)}.{hint}"
             )
     kept: dict[str, str] = {}
     for column in (column for column in columns if names[column] in rows.column_names):
@@ -332,8 +286,10 @@ def task_splits(
     parts = {name: splits[name] if name in splits else rows.select(first[chosen[name]]) for name in SPLITS}
     for name, part in parts.items():
         if len(part) == 0:
+            left_out = " and ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
+            what = f"without {left_out}, " if left_out else ""
             raise InputError(
-                f"dataset: {len(first)} rows leave none for the {name} split: give more rows, a larger share, or "
+                f"dataset: {what}{len(first):,} rows leave none for the {name} split: give more rows, a larger share, or "
                 f"dataset.{name if name != 'train' else 'files'}."
             )
     overlap: dict[str, dict[str, int]] = {}

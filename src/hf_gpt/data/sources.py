@@ -32,7 +32,7 @@ class TextSource:
         field: Of a file of JSON that is one object, the key that holds the rows.
         split: Of a dataset on the Hub.
         columns: For a task, its names of columns and what the dataset calls them.
-        where: Columns and the value that a row needs there to be used.
+        where: Columns and the value that a row needs there to be used, or a list of values of which it needs one.
         limit: Use only the first `limit` rows.
         validation, test: What is held out in place of a share of this one, read as this one is where it says nothing else.
         mixture: Sources and their weights, in place of all of the above but `streaming`.

@@ -5,7 +5,7 @@ from typing import ClassVar
 from datasets import Dataset
 
 from ..data.conversations import conversation_ids, template_ids, template_text
-from ..errors import InputError
+from ..errors import InputError, listed
 from .chat_template import add_chat_template, template_refusals, turn_ends
 from .task import IGNORED, Task, small
 
@@ -53,13 +53,13 @@ class Chat(Task):
         return self.with_room(encoded["prompt_ids"], encoded["reference"])
 
 
-def check_turns(messages: list[dict[str, str]], where: str) -> None:
-    """Raise `InputError` when roles do not alternate or the assistant does not have the last word."""
+def check_turns(messages: list[dict[str, str]], where: str, last: str = "assistant") -> None:
+    """Raise `InputError` when roles do not alternate or another than `last` has the last word."""
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
-    expected = ["user", "assistant"] * (len(turns) // 2)
-    if not turns or turns != expected:
+    expected = [("user", "assistant")[place % 2] for place in range(len(turns))]
+    if turns != expected or turns[-1:] != [last]:
         raise InputError(
-            f"{where} has the roles {', '.join(roles) or 'of no message'}: after at most one system message, user and assistant "
-            "take turns, and the assistant has the last word."
+            f"{where} has the roles {listed(roles) or 'of no message'}: after at most one system message, user and assistant "
+            f"take turns, and the {last} has the last word."
         )

@@ -62,5 +62,7 @@ def template_refusals(what: str) -> Iterator[None]:
 
     try:
         yield
+    except InputError:
+        raise
     except (TemplateError, TypeError, ValueError) as error:
         raise InputError(f"the tokenizer's chat template refuses {what}: {' '.join(str(error).split())}.") from error

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..errors import InputError, shown
+from ..errors import InputError, listed, shown
 
 
 # Labels that a table or a confusion matrix can hold and still be read.
@@ -78,7 +78,7 @@ def class_weights(given: list | str | None, names: list[str], labels: list[int])
     if len(numbers) != len(names) or not all(is_number):
         raise InputError(
             f"class_weights={shown(given)} must be balanced, or a list of a number above 0 for each of the {len(names)} classes: "
-            f"{', '.join(names[:MOST_LABELS])}."
+            f"{listed(names, MOST_LABELS)}."
         )
     return torch.tensor(numbers, dtype=torch.float32)
 

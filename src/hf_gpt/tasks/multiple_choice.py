@@ -8,7 +8,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
-from ..errors import InputError
+from ..data.labels import WHOLE
+from ..errors import InputError, shown
 from .metrics import accuracy
 from .task import Task
 
@@ -36,12 +37,12 @@ class MultipleChoice(Task):
             if len(row["choices"]) != self.choices:
                 raise InputError(
                     f"row {number} of the {split} split has {len(row['choices'])} choices, the first row of the train split "
-                    f"{self.choices}: give each row as many, or leave rows out with dataset.where."
+                    f"{self.choices}: give each row as many."
                 )
-            label = int(row["label"]) if str(row["label"]).isdecimal() else row["label"]
+            label = int(row["label"]) if WHOLE.fullmatch(str(row["label"])) else row["label"]
             if not isinstance(label, int) or not 0 <= label < self.choices:
                 raise InputError(
-                    f"row {number} of the {split} split has label {label!r}: give the index of the right choice, 0 to "
+                    f"row {number} of the {split} split has label {shown(label)}: give the index of the right choice, 0 to "
                     f"{self.choices - 1}."
                 )
             question, *choices = self.token_ids([row["question"], *row["choices"]])

@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from ..data.conversations import answer_ids, reply_ids
 from ..data.rows import TURNS
+from .chat import check_turns
 from .chat_template import add_chat_template, template_refusals, turn_ends
 from .task import Task, small
 
@@ -36,10 +37,17 @@ class Preference(Task):
     def encode(self, split: str, rows: Dataset) -> Dataset:
         kept: dict[str, list[np.ndarray]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
         for number, row in enumerate(rows):
-            with template_refusals(f"row {number} of the {split} split"):
-                (asked, chosen), (_, rejected) = (self.pair(row["prompt"], row[name]) for name in ("chosen", "rejected"))
+            where = f"row {number} of the {split} split"
+            with template_refusals(where):
+                (asked, chosen), (_, rejected) = (
+                    self.pair(row["prompt"], row[name], where) for name in ("chosen", "rejected")
+                )
             if len(asked) >= self.settings.max_length:
                 self.counts[split]["rows left out: no room for an answer"] += 1
+                continue
+            room = self.settings.max_length - len(asked)
+            if chosen[:room] == rejected[:room]:
+                self.counts[split]["pairs left out: both answers are the same"] += 1
                 continue
             if len(asked) + max(len(chosen), len(rejected)) > self.settings.max_length:
                 self.counts[split]["rows whose answers are cut to max_length"] += 1
@@ -77,11 +85,14 @@ class Preference(Task):
         better = (str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in encoded["chosen_ids"])
         return self.with_room(encoded["prompt_ids"], better)
 
-    def pair(self, prompt: Any, answer: Any) -> tuple[list[int], list[int]]:
+    def pair(self, prompt: Any, answer: Any, where: str) -> tuple[list[int], list[int]]:
         """Return the ids of a prompt and of an answer to it: both texts, or at least one of them messages."""
         if isinstance(prompt, str) and isinstance(answer, str):
             return answer_ids(self.tokenizer, prompt, answer)
         asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         said = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
         # Some repeat the prompt before each answer.
-        return reply_ids(self.tokenizer, asked, said[len(asked) :] if said[: len(asked)] == asked else said)
+        said = said[len(asked) :] if said[: len(asked)] == asked else said
+        check_turns(asked, f"the prompt of {where}", "user")
+        check_turns([*asked, *said], f"the prompt with an answer of {where}")
+        return reply_ids(self.tokenizer, asked, said)

@@ -8,6 +8,7 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.conversations import prompt_ids, template_ids, template_text
 from ..errors import InputError
+from .chat import check_turns
 from .chat_template import add_chat_template, template_refusals, turn_ends
 from .task import RewardName, Task, TaskSettings, small
 
@@ -50,8 +51,9 @@ class Reinforcement(Task):
         kept: dict[str, list] = {"prompt": [], **({"answer": []} if "answer" in rows.column_names else {})}
         room = self.settings.max_length - self.settings.max_new_tokens
         for number, row in enumerate(rows):
-            with template_refusals(f"row {number} of the {split} split"):
-                ids = self.asked(row["prompt"])
+            where = f"row {number} of the {split} split"
+            with template_refusals(where):
+                ids = self.asked(row["prompt"], f"the prompt of {where}")
             if len(ids) > room:
                 self.counts[split]["prompts left out: longer than max_length - max_new_tokens"] += 1
             elif self.settings.reward in NEED_ANSWER and not (row["answer"] or "").strip():
@@ -62,9 +64,10 @@ class Reinforcement(Task):
                     kept["answer"].append((row["answer"] or "").strip())
         return Dataset.from_dict(kept)
 
-    def asked(self, prompt: Any) -> list[int]:
+    def asked(self, prompt: Any, where: str) -> list[int]:
         if isinstance(prompt, str):
             return prompt_ids(self.tokenizer, prompt)
+        check_turns(prompt, where, "user")
         return template_ids(self.tokenizer, template_text(self.tokenizer, prompt, True))
 
     def scored(self, test: Dataset) -> Dataset:

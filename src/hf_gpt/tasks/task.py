@@ -16,7 +16,8 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.encoding import opening, text_ids
-from ..errors import InputError
+from ..data.labels import WHOLE
+from ..errors import InputError, listed, shown
 
 
 # Labels that a line counts.
@@ -114,7 +115,9 @@ class Task(ABC):
             self.counts[name] = Counter()
             encoded[name] = self.encode(name, rows)
             if len(encoded[name]) == 0:
-                raise InputError(f"max_length={self.settings.max_length} leaves no row of the {name} split: make it longer.")
+                counted = ", ".join(f"{count:,} {reason}" for reason, count in self.counts[name].items())
+                limit = f"max_length={self.settings.max_length}"
+                raise InputError(f"no row of the {name} split can be used at {limit}: {counted or 'all are too long'}.")
         return encoded
 
     @abstractmethod
@@ -202,9 +205,7 @@ class Task(ABC):
         """Raise `InputError` when `class_names` has named none of the labels."""
         given = self.settings.class_names or {}
         if given and not set(map(str, given.values())) & set(names):
-            raise InputError(
-                f"class_names: none of {', '.join(map(str, given))} is a label: the labels are {', '.join(names)}."
-            )
+            raise InputError(f"class_names: none of {listed(given)} is a label: the labels are {listed(names)}.")
 
     def token_ids(self, texts: list[str]) -> list[list[int]]:
         return [ids.tolist() for ids in text_ids(self.tokenizer, texts)]
@@ -244,9 +245,7 @@ def class_label_of(feature: Any) -> ClassLabel | None:
 
 def count_line(what: str, counts: Counter) -> str:
     """Return the labels with how often each is there, the most frequent first."""
-    listed = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(MOST_COUNTED))
-    more = len(counts) - MOST_COUNTED
-    return f"{what}: {listed}{f' and {more:,} more' if more > 0 else ''}."
+    return f"{what}: {listed((f'{label} {count:,}' for label, count in counts.most_common()), MOST_COUNTED)}."
 
 
 def doubtful(counts: Counter) -> list[str]:
@@ -257,8 +256,8 @@ def doubtful(counts: Counter) -> list[str]:
         alike[_bare(name)].append(name)
     for names in alike.values():
         if len(names) > 1:
-            listed = ", ".join(map(repr, names))
-            lines.append(f"Mind that {listed} are {len(names)} labels: if they are one, class_names gives them one name.")
+            alike_names = listed(map(repr, names))
+            lines.append(f"Mind that {alike_names} are {len(names)} labels: if they are one, class_names gives them one name.")
     for name in sorted(counts):
         parts = [part.strip() for part in re.split("[,;|]", name)]
         if len(parts) > 1 and all(part in counts for part in parts):
@@ -272,11 +271,14 @@ def doubtful(counts: Counter) -> list[str]:
 
 
 def _bare(name: str) -> str:
-    """Return a name without what is easily mistyped: case, width, white space, hyphens, and signs that do not show."""
+    """Return a name without what is easily mistyped: case, width, white space at its ends, signs that do not show, and what joins its
+    words. A sign before or behind a name and what is between digits may tell two labels apart: -1 and 1, A- and A, 1-2 and 12."""
     plain = unicodedata.normalize("NFKC", name).casefold()
-    return (
-        "".join(sign for sign in plain if not (sign.isspace() or sign in "-_" or unicodedata.category(sign) == "Cf")) or name
-    )
+    plain = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf").strip()
+    return JOINTS.sub("", plain) or name
+
+
+JOINTS = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=[^\W_])|(?<=\d)[\s_-]+(?=[^\W\d_])")
 
 
 def label_names(train: list[str], left_out: int) -> list[str]:
@@ -289,11 +291,11 @@ def label_names(train: list[str], left_out: int) -> list[str]:
         InputError: a single label.
     """
     names = sorted(set(train))
-    if all(name.lstrip("-").isdigit() for name in names):
+    if all(WHOLE.fullmatch(name) for name in names):
         names.sort(key=int)
     if len(names) < 2:
         why = f" ({left_out:,} rows were left out)" if left_out else ""
-        what = f"the single label {names[0]!r}" if names else "no label"
+        what = f"the single label {shown(names[0])}" if names else "no label"
         raise InputError(f"the train split has {what}{why}: a classifier needs two or more.")
     return names
 
@@ -308,7 +310,7 @@ def label_indices(labels: list[str], names: list[str], split: str) -> list[int]:
     unseen = sorted(set(labels) - set(index))
     if unseen:
         raise InputError(
-            f"label {unseen[0]!r} of the {split} split does not occur in the train split, whose labels are {', '.join(names)}: give "
-            "rows with it for training, or leave it out with dataset.where."
+            f"label {shown(unseen[0])} of the {split} split does not occur in the train split, whose labels are {listed(names)}: give "
+            "rows with it for training, or keep those of other labels alone: dataset.where={label: [a, b]}."
         )
     return [index[label] for label in labels]

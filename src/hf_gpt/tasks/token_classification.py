@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import DataCollatorForTokenClassification, EvalPrediction
 
 from ..data.encoding import behind_space
-from ..errors import InputError
+from ..errors import InputError, listed
 from .details import class_weights, label_scores, weighted_loss
 from .metrics import compute, entity_f1, entity_scores, tag_accuracy
 from .task import IGNORED, Task, class_label_of, count_line, doubtful, label_names
@@ -71,8 +71,8 @@ class TokenClassification(Task):
         found = sorted({tag for tags in all_tags for tag in tags})
         if found and set(found).isdisjoint(self.index):
             raise InputError(
-                f"no tag of the {split} split occurs in the train split: {', '.join(found[:5])} there, {', '.join(self.names[:5])} "
-                "here."
+                f"no tag of the {split} split occurs in the train split: {listed(found, 5)} there, "
+                f"{listed(self.names, 5)} here."
             )
         # The places of the last pieces of the words that fit, and their tags. Labels do not say them all: a tag that training has not
         # has none there, and yet counts as an error.
