@@ -148,10 +148,15 @@ def test_held_out_classes_are_those_of_training_by_their_names(labels, feature, 
     assert list(splits_of(tags, "token-classification", test={"files": str(held)})["test"]["tags"]) == [[1, 1, 0]]
 
 
-def test_a_held_out_class_that_training_has_not_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("labels", "feature", "told"),
+    [([0, 1], ClassLabel(names=["neg", "other"]), "'other'"), ([0, 2], Value("int64"), "2")],
+    ids=["a name", "a number"],
+)
+def test_a_held_out_class_that_training_has_not_is_named(labels, feature, told, tmp_path):
     path = parquet(tmp_path / "train.parquet", [0, 1] * 30, NAMED)
-    held = parquet(tmp_path / "held.parquet", [0, 1], ClassLabel(names=["neg", "other"]))
-    with pytest.raises(InputError, match="label 'other' of the test split is none of the training data's, which are neg, pos"):
+    held = parquet(tmp_path / "held.parquet", labels, feature)
+    with pytest.raises(InputError, match=f"label {told} of the test split is none of the training data's, which are neg, pos"):
         splits_of(path, test={"files": str(held)})
 
 

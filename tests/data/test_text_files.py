@@ -2,15 +2,17 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import sys
 import zipfile
+import zlib
 
 import pytest
 from datasets import Dataset
 
-from hf_gpt.data import encoding, loading, packing, sources, tables, text_files
+from hf_gpt.data import encoding, loading, packed_files, packing, sources, tables, text_files
 from hf_gpt.data.splits import SPLITS, split_of, split_rows, split_stream, text_hash
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
@@ -222,6 +224,19 @@ def test_frames_one_after_the_other_are_one_file_and_one_that_is_cut_off_is_none
             read({"path": "text", "files": str(path)})
 
 
+def test_frames_are_unpacked_to_the_end_of_the_last_also_where_zstandard_is_not_there():
+    """What unpacks those of zlib is asked as what unpacks those of Zstandard."""
+    frames = [zlib.compress(text.encode()) for text in (PLAY, "more", "")]
+
+    def unpacked(content):
+        return packed_files._Frames(io.BytesIO(content), zlib.decompressobj, zlib.error).readall().decode()
+
+    assert unpacked(b"".join(frames)) == f"{PLAY}more"
+    for content in (frames[0] + frames[1][:-1], frames[0] + b"more", frames[0][:12] + b"\xff" * 99):
+        with pytest.raises(EOFError):
+            unpacked(content)
+
+
 def test_a_file_of_zstandard_says_what_reads_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
     (tmp_path / "a.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd" + b"\0" * 20)
@@ -259,6 +274,13 @@ def test_a_zip_is_of_the_format_of_what_is_in_it(tmp_path):
         archive.writestr("x/b.csv", "text\ntwo\n")
         archive.writestr("__MACOSX/x/._a.csv", "\0")
     assert text_files.source_of(tmp_path / "all.zip")["path"] == "csv"
+
+
+def test_what_a_mac_adds_to_a_zip_is_no_text_of_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+        archive.writestr("a.txt", PLAY)
+        archive.writestr("__MACOSX/._a.txt", "Mac OS X")
+    assert joined(read({"path": "text", "files": str(tmp_path / "one.zip")})) == PLAY
 
 
 # ------------------------------------------------------------------------------------------------- tables and their columns

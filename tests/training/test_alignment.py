@@ -21,6 +21,7 @@ from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.tasks import TASKS
 from hf_gpt.tasks.task import RewardName
+from hf_gpt.training import rewards
 from hf_gpt.training.adapters import load_adapter
 from hf_gpt.training.distributed import read_launch
 from hf_gpt.training.finetuning import Finetuning, build_model, build_task
@@ -94,7 +95,6 @@ def drawn(base, tmp_path, algorithm, **adapter):
             model.load_state_dict(now)
         parts.append((policy, reference))
     rewards = torch.tensor(list(trainer._logs["rewards"]["format"])).view(-1, GROUP)
-    assert algorithm == "rloo" or len({len(policy) for policy, _ in parts}) > 1
     assert rewards.std(1).max() > 0, "a group whose answers are worth the same would show nothing"
     return trainer, batch, parts, rewards
 
@@ -165,6 +165,16 @@ def test_rewards_by_hand(base):
     assert rewarded(base, "length", max_new_tokens=4)(completion_ids=[[1], [1, 2, 3, 4]]) == [0.75, 0]
     found = rewarded(base, "format", reward_pattern="'[0-9]+'")(completions=["81", " 81\n", "81.", "x"])
     assert found == [1, 1, 0, 0]
+
+
+def test_a_reward_model_reads_an_answer_with_one_end(base, monkeypatch):
+    read = []
+    monkeypatch.setattr(rewards, "load_reward_model", lambda folder, tokenizer: torch.nn.Identity())
+    monkeypatch.setattr(rewards, "scores", lambda model, tokenizer, rows: read.extend(rows) or torch.zeros(len(rows)))
+    end = AutoTokenizer.from_pretrained(base).eos_token_id
+    asked = rewarded(base, "model", reward_model="runs/reward")
+    assert asked(prompts=[[7], [7], [7]], completion_ids=[[8, end], [8], []]) == [0, 0, 0]
+    assert read == [[7, 8, end], [7, 8, end], [7, end]]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors import safe_open
 from tests.helpers.recipes import sentence, task_values, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -124,3 +125,15 @@ def test_accuracy_by_length_and_the_length_of_answers_are_on_record(adapter, bas
     assert f"Its 5 answers have {tokens['mean']:.1f} tokens on average, at most 12 each; before training, they had " in card
     assert "| asked | before | it writes | reference |" in card
     assert json.loads((tmp_path / "run" / "record.json").read_text())["details"] == record["details"]
+    if adapter:
+        check_adapter_alone(tmp_path / "run")
+
+
+def check_adapter_alone(folder):
+    """Beside what a run leaves are the trained adapter and its tokenizer, and nothing of the copy that it was measured against."""
+    left = {"README.md", "loss.png", "recipe.yaml", "record.json", "run.json", "settled.json"}
+    saved = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in folder.iterdir()} == left | saved
+    assert json.loads((folder / "run.json").read_text())["files"].keys() == left - {"run.json"} | saved
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        assert {name.split(".")[-2] for name in sorted(file.keys())} == {"lora_A", "lora_B"}
