@@ -1,5 +1,7 @@
 """Figures of a task from predictions that are made up: each is what its definition gives by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
@@ -42,10 +44,13 @@ def test_a_tag_that_training_has_not_and_words_beyond_the_length(tokenizer):
     assert task.counts["test"]["words with a tag that the train split has not"] == 1
 
 
+ANSWERED = {"question": "which?", "context": f"{'red ' * 40}blue", "answers": {"text": ["blue"], "answer_start": [160]}}
+
+
 @pytest.mark.parametrize("threshold", [0.0, 5.0])
 def test_an_answer_out_of_windows_or_none(tokenizer, threshold):
     rows = [
-        {"question": "which?", "context": f"{'red ' * 40}blue", "answers": {"text": ["blue"], "answer_start": [160]}},
+        ANSWERED,
         {"question": "which?", "context": "green", "answers": {"text": [], "answer_start": []}},
     ]
     settings = {"max_length": 32, "stride": 4, "no_answer_threshold": threshold}
@@ -59,6 +64,28 @@ def test_an_answer_out_of_windows_or_none(tokenizer, threshold):
         logits[0, number, start] = logits[1, number, end] = 2.0
     found = task.metrics(EvalPrediction((logits[0], logits[1]), None), windows)
     assert found["exact_match"] == (100.0 if threshold == 0.0 else 50.0)
+
+
+def test_windows_of_a_text_share_stride_tokens_and_leave_none_out(tokenizer):
+    settings = {"max_length": 32, "stride": 4}
+    _, encoded = prepared("question-answering", tokenizer, {"train": [ANSWERED], "test": [ANSWERED]}, **settings)
+    parts = [window["offsets"] for window in encoded["test"]]
+    assert len(parts) > 2
+    assert all(part[-4:] == following[:4] for part, following in pairwise(parts))
+    assert parts[0][0][0] == 0
+    assert parts[-1][-1][1] == len(ANSWERED["context"])
+
+
+def test_where_every_row_of_training_has_an_answer_one_is_given(tokenizer):
+    """However sure it is of none: nothing has taught it what that means."""
+    task, encoded = prepared(
+        "question-answering", tokenizer, {"train": [ANSWERED], "test": [ANSWERED]}, max_length=128, stride=4
+    )
+    (window,) = encoded["test"]
+    logits = np.zeros((2, 1, len(window["input_ids"])))
+    logits[:, 0, -1] = 9.0
+    logits[0, 0, window["start_positions"]] = logits[1, 0, window["end_positions"]] = 2.0
+    assert task.metrics(EvalPrediction((logits[0], logits[1]), None), encoded["test"])["exact_match"] == 100.0
 
 
 def test_classes_and_choices_are_compared_with_label_ids(tokenizer):

@@ -77,6 +77,12 @@ BAD_ROWS = {
         {},
         "has the roles user, user",
     ),
+    "a system message in the middle": (
+        "chat",
+        with_row(talking, {"messages": [{"role": role, "content": "a"} for role in ("user", "system", "assistant")]}),
+        {},
+        "has the roles user, system, assistant: after at most one system message",
+    ),
     "tags for other tokens": (
         "token-classification",
         with_row(tagging, {"tokens": ["a"], "tags": ["O", "O"]}),
