@@ -86,7 +86,9 @@ def stage_rows(stage: str, record: dict[str, Any], words: dict[str, str]) -> lis
     for row in [*record["baselines"], record["test"]]:
         is_after = row is record["test"]
         when = words["after"] if is_after else words["longer" if stage == "reward" else "before"]
-        cells = ["" if name not in row else f"{row[name]:.{digits}f}" for name, digits in FIGURES.items()]
+        # A policy's loss moves with what is drawn and measures nothing: its rows have a KL divergence.
+        known = row.keys() - ({"loss"} if "kl" in row else set())
+        cells = [f"{row[name]:.{digits}f}" if name in known else "" for name, digits in FIGURES.items()]
         rows.append([f"`align/{stage}`", when, *cells, minutes if is_after else ""])
     return rows
 

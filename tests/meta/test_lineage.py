@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from benchmarks import frame
-from experiments import lineage, lineage_page
+from experiments import alignment, lineage, lineage_page
 
 from hf_gpt.recipe.parser import load_recipe
 
@@ -125,3 +125,12 @@ def test_with_all_records_the_page_shows_them_and_the_pictures(pages):
         assert "| Kneser-Ney 1-gram |  | 1.00M | 4.500 | **1.700** |" in text
     assert "No record yet" not in (pages / "lineage.md").read_text()
     assert {path.name for path in pages.glob("*.png")} == {"lineage-generations.png", "lineage-labels.png"}
+
+
+def test_a_policy_has_no_loss_in_the_table_of_stages():
+    """What it is depends on the answers that were drawn; a supervised stage has one."""
+    words, drawn = alignment.WORDS["en"], {"loss": 0.5, "reward": 0.25, "accuracy": 0.75, "kl": 0.125}
+    (row,) = alignment.stage_rows("grpo", {"total_seconds": 60, "baselines": [], "test": drawn}, words)
+    assert row == ["`align/grpo`", "after", "", "0.750", "", "0.250", "0.1250", "1.0"]
+    (row,) = alignment.stage_rows("sft", {"total_seconds": 60, "baselines": [], "test": {"loss": 0.5}}, words)
+    assert row == ["`align/sft`", "after", "0.500", "", "", "", "", "1.0"]
