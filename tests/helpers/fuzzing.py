@@ -19,6 +19,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -108,11 +109,12 @@ def outcome_of(*arguments):
 
 @contextlib.contextmanager
 def scratch():
-    """A folder of its own to be in."""
+    """A folder of its own to be in, beside the home folder of nobody: one of the places that are tried is `~`."""
     before = Path.cwd()
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
         place = Path(temporary) / "here"
         place.mkdir()
+        patch.setenv("HOME", str(Path(temporary) / "home"))
         os.chdir(place)
         try:
             yield place

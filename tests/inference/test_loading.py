@@ -87,6 +87,30 @@ def test_spoilt_weights_are_not_used(what, fault, folder, tmp_path, monkeypatch,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("what", ["export", "import"])
+def test_nothing_is_written_into_the_folder_that_is_read(what, folder, monkeypatch, capsys):
+    (folder.parent / "link").symlink_to(folder)
+    before = sorted(folder.iterdir())
+    for place in (folder, folder / "inside", folder.parent / "link" / "inside"):
+        code, message = command(monkeypatch, capsys, what, folder, place)
+        assert code == 2
+        assert "is or lies in" in message
+    assert sorted(folder.iterdir()) == before
+
+
+def test_every_command_takes_a_home_folder_as_a_shell_does(folder, tmp_path, monkeypatch, capsys):
+    """Within quotes, or after a sign of equality, a shell leaves it as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, capsys, "export", "~/model", "~/out")[0] == 0
+    assert (tmp_path / "out" / "config.json").is_file()
+    assert command(monkeypatch, capsys, "recipes", "~/mine")[0] == 0
+    assert (tmp_path / "mine" / "pretrain").is_dir()
+    assert "~" not in os.listdir()
+    assert str(tmp_path / "card") in command(monkeypatch, capsys, "card", "~/card")[1]
+    assert "there is no home folder of that name" in command(monkeypatch, capsys, "card", "~nobody-of-this-name")[1]
+
+
 class Harmful:
     def __reduce__(self):
         return (os.system, ("touch ran",))

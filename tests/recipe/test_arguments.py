@@ -32,7 +32,13 @@ def test_no_is_a_word_where_a_word_is_expected():
         ({"max_steps": 1.5}, r"max_steps=1\.5 is of type float, expected int"),
         ({"bf16": "yes please"}, "bf16='yes please' is of type str"),
         ({"learning_rate": "fast"}, "learning_rate='fast' must be a number"),
-        ({"optimizer": "sgd"}, "optimizer='sgd'.*'muon' or 'adamw'"),
+        ({"optimizer": "sgd"}, r"optimizer='sgd' must be one of muon, adamw\.$"),
+        ({"optimizer": "adam"}, r"optimizer='adam' must be one of muon, adamw\. Did you mean 'adamw'\?"),
+        ({"algorithm": "gro"}, r"algorithm='gro' must be one of grpo, rloo\. Did you mean 'grpo'\?"),
+        ({"reward": "lenght"}, r"reward='lenght' must be one of arithmetic, length, format, model\. Did you mean 'length'\?"),
+        ({"algorithm": 3}, r"algorithm=3 is of type int, expected 'grpo' or 'rloo'"),
+        ({"attn_implementation": "spda"}, r"attn_implementation='spda' must be one of .* Did you mean 'sdpa'\?"),
+        ({"tokenizer": "~nobody-of-this-name/x"}, "tokenizer='~nobody-of-this-name/x': there is no home folder of that name"),
         ({"config": ["a"]}, r"config=\['a'\] is of type list, expected dict"),
         ({"model_name_or_path": "x"}, "either preset or model_name_or_path"),
         ({"validation_share": 0.6, "test_share": 0.4}, "leaves nothing to train on"),
@@ -51,6 +57,16 @@ def test_wrong_keys_and_values(extra, told):
 def test_missing_keys(missing):
     with pytest.raises(InputError, match=f"{missing} is missing"):
         parse_recipe({key: value for key, value in MINIMAL.items() if key != missing})
+
+
+def test_a_home_folder_is_written_as_in_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = {key: f"~/{key}" for key in ("adapter", "reward_model", "tokenizer", "output_dir", "model_name_or_path")}
+    recipe = parse_recipe({**MINIMAL, "preset": None, **names})
+    found = {**vars(recipe.model), **vars(recipe.task), **vars(recipe.data), "output_dir": str(recipe.output_dir)}
+    assert {key: found[key] for key in names} == {key: str(tmp_path / key) for key in names}
+    (tmp_path / "adapter").mkdir()
+    assert public_values(recipe)["adapter"] == "adapter"
 
 
 def test_overrides_reach_into_mappings():

@@ -1,16 +1,22 @@
 """Adapters of a task: loaded, trained further, of every kind that peft has a key for."""
 
+import json
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.helpers.recipes import classification, task_values, write_base, write_rows
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from hf_gpt.errors import InputError
+from hf_gpt.inference.adapter_config import adapter_base
+from hf_gpt.inference.loading import find_base as find_base_of
+from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training import adapters
+from hf_gpt.training.preparation import check_sources, find_base
 from hf_gpt.training.run import run
 
 
@@ -24,7 +30,6 @@ def adapted(base, tmp_path_factory):
 
 def test_an_adapter_loads_by_itself_and_as_several_on_one_base(adapted, base):
     from peft import AutoPeftModelForSequenceClassification, PeftModel
-    from transformers import AutoModelForSequenceClassification
 
     folder, values, record = adapted
     assert record["saved_bytes"] < 100_000
@@ -51,15 +56,88 @@ def test_an_adapter_is_trained_further(adapted):
     assert first < begun
 
 
-def test_an_adapter_of_another_base_is_refused(adapted, base, tmp_path):
-    folder, values, _ = adapted
+def spoilt(base, folder):
+    """The same model by its name and its shapes, with other weights."""
+    shutil.copytree(base, folder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
-    shutil.copytree(base, tmp_path / "elsewhere")
-    changed = {**values, "output_dir": str(tmp_path / "never"), "model_name_or_path": str(tmp_path / "elsewhere")}
-    changed["adapter"] = str(folder / "adapter")
-    changed.pop("lora")
+
+def test_an_adapter_knows_its_base_by_its_weights_and_else_by_its_name(adapted, base, tmp_path):
+    folder, values, record = adapted
+    assert record["base_sha256"]
+    further = {**values, "output_dir": str(tmp_path / "never"), "adapter": str(folder / "adapter"), "lora": None}
+    other, renamed = spoilt(base, tmp_path / base.name), shutil.copytree(base, tmp_path / "renamed")
+    with pytest.raises(InputError, match=r"was trained on .* with other weights than model_name_or_path"):
+        run(parse_recipe({**further, "model_name_or_path": str(other)}))
+    find_base(parse_recipe({**further, "model_name_or_path": str(renamed)}))
+    alone = shutil.copytree(folder / "adapter", tmp_path / "alone", ignore=shutil.ignore_patterns("record.json"))
+    further["adapter"] = str(alone)
     with pytest.raises(InputError, match="was trained on"):
-        run(parse_recipe(changed))
+        run(parse_recipe({**further, "model_name_or_path": str(renamed)}))
+    find_base(parse_recipe({**further, "model_name_or_path": str(other)}))
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_adapter_that_is_trained_further_names_the_base_that_it_was_given(adapted, base, tmp_path):
+    folder, _, _ = adapted
+    renamed = shutil.copytree(base, tmp_path / "renamed")
+    model = AutoModelForSequenceClassification.from_pretrained(renamed, num_labels=2)
+    further = adapters.load_adapter(model, str(folder / "adapter"), str(renamed), "AutoModelForSequenceClassification")
+    further.save_pretrained(tmp_path / "further")
+    assert adapter_base(str(tmp_path / "further")) == str(renamed)
+
+
+def test_a_relative_base_is_found_where_the_run_was_started_and_is_the_same(adapted, base, tmp_path, monkeypatch):
+    folder, _, _ = adapted
+    copy = shutil.copytree(folder / "adapter", tmp_path / "adapter")
+    config = json.loads((copy / "adapter_config.json").read_text())
+    name = f"models/{base.name}"
+    (copy / "adapter_config.json").write_text(
+        json.dumps({**config, "base_model_name_or_path": name, "task_type": "CAUSAL_LM"})
+    )
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="where the run was started: give it there, or write the whole path") as refused:
+        load_model("adapter")
+    assert "\n" not in str(refused.value)
+    spoilt(base, tmp_path / name)
+    with pytest.raises(InputError, match=f"was trained on other weights than those in '{name}'"):
+        load_model("adapter")
+    shutil.rmtree(tmp_path / name)
+    shutil.copytree(base, tmp_path / name)
+    assert find_base_of("adapter", name, "x") == name
+
+
+@pytest.mark.parametrize("key", ["model_name_or_path", "adapter", "reward_model", "tokenizer"])
+def test_a_run_is_not_written_over_what_it_starts_from(key, adapted, base, tmp_path):
+    folder, values, _ = adapted
+    (tmp_path / "link").symlink_to(tmp_path)
+    source = shutil.copytree(
+        base if key in ("model_name_or_path", "tokenizer") else folder / "adapter", tmp_path / "in" / "it"
+    )
+    given = {**values, "lora": None, "overwrite": True, key: str(source)}
+    for place, how in (("in/it", "is"), ("in", "holds"), ("in/it/run", "lies in"), ("link/in/it", "is")):
+        recipe = parse_recipe({**given, "output_dir": str(tmp_path / place)})
+        with pytest.raises(InputError, match=f"{place}' {how} {key}='.*', from which the run starts"):
+            run(recipe)
+    assert {path.name for path in source.iterdir()} >= {"tokenizer.json"}
+    check_sources(parse_recipe({**given, "output_dir": str(tmp_path / "in" / "it-too")}))
+
+
+def test_a_run_is_not_written_over_the_base_of_its_adapter_or_its_rows(adapted, base, tmp_path):
+    folder, values, _ = adapted
+    given = {**values, "lora": None, "adapter": str(folder / "adapter"), "model_name_or_path": "elsewhere"}
+    with pytest.raises(InputError, match="is the base of adapter="):
+        check_sources(parse_recipe({**given, "output_dir": str(base)}))
+    rows = write_rows(tmp_path, classification)
+    for files in (str(rows), str(tmp_path / "*.jsonl"), [str(tmp_path)]):
+        for dataset in ({"path": "json", "files": files}, {"path": "json", "files": "x.jsonl", "test": {"files": files}}):
+            with pytest.raises(InputError, match=r"(is|holds) dataset="):
+                check_sources(parse_recipe({**values, "dataset": dataset, "output_dir": str(tmp_path)}))
+            # What is a run's is passed over where a folder is read.
+            check_sources(parse_recipe({**values, "dataset": dataset, "output_dir": str(tmp_path / "run")}))
 
 
 def test_lora_needs_no_target_modules(base):

@@ -1,12 +1,14 @@
 """What InstructGPT adds: each formula in plain torch beside TRL's trainer, rewards, and one stage after the other."""
 
 import json
+import logging
 import shutil
 from collections import Counter
 from typing import get_args
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.helpers.recipes import asking, ranking, sentence, talking, task_values, write_rows
 from tests.helpers.runs import killed_after
 from transformers import AutoTokenizer
@@ -19,10 +21,10 @@ from hf_gpt.errors import InputError
 from hf_gpt.inference.chat import Conversation, write_answer
 from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import load_recipe, parse_recipe
+from hf_gpt.reports.terminal import is_worth_telling
 from hf_gpt.tasks import TASKS
 from hf_gpt.tasks.task import RewardName
 from hf_gpt.training import rewards
-from hf_gpt.training.adapters import load_adapter
 from hf_gpt.training.distributed import read_launch
 from hf_gpt.training.finetuning import Finetuning, build_model, build_task
 from hf_gpt.training.reward_model import load_reward_model, scores
@@ -239,16 +241,24 @@ FAULTS = [
     ({"reward": "model", "reward_model": "runs/reward"}, "`hf-gpt train align/reward` makes it"),
     ({"adapter": "runs/sft"}, "adapter='runs/sft' is no folder here (`hf-gpt train align/sft` makes it)"),
     ({"num_generations": 3}, "num_generations=3 does not divide the 32 answers of a step"),
-    ({"max_length": 8}, "can be used at max_length=8"),
+    ({"reward": "model", "reward_model": "empty"}, "reward_model='empty' cannot be loaded"),
+    ({"adapter": "empty"}, "adapter='empty' has no adapter_config.json"),
+    ({"max_length": 8, "max_new_tokens": 8}, "max_new_tokens=8 leaves no room for a prompt within max_length=8"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "told"), FAULTS, ids=lambda value: value if isinstance(value, str) else None)
-def test_what_reinforcement_cannot_use_is_named(changes, told, base, tmp_path, monkeypatch):
+def test_what_reinforcement_cannot_use_is_named_before_rows_and_models_are_read(changes, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", **changes)
+    (tmp_path / "empty").mkdir()
+    values = task_values("no-base-here/yet", tmp_path / "rows.jsonl", tmp_path / "run", "reinforcement", **changes)
     assert told in refusal(values)
     assert not (tmp_path / "run").exists()
+
+
+def test_prompts_that_leave_no_room_for_any_answer_are_refused(base, tmp_path):
+    values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", max_length=8)
+    assert "can be used at max_length=8" in refusal(values)
 
 
 def test_a_base_that_a_packaged_recipe_makes_is_named_with_it(tmp_path, monkeypatch):
@@ -323,7 +333,7 @@ def messages_of(number):
     return {"messages": [*asked, *good], "prompt": asked, "chosen": good, "rejected": bad, "answer": "7"}
 
 
-def test_one_stage_follows_the_other_from_adapters(base, tmp_path, capsys):
+def test_one_stage_follows_the_other_from_adapters(base, tmp_path, caplog):
     """Their base has no chat template: its tokenizer grows in the first, and the others take over its tokens."""
     rows = write_rows(tmp_path, messages_of)
     first = task_values(base, rows, tmp_path / "sft", "chat", **LORA, learning_rate=0.01)
@@ -345,9 +355,18 @@ def test_one_stage_follows_the_other_from_adapters(base, tmp_path, capsys):
     # What TRL measures against is no part of what is left, nor counted.
     assert not (tmp_path / "grpo" / "ref").exists()
     assert record["parameters"] == json.loads((tmp_path / "sft" / "record.json").read_text())["parameters"]
+    logged = logging.getLogger("transformers")
+    logged.addHandler(caplog.handler)
+    caplog.clear()
     for stage in ("sft", "grpo"):
         model, tokenizer = load_model(str(tmp_path / stage))
         assert isinstance(write_answer(model, Conversation(tokenizer, turns=[sentence(3)]), 8, {"do_sample": False}), str)
+        saved = load_file(tmp_path / stage / "adapter_model.safetensors")["base_model.model.model.embed_tokens.weight"]
+        torch.testing.assert_close(model.get_input_embeddings().weight, saved, rtol=0, atol=0)
+    logged.removeHandler(caplog.handler)
+    # What is read of it is all that there is: nothing is drawn, and nothing left out but second copies.
+    assert caplog.records
+    assert not any(is_worth_telling(record) for record in caplog.records)
 
 
 def test_the_adapter_of_a_language_model_goes_on_under_a_new_head(base, tmp_path):
@@ -366,8 +385,8 @@ def test_the_adapter_of_a_language_model_goes_on_under_a_new_head(base, tmp_path
     assert (plain.base_model(input_ids=ids).last_hidden_state - wanted).abs().max() > 1e-3
     assert any("score" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
     run(recipe)
-    with pytest.raises(InputError, match="has a head of its own"):
-        load_adapter(language, str(tmp_path / "reward"), str(base), "AutoModelForCausalLM")
+    further = {"adapter": str(tmp_path / "reward"), "model_name_or_path": "no-base-here/yet"}
+    assert "has a head of its own" in refusal(task_values(base, "rows.jsonl", tmp_path / "more", "chat", **further))
 
 
 # ----------------------------------------------------------------------------------------------------- interruptions

@@ -130,7 +130,10 @@ def check_ranges(values: dict[str, Any]) -> None:
             check_range(key, values[key], allowed)
     for key, choices in CHOICES.items():
         if key in values and values[key] not in choices:
-            raise InputError(f"{key}={shown(values[key])} must be one of {', '.join(str(choice) for choice in choices)}.")
+            hint = did_you_mean(str(values[key])[:100], map(str, choices))
+            raise InputError(
+                f"{key}={shown(values[key])} must be one of {', '.join(str(choice) for choice in choices)}.{hint}"
+            )
     license_name = values.get("license")
     if license_name is not None and not LICENSE.fullmatch(license_name):
         raise InputError(

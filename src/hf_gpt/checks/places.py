@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, shown
 
 
 # Bytes that the names below a folder may take, and the longest path that Linux opens.
@@ -65,10 +65,10 @@ def _wrong_with_folder(folder: Path) -> str | None:
     resolved = folder.resolve()
     if len(os.fsencode(resolved)) + ROOM_BELOW > LONGEST_PATH:
         return "is too long a path"
-    if _holds(resolved, Path.cwd()):
+    if holds(resolved, Path.cwd()):
         return "is the folder that the command is given in, or holds it"
     home = home_folder()
-    if home is not None and _holds(resolved, home):
+    if home is not None and holds(resolved, home):
         return "is your home folder, or holds it"
     if os.path.ismount(resolved):
         return "is where another disk is mounted: name a folder inside it"
@@ -79,8 +79,31 @@ def _wrong_with_folder(folder: Path) -> str | None:
     return None
 
 
-def _holds(folder: Path, other: Path) -> bool:
+def holds(folder: Path, other: Path) -> bool:
+    """Return whether a path is a folder or lies in it; both with their links resolved."""
     return folder == other or folder in other.parents
+
+
+def check_outside(folder: Path, source: str, field: str) -> None:
+    """Raise `InputError` when a folder that is to be written is the one that is read, or lies in it.
+
+    Args:
+        field: What the folder is called in the message.
+    """
+    if os.path.exists(source) and holds(Path(os.path.realpath(source)), Path(os.path.realpath(folder))):
+        raise InputError(f"{field}={_short(folder)} is or lies in {shown(source)}, which is read: name a folder beside it.")
+
+
+def expand_home(value: str, field: str) -> str:
+    """Return a path as a person writes it, its `~` made the home folder: a shell does so for a word that begins with it alone.
+
+    Raises:
+        InputError: there is no such home folder.
+    """
+    expanded = os.path.expanduser(value)
+    if expanded.startswith("~"):
+        raise InputError(f"{field}={shown(value)}: there is no home folder of that name: write the folder out.")
+    return expanded
 
 
 def home_folder() -> Path | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..checks.boundary import read_object
 from ..errors import InputError
+from ..reports.records import RECORD_FILE, folder_hash, read_record
 
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -31,3 +32,15 @@ def adapter_config(folder: str) -> dict[str, Any]:
         InputError: it cannot be read.
     """
     return read_object(Path(folder) / ADAPTER_CONFIG, "copy it again.")
+
+
+def is_same_base(folder: str, base: str) -> bool | None:
+    """Return whether the weights in the folder `base` are those that an adapter was trained on; `None` where nothing tells.
+
+    Raises:
+        InputError: the record beside the adapter, which has their hash, cannot be read.
+    """
+    if not (Path(folder) / RECORD_FILE).is_file() or not Path(base).is_dir():
+        return None
+    wanted = read_record(Path(folder)).get("base_sha256")
+    return None if wanted is None else folder_hash(Path(base)) == wanted

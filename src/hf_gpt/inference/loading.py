@@ -14,7 +14,7 @@ from ..errors import InputError, did_you_mean, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..planning import hardware
 from ..planning.capacity import check_memory, check_sizes
-from .adapter_config import adapter_base, adapter_config
+from .adapter_config import ADAPTER_CONFIG, adapter_base, adapter_config, is_same_base
 from .pretrained import find_model
 
 
@@ -154,6 +154,34 @@ def check_adapter(name: str) -> None:
         raise InputError(f"model={name!r} is an adapter with a head of its own ({shown(kind)}), and no causal language model.")
 
 
+def find_base(folder: str, base: str, what: str) -> str:
+    """Return where the base of an adapter lies.
+
+    Args:
+        base: As the adapter's config names it.
+        what: The adapter, for messages.
+
+    Raises:
+        InputError: it is not there, or has other weights than the adapter was trained on.
+    """
+    config = Path(folder) / ADAPTER_CONFIG
+    try:
+        found = find_model(base, f"the base of {what}, base_model_name_or_path")
+    except InputError as error:
+        if Path(base).is_absolute() or Path(base).exists():
+            raise
+        raise InputError(
+            f"{error} A folder of that name is looked for where the command is given, as it was where the run was started: give it "
+            f"there, or write the whole path of the base into {config}."
+        ) from error
+    if is_same_base(folder, found) is False:
+        raise InputError(
+            f"{what} was trained on other weights than those in {base!r} (base_sha256 in its record.json): write where its base lies "
+            f"into base_model_name_or_path of {config}."
+        )
+    return found
+
+
 def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
     """Return a causal language model of any architecture with its tokenizer; of an adapter's folder, its base with the adapter in it.
 
@@ -169,7 +197,7 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
     base = None if as_saved else adapter_base(name)
     if base is not None:
         check_adapter(name)
-    whole = name if base is None else find_model(base, f"the base of model={name!r}")
+    whole = name if base is None else find_base(name, base, f"model={name!r}")
     config = load_config(whole)
     check_head(config, whole)
     tokenizer = load_tokenizer(name)
@@ -177,7 +205,8 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
     if base is not None:
         with refused(f"model={name!r} cannot be put into its base {base!r}"):
             if len(tokenizer) > model.config.vocab_size:
-                model.resize_token_embeddings(len(tokenizer))
+                # The rows that are new come with the adapter: nothing is drawn for them.
+                model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
             model.load_adapter(name)
     if getattr(model.config, "is_causal", True) is False:
         raise InputError(

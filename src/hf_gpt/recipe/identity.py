@@ -12,6 +12,8 @@ from .arguments import PARTS, Recipe
 from .typed import checked
 
 
+# What a run starts from, which may be folders here.
+SOURCES = ("model_name_or_path", "adapter", "reward_model", "tokenizer")
 # How long a run is: more of it extends the same run.
 LENGTHS = ("max_steps", "num_train_epochs")
 # Keys that say how a run is resumed, where it lies, and what is told of it: they are no part of what it is.
@@ -65,23 +67,11 @@ def _without_folders(dataset: Any) -> Any:
     return public
 
 
-def output_path(value: str) -> Path:
-    """Return the run's folder as the recipe names it, its `~` made the home folder; the one place that reads `output_dir`.
-
-    Raises:
-        InputError: there is no such home folder.
-    """
-    expanded = os.path.expanduser(value)
-    if expanded.startswith("~"):
-        raise InputError(f"output_dir={value!r}: there is no home folder of that name: write the folder out.")
-    return Path(expanded)
-
-
 def public_values(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's values for a record: file names without the folders that would tell whose machine it was."""
     public = {key: value for key, value in recipe.values.items() if key not in ("overwrite", "output_dir")}
     public["dataset"] = _without_folders(public["dataset"])
-    for key in ("model_name_or_path", "tokenizer", "adapter", "reward_model"):
+    for key in SOURCES:
         if isinstance(public.get(key), str) and os.path.isdir(public[key]):
             public[key] = Path(public[key]).name
     return public

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from ..checks.limits import check_ranges, check_schedule_keywords, check_training_keys
+from ..checks.places import expand_home
 from ..data.sources import FILE_FORMATS, check_types, text_source
 from ..data.text_files import source_of
 from ..errors import InputError, did_you_mean, shown
@@ -22,7 +23,7 @@ from ..run_folder.manifest import RECORD_FILE, read_manifest
 from ..run_folder.settled import read_settled
 from ..tasks import TASKS
 from .arguments import PARTS, RECIPE_FILE, DataArguments, ModelArguments, Recipe, RunArguments, TaskArguments
-from .identity import LENGTHS, output_path, recipe_identity
+from .identity import LENGTHS, SOURCES, recipe_identity
 from .machine import RunSize, settle_machine
 from .packaged import RECIPE_SUFFIXES, find_recipe
 from .schedule import MOST_EPOCHS
@@ -148,7 +149,8 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         if key not in home:
             hint = did_you_mean(str(key)[:100], home, " docs/recipes.md lists the keys.")
             raise InputError(f"{shown(key)} is not a key of a recipe.{hint}")
-        sorted_values[home[key]][key] = checked(key, value, hints[home[key]][key])
+        value = checked(key, value, hints[home[key]][key])
+        sorted_values[home[key]][key] = expand_home(value, key) if key in SOURCES and value is not None else value
     check_training_keys(sorted_values["training"])
     for item in fields(DataArguments):
         if item.default is MISSING and item.default_factory is MISSING and item.name not in values:
@@ -187,7 +189,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     _check_weights(task, model, sorted_values["training"])
     # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
     read = {key: sorted_values[home[key]][key] for key in values}
-    folder = output_path(values["output_dir"])
+    folder = Path(expand_home(values["output_dir"], "output_dir"))
     # `TrainingArguments` would take a folder called `~` for the home folder.
     sorted_values["training"]["output_dir"] = os.path.join(".", folder) if str(folder).startswith("~") else str(folder)
     size = run_size(model, data, run, sorted_values["training"], task.task != "language-modeling")

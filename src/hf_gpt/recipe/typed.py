@@ -7,7 +7,7 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
-from ..errors import InputError, shown
+from ..errors import InputError, did_you_mean, shown
 
 
 def checked(key: str, value: Any, hint: Any) -> Any:
@@ -28,6 +28,11 @@ def checked(key: str, value: Any, hint: Any) -> Any:
     try:
         type_validator(key, value, hint)
     except (StrictDataclassFieldValidationError, TypeError, ValueError) as error:
+        choices = [choice for kind in allowed if typing.get_origin(kind) is Literal for choice in typing.get_args(kind)]
+        if choices and isinstance(value, str):
+            raise InputError(
+                f"{key}={shown(value)} must be one of {', '.join(choices)}.{did_you_mean(value[:100], choices)}"
+            ) from error
         names = " or ".join(sorted({_type_name(kind) for kind in allowed}))
         raise InputError(f"{key}={shown(value)} is of type {type(value).__name__}, expected {names}.") from error
     return value

@@ -11,6 +11,8 @@ from typing import Any
 
 # A weight that no base has: of the head of a task, which is meant to be new.
 HEADS = r"(?:base_model\.model\.)?(?:score|classifier|qa_outputs|lm_head)\b[^|]*"
+# A second copy of a matrix that an adapter has trained: the one beside it is read.
+COPIES = r"[^|]*\.(?:modules_to_save|original_module)\.weight"
 # What a logger of a library says that nothing follows from, by the name of the logger.
 NOISE = {
     "transformers.training_args": re.compile(r"The speedups for torchdynamo|Setting TF32"),
@@ -24,7 +26,7 @@ NOISE = {
     "transformers.trainer_utils": re.compile(r"arguments do not match the ones in the `trainer_state\.json`"),
 }
 # What loading a model reports: the name of a weight, and what became of it.
-REPORTS = ("transformers.modeling_utils", "transformers.utils.loading_report")
+REPORTS = ("transformers.modeling_utils", "transformers.utils.loading_report", "transformers.integrations.peft")
 REPORTED = re.compile(r"^([\w.{}, -]+?)\s*\|\s*(?:\x1b\[\d+m)*(MISSING|UNEXPECTED|MISMATCH|CONVERSION)", re.MULTILINE)
 
 
@@ -62,12 +64,18 @@ def end_bars() -> None:
         bar.close()
 
 
+def _is_expected(name: str, what: str) -> bool:
+    """Return whether a row of a report says what is meant to be so."""
+    is_copy = what == "UNEXPECTED" and re.fullmatch(COPIES, name)
+    return bool(is_copy or (re.fullmatch(HEADS, name) and what not in ("MISMATCH", "CONVERSION")))
+
+
 def is_worth_telling(record: logging.LogRecord) -> bool:
     """Return whether what a library logs says something to whoever trains a model."""
     message = record.getMessage()
     if record.name in REPORTS and "LOAD REPORT" in message:
         rows = REPORTED.findall(re.sub(r"\x1b\[\d+m", "", message))
-        return not rows or any(not re.fullmatch(HEADS, name) or what in ("MISMATCH", "CONVERSION") for name, what in rows)
+        return not rows or not all(_is_expected(name, what) for name, what in rows)
     return record.name not in NOISE or NOISE[record.name].search(message) is None
 
 

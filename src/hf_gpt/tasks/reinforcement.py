@@ -1,7 +1,7 @@
 """Answers that the model finds itself, each with a reward (Ouyang et al. 2022, section 3.5; Shao et al. 2024; Ahmadian et al. 2024)."""
 
 import re
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 from datasets import Dataset
 from transformers import EvalPrediction, PreTrainedTokenizerBase
@@ -10,7 +10,7 @@ from ..data.conversations import prompt_ids, template_ids, template_text
 from ..errors import InputError
 from .chat import check_turns
 from .chat_template import add_chat_template, template_refusals, turn_ends
-from .task import RewardName, Task, TaskSettings, small
+from .task import Task, TaskSettings, small
 
 
 # Rewards that compare with the right answer.
@@ -35,8 +35,6 @@ class Reinforcement(Task):
         self.draws = settings.num_generations
 
     def learn(self, train: Dataset) -> None:
-        if self.settings.reward is None:
-            raise InputError(f"task='reinforcement' needs reward: one of {', '.join(get_args(RewardName))}.")
         if self.settings.reward in NEED_ANSWER and "answer" not in train.column_names:
             raise InputError(
                 f"reward={self.settings.reward!r} compares with the column answer, which the rows lack: name it in dataset.columns, or "

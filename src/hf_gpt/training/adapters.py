@@ -19,9 +19,10 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
 from ..errors import InputError, did_you_mean, shown
-from ..inference.adapter_config import adapter_base, adapter_config
+from ..inference.adapter_config import adapter_base, adapter_config, is_same_base
 from ..planning import hardware
 from ..recipe.arguments import Recipe
+from ..recipe.packaged import how_to_make
 
 
 # peft knows these four kinds of head; the others keep their own randomly initialised weights by name.
@@ -99,28 +100,47 @@ def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         raise InputError(f"lora: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
+def check_adapter(folder: str, auto_class: str) -> None:
+    """Raise `InputError` when a folder holds no adapter, or one with another head."""
+    if not Path(folder).is_dir():
+        raise InputError(f"adapter={folder!r} is no folder here{how_to_make(folder)}: give the folder of a run with lora.")
+    if adapter_base(folder) is None:
+        raise InputError(f"adapter={folder!r} has no adapter_config.json: give the folder of a run with lora.")
+    kind = adapter_config(folder).get("task_type")
+    if kind not in (None, TASK_TYPES.get(auto_class), "CAUSAL_LM"):
+        raise InputError(
+            f"adapter={folder!r} has a head of its own ({shown(kind)}), which this task has no use for: give another one."
+        )
+
+
+def check_base(folder: str, base: str) -> None:
+    """Raise `InputError` when an adapter was trained on another base: by its weights where they are known, else by its name."""
+    trained_on, is_same = str(adapter_base(folder)), is_same_base(folder, base)
+    if is_same is False:
+        raise InputError(
+            f"adapter={folder!r} was trained on {trained_on!r} with other weights than model_name_or_path={base!r} has (base_sha256 in "
+            "its record.json): give the base that it belongs to."
+        )
+    if is_same is None and Path(trained_on).name != Path(base).name:
+        raise InputError(
+            f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."
+        )
+
+
 def load_adapter(model: PreTrainedModel, folder: str, base: str, auto_class: str) -> PeftModel:
     """Return a trained adapter, to be trained further: that of a language model under a new head, too.
 
     Raises:
-        InputError: no adapter there, files of it that cannot be read, or one that was made for another base or another head.
+        InputError: files of it that cannot be read, or that do not fit.
     """
-    trained_on = adapter_base(folder)
-    if trained_on is None:
-        raise InputError(f"adapter={folder!r} has no adapter_config.json: give the folder of a run with lora.")
-    if Path(trained_on).name != Path(base).name:
-        raise InputError(
-            f"adapter={folder!r} was trained on {trained_on!r}, but model_name_or_path={base!r}: give the base that it belongs to."
-        )
     kind, wanted = adapter_config(folder).get("task_type"), TASK_TYPES.get(auto_class)
-    if kind not in (None, wanted, "CAUSAL_LM"):
-        raise InputError(
-            f"adapter={folder!r} has a head of its own ({shown(kind)}), which this task has no use for: give another one."
-        )
     try:
         if kind == "CAUSAL_LM" != wanted:
             return under_new_head(model, folder, auto_class)
-        return PeftModel.from_pretrained(model, folder, is_trainable=True, trust_remote_code=False)
+        adapted = PeftModel.from_pretrained(model, folder, is_trainable=True, trust_remote_code=False)
+        # The base may have another name by now, and is looked for by the one that is saved.
+        adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
+        return adapted
     except SafetensorError as error:
         raise InputError(f"adapter={folder!r}: its weights cannot be read ({error}): copy them again.") from error
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -1,24 +1,37 @@
 """What of a recipe is settled before the first step: how it is launched, how long it is, with which optimizer."""
 
 import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers.trainer_utils import SaveStrategy
 
-from ..errors import InputError
+from ..checks.boundary import refused
+from ..checks.places import holds
+from ..data.sources import TextSource, local_files
+from ..errors import InputError, shown
+from ..inference.adapter_config import adapter_base
 from ..inference.pretrained import pretrained
 from ..recipe.arguments import Recipe
+from ..recipe.identity import SOURCES
 from ..recipe.machine import CPU_SHARE, SLOWEST_CPU_FLOPS, cpu_flops
 from ..recipe.packaged import how_to_make
 from ..recipe.parser import run_size
 from ..recipe.schedule import check_shares, epoch_line, resolve_schedule, steps_per_epoch
 from ..reports.terminal import notice
-from .adapters import adapter_kind
+from ..tasks import TASKS
+from .adapters import adapter_kind, check_adapter, check_base
 from .distributed import Launch, check_optimizer, read_launch, share_processors
+from .objectives import OBJECTIVES
 from .optimizers import OPTIMIZERS
+from .rewards import check_reward
 
 
+# Tasks whose figures are of what the model writes.
+WRITE = ("text-to-text", "reinforcement")
 # Of a run on a processor: what nobody waits for, and a step of which a line says beforehand that it is long.
 MOST_DAYS, LONG_STEP_SECONDS = 7.0, 300.0
 
@@ -49,6 +62,77 @@ def prepare_launch(recipe: Recipe) -> Launch:
     return launch
 
 
+def check_sources(recipe: Recipe) -> None:
+    """Raise `InputError` when the run's folder is, holds or lies in one that it starts from, which it would replace or add to.
+
+    A folder of texts may hold the run: what is a run's is passed over where texts are read.
+    """
+    with refused(f"output_dir={shown(str(recipe.output_dir))}"):
+        folder = recipe.output_dir.resolve()
+        texts = [("dataset", str(path)) for path in _files(recipe.source)]
+        for field, name in [*_models(recipe), *texts]:
+            source = Path(name).resolve()
+            if holds(folder, source) or (holds(source, folder) and field != "dataset"):
+                how = "is" if source == folder else "holds" if holds(folder, source) else "lies in"
+                raise InputError(
+                    f"output_dir={str(recipe.output_dir)!r} {how} {field}={name!r}, from which the run starts: name another "
+                    "folder, so that nothing of it is replaced."
+                )
+
+
+def _models(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield what a run loads, with its key, and what that needs in turn."""
+    for key in SOURCES:
+        name = recipe.values.get(key)
+        if name is not None:
+            yield key, name
+            base = adapter_base(name)
+            if base is not None:
+                yield f"the base of {key}", base
+
+
+def _files(source: TextSource) -> Iterator[Path]:
+    """Yield the files and folders that a source and its parts name."""
+    for part in (source.validation, source.test, *(part for part, _ in source.mixture)):
+        if part is not None:
+            yield from _files(part)
+    for pattern in [source.files] if isinstance(source.files, str) else source.files or []:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            yield path
+        else:
+            # What is missing is named where it is read.
+            with suppress(InputError):
+                yield from local_files(replace(source, files=pattern))
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Raise `InputError` for what a task could not do, as far as the recipe and small files tell: before rows and a model are read."""
+    settings = recipe.task
+    if settings.task not in TASKS:
+        return
+    task = TASKS[settings.task]
+    if task.trainer == "reinforcement":
+        check_reward(settings)
+        check_groups(recipe)
+    if settings.task in WRITE and settings.max_new_tokens >= settings.max_length:
+        raise InputError(
+            f"max_new_tokens={settings.max_new_tokens} leaves no room for a prompt within max_length={settings.max_length}: make it "
+            "smaller, or max_length larger."
+        )
+
+
+def check_groups(recipe: Recipe) -> None:
+    """Raise `InputError` when the answers of a step are not those of whole prompts, which are compared with each other."""
+    training, count = recipe.training, recipe.task.num_generations
+    answers = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    if answers % count:
+        raise InputError(
+            f"num_generations={count} does not divide the {answers} answers of a step (per_device_train_batch_size times "
+            "gradient_accumulation_steps): change one of them."
+        )
+
+
 def find_base(recipe: Recipe) -> None:
     """Put where the model lies that is trained further in place of its name; the first process imports it, if it has to be.
 
@@ -56,14 +140,17 @@ def find_base(recipe: Recipe) -> None:
         InputError: the folder of a run that was not made yet; or see `pretrained`.
     """
     name, adapter = recipe.model.model_name_or_path, recipe.task.adapter
-    if adapter is not None and not Path(adapter).is_dir():
-        raise InputError(f"adapter={adapter!r} is no folder here{how_to_make(adapter)}: give the folder of a run with lora.")
+    if adapter is not None:
+        is_task = recipe.task.task in TASKS
+        check_adapter(adapter, TASKS[recipe.task.task].auto_class if is_task else OBJECTIVES[recipe.run.objective].auto_class)
     if name is not None:
         hint = "" if Path(name).is_dir() else how_to_make(name)
         if hint:
             raise InputError(f"model_name_or_path={name!r} is no folder here{hint}: make it first, or name another model.")
         with recipe.training.main_process_first(desc="base"):
             recipe.model.model_name_or_path = pretrained(name, "model_name_or_path")
+        if adapter is not None:
+            check_base(adapter, recipe.model.model_name_or_path)
 
 
 def check_schedule(recipe: Recipe, launch: Launch, rows: int | None) -> int:

@@ -12,12 +12,29 @@ from ..checks.boundary import refused
 from ..data.tokenizer import load_tokenizer, vocabulary_size
 from ..errors import InputError
 from ..inference.adapter_config import adapter_base, adapter_config
-from ..inference.loading import load_config, load_pretrained
-from ..inference.pretrained import find_model
+from ..inference.loading import find_base, load_config, load_pretrained
 from ..recipe.packaged import how_to_make
 
 
 SCORED_AT_ONCE = 32
+
+
+def check_reward_model(folder: str) -> None:
+    """Raise `InputError` when a folder is not there, or what it holds has another head than a reward model or more labels."""
+    what = f"reward_model={folder!r}"
+    if not Path(folder).is_dir():
+        raise InputError(f"{what} is no folder here{how_to_make(folder)}: give the folder of a run of task: reward.")
+    if adapter_base(folder) is not None:
+        is_head, labels = adapter_config(folder).get("task_type") == "SEQ_CLS", adapter_labels(Path(folder), what)
+    else:
+        config = load_config(folder, "reward_model")
+        is_head, labels = is_classifier(config.architectures), config.num_labels
+    if not is_head:
+        raise InputError(
+            f"{what} gives no number for an answer: it is a language model or has another head. task: reward makes one."
+        )
+    if labels != 1:
+        raise InputError(f"{what} has {labels} labels, and a reward is one number: task: reward makes one.")
 
 
 def load_reward_model(folder: str, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -27,35 +44,25 @@ def load_reward_model(folder: str, tokenizer: PreTrainedTokenizerBase) -> Any:
         tokenizer: Of the model whose answers it scores, which have to be the same ids to it.
 
     Raises:
-        InputError: it is not there, has another head or another number of labels, or reads other ids.
+        InputError: see `check_reward_model`; or it reads other ids.
     """
-    what = f"reward_model={folder!r}"
-    if not Path(folder).is_dir():
-        raise InputError(f"{what} is no folder here{how_to_make(folder)}: give the folder of a run of task: reward.")
-    base = adapter_base(folder)
-    whole = folder if base is None else find_model(base, f"the base of {what}")
+    check_reward_model(folder)
+    what, base = f"reward_model={folder!r}", adapter_base(folder)
+    whole = folder if base is None else find_base(folder, base, what)
     config = load_config(whole, "reward_model")
-    is_head = adapter_config(folder).get("task_type") == "SEQ_CLS" if base else is_classifier(config.architectures)
-    if not is_head:
-        raise InputError(
-            f"{what} gives no number for an answer: it is a language model or has another head. task: reward makes one."
-        )
-    labels = adapter_labels(Path(folder), what) if base else config.num_labels
-    if labels != 1:
-        raise InputError(f"{what} has {labels} labels, and a reward is one number: task: reward makes one.")
     own = load_tokenizer(folder)
     if own.get_vocab() != tokenizer.get_vocab():
         raise InputError(
             f"{what} has another tokenizer than the model, whose answers it could not read: train both from the same base."
         )
-    config.num_labels, config.pad_token_id = labels, tokenizer.pad_token_id
+    config.num_labels, config.pad_token_id = 1, tokenizer.pad_token_id
     model = load_pretrained(
         AutoModelForSequenceClassification, whole, "reward_model", config, head_is_new=base is not None, dtype=torch.float32
     )
     if base is not None:
         with refused(f"{what} cannot be put into its base {base!r}"):
             if vocabulary_size(own) > model.config.vocab_size:
-                model.resize_token_embeddings(vocabulary_size(own))
+                model.resize_token_embeddings(vocabulary_size(own), mean_resizing=False)
             model = PeftModel.from_pretrained(model, folder, trust_remote_code=False)
     return model.eval().requires_grad_(False)
 

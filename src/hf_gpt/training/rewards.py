@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
-from ..tasks import Task
+from ..errors import InputError, shown
+from ..tasks import Task, TaskSettings
 from ..tasks.reinforcement import is_right
-from .reward_model import load_reward_model, scores
+from .reward_model import check_reward_model, load_reward_model, scores
 
 
 # As TRL calls it: lists of the same length, by name; it returns a number for each.
@@ -37,13 +37,7 @@ def brevity(task: Task, device: torch.device) -> Reward:
 
 def pattern(task: Task, device: torch.device) -> Reward:
     """1 where the whole text matches `reward_pattern`, else 0."""
-    given = task.settings.reward_pattern
-    if given is None:
-        raise InputError("reward='format' needs reward_pattern: a regular expression that the whole answer has to match.")
-    try:
-        wanted = re.compile(given)
-    except re.error as error:
-        raise InputError(f"reward_pattern={given!r} is no regular expression: {error}.") from error
+    wanted = re.compile(str(task.settings.reward_pattern))
 
     def format(completions: list[str], **others: Any) -> list[float]:
         return [float(wanted.fullmatch(text.strip()) is not None) for text in completions]
@@ -53,10 +47,8 @@ def pattern(task: Task, device: torch.device) -> Reward:
 
 def learned(task: Task, device: torch.device) -> Reward:
     """What the reward model in the folder `reward_model` says of prompt and answer."""
-    folder = task.settings.reward_model
-    if folder is None:
-        raise InputError("reward='model' needs reward_model: the folder of a run of task: reward.")
-    scorer, ends = load_reward_model(folder, task.tokenizer).to(device), set(task.stop_ids)
+    scorer = load_reward_model(str(task.settings.reward_model), task.tokenizer).to(device)
+    ends = set(task.stop_ids)
 
     def model(prompts: list[list[int]], completion_ids: list[list[int]], **others: Any) -> list[float]:
         # A reward model has learned of answers that end.
@@ -75,3 +67,20 @@ REWARDS: dict[str, Callable[[Task, torch.device], Reward]] = {
     "format": pattern,
     "model": learned,
 }
+
+
+def check_reward(settings: TaskSettings) -> None:
+    """Raise `InputError` when a reward lacks what it is computed with, or cannot use it, as far as small files tell."""
+    if settings.reward is None:
+        raise InputError(f"task='reinforcement' needs reward: one of {', '.join(REWARDS)}.")
+    if settings.reward == "format":
+        if settings.reward_pattern is None:
+            raise InputError("reward='format' needs reward_pattern: a regular expression that the whole answer has to match.")
+        try:
+            re.compile(settings.reward_pattern)
+        except re.error as error:
+            raise InputError(f"reward_pattern={shown(settings.reward_pattern)} is no regular expression: {error}.") from error
+    if settings.reward == "model":
+        if settings.reward_model is None:
+            raise InputError("reward='model' needs reward_model: the folder of a run of task: reward.")
+        check_reward_model(settings.reward_model)

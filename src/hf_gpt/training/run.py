@@ -24,7 +24,7 @@ from .causes import named_causes
 from .finishing import check_publishing, check_terms, finish, finish_again
 from .job import Job, build_record
 from .output_dir import acquire_output_folder, check_output_folder, wait_for_all
-from .preparation import check_schedule, check_time, find_base, prepare_launch
+from .preparation import check_schedule, check_settings, check_sources, check_time, find_base, prepare_launch
 from .processes import children_end_with_this_process
 from .rehearsal import rehearse
 from .saving import save_model
@@ -49,11 +49,13 @@ def run(recipe: Recipe) -> dict[str, Any]:
     for line in recipe.notices:
         notice(line)
     set_seed(recipe.training.seed)
+    check_sources(recipe)
     found = check_output_folder(recipe.output_dir, recipe)
     check_publishing(recipe)
     job = job_of(recipe)
     if found.task == "finish":
         return finish_again(recipe, found, job.plot)
+    check_settings(recipe)
     find_base(recipe)
     check_terms(recipe)
     launch = prepare_launch(recipe)

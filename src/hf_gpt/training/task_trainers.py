@@ -125,7 +125,6 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
     """TRL's, on answers that the model draws itself; the reference of its distance is the model as it was."""
     trl = import_trl(recipe)
     settings, training = recipe.task, recipe.training
-    check_groups(recipe)
     trainer_name, config_name, told = ALGORITHMS[settings.algorithm]
     has_reference = settings.kl_coefficient > 0 and not isinstance(model, PeftModel)
     reference = copy.deepcopy(model) if has_reference else None
@@ -169,17 +168,6 @@ def set_reference(trainer: Any, reference: Any, kl_coefficient: float) -> None:
     add_fused_lm_head(reference, temperature=trainer.temperature)
     trainer.ref_model = trainer.accelerator.prepare_model(reference, evaluation_mode=True)
     trainer.beta = kl_coefficient
-
-
-def check_groups(recipe: Recipe) -> None:
-    """Raise `InputError` when the answers of a step are not those of whole prompts, which are compared with each other."""
-    training, count = recipe.training, recipe.task.num_generations
-    answers = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-    if answers % count:
-        raise InputError(
-            f"num_generations={count} does not divide the {answers} answers of a step (per_device_train_batch_size times "
-            "gradient_accumulation_steps): change one of them."
-        )
 
 
 TRAINERS = {
