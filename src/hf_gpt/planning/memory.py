@@ -151,8 +151,8 @@ def loss_bytes(config: GPTConfig, load: Workload) -> dict[str, float]:
 
 
 def whole_logits_bytes(config: GPTConfig, load: Workload) -> float:
-    """Return the logits of a loss that makes them whole: as computed, in float32, and their gradient."""
-    return float(load.tokens * config.vocab_size * (load.compute_bytes + 4 + 4))
+    """Return the logits of a loss that makes them whole: as computed, their log-probabilities in float32, and the gradients of both."""
+    return float(load.tokens * config.vocab_size * (load.compute_bytes + 3 * 4))
 
 
 def optimizer_bytes(config: GPTConfig, optimizer: str) -> float:

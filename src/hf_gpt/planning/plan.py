@@ -1,6 +1,5 @@
 """All figures of a run that is only planned."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,6 +38,14 @@ class RunTime:
     notes: tuple[str, ...] = ()
 
 
+def check_length(config: GPTConfig, length: int) -> None:
+    """Raise `InputError` for rows that are longer than the model can read, or have nothing to predict."""
+    if not 2 <= length <= config.max_position_embeddings:
+        raise InputError(
+            f"length={length} must be at least 2 and at most {config.max_position_embeddings}, the model's max_position_embeddings."
+        )
+
+
 def plan(
     config: GPTConfig,
     load: Workload,
@@ -63,17 +70,16 @@ def plan(
     Raises:
         InputError: a strategy or a number that makes no sense.
     """
-    for name, value, lowest, highest in (
-        ("devices", devices, 1, math.inf),
-        ("devices_per_node", devices_per_node, 1, math.inf),
-        ("batch_size", load.rows, 1, math.inf),
-        ("length", load.length, 2, config.max_position_embeddings),
-        ("tokens", tokens, 1, math.inf),
-        ("price", price, 0, math.inf),
+    for name, value, lowest in (
+        ("devices", devices, 1),
+        ("devices_per_node", devices_per_node, 1),
+        ("batch_size", load.rows, 1),
+        ("tokens", tokens, 1),
+        ("price", price, 0),
     ):
-        if value is not None and not lowest <= value <= highest:
-            until = "" if highest == math.inf else f" and at most {highest}, the model's max_position_embeddings"
-            raise InputError(f"{name}={value} must be at least {lowest}{until}.")
+        if value is not None and not value >= lowest:
+            raise InputError(f"{name}={value} must be at least {lowest}.")
+    check_length(config, load.length)
     if not 0 < mfu <= 1:
         raise InputError(f"mfu={mfu} must be more than 0 and at most 1: it is a share of the peak.")
     for name in strategies or ():

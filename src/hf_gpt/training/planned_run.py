@@ -21,7 +21,7 @@ from ..data.splits import split_rows
 from ..data.tokenizer import load_tokenizer, train_tokenizer
 from ..errors import InputError, did_you_mean
 from ..modeling.configuration_hf_gpt import GPTConfig
-from ..planning import USABLE_SHARE, Device, RunTime, Workload, hardware, memory_by_part, training_flops
+from ..planning import USABLE_SHARE, Device, RunTime, Workload, check_length, hardware, memory_by_part, training_flops
 from ..presets import preset
 from ..recipe.arguments import Recipe
 from ..recipe.machine import CPU_SHARE, compile_seconds
@@ -121,7 +121,7 @@ def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool
         raise InputError(f"{recipe} trains a model of another family, whose parts a plan does not count: give --preset.")
     is_task = loaded.task.task != "language-modeling"
     if loaded.model.preset is None:
-        config = base_config(loaded)
+        config = base_config(loaded, is_task and given["tokens"] is None)
     else:
         config = model_config(loaded, loaded.model.config.get("vocab_size", loaded.data.tokenizer_vocab_size))
     training = loaded.training
@@ -140,6 +140,7 @@ def planned_run(recipe: str | None, name: str | None, devices: int, on_cpu: bool
     workload = Workload(**values)
     accumulation = training.gradient_accumulation_steps
     tokens = given["tokens"]
+    check_length(config, workload.length)
     if is_task:
         tokens = planned_tokens(loaded, devices) if tokens is None else tokens
         return PlannedRun(config, workload, tokens, accumulation=accumulation, notes=notes_of(loaded))

@@ -8,6 +8,7 @@ from ..data.rows import task_splits
 from ..data.sources import FILE_FORMATS, TextSource
 from ..errors import InputError
 from ..inference.loading import load_config, override_fields
+from ..inference.pretrained import is_kept
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..recipe.arguments import Recipe
 from .adapters import adapter_kind
@@ -25,12 +26,24 @@ def is_here(source: TextSource) -> bool:
     return is_known and not source.mixture and not source.streaming
 
 
-def base_config(recipe: Recipe) -> GPTConfig:
+def base_config(recipe: Recipe, needs_rows: bool) -> GPTConfig:
     """Return the config of the model that a recipe trains further.
 
+    Args:
+        needs_rows: Whether tokens of its rows are to be counted.
+
     Raises:
-        InputError: it is of another family, whose parts a plan does not count.
+        InputError: rows or packaged weights that would have to be fetched first; or it is of another family, whose parts a plan does
+            not count.
     """
+    base = str(recipe.model.model_name_or_path)
+    missing = [
+        *([f"the rows of {recipe.source.path!r}"] if needs_rows and not is_here(recipe.source) else []),
+        *([f"the weights of model_name_or_path={base!r}"] if not is_kept(base) else []),
+    ]
+    if missing:
+        instead = ", or give --tokens" if is_kept(base) else ""
+        raise InputError(f"{' and '.join(missing)} are not here, and a plan fetches nothing: run the recipe once{instead}.")
     find_base(recipe)
     name = str(recipe.model.model_name_or_path)
     config: Any = load_config(name, "model_name_or_path")
@@ -46,13 +59,8 @@ def task_tokens(recipe: Recipe) -> tuple[int, float]:
     """Return the rows that a task is trained on in an epoch, and the tokens that one has on average, padding left out.
 
     Raises:
-        InputError: its rows would have to be fetched first; or see `task_splits`.
+        InputError: see `task_splits`.
     """
-    if not is_here(recipe.source):
-        raise InputError(
-            f"dataset: the rows of {recipe.source.path!r} are not here, so that their tokens cannot be counted: give --tokens, or run "
-            "the recipe once."
-        )
     task = build_task(recipe)
     shares = recipe.data.validation_share, recipe.data.test_share
     splits, _, _ = task_splits(recipe.source, task.columns, task.group, *shares)
