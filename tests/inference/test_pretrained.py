@@ -137,6 +137,9 @@ def test_a_plan_counts_the_base_and_the_rows(package, tmp_path):
     values = task_values(NAME, rows, "runs/x", "text-classification", lora={"r": 2}, max_length=64, num_train_epochs=2)
     values.pop("max_steps")
     nothing = dict.fromkeys(("length", "rows", "optimizer", "tokens"))
+    with pytest.raises(InputError, match=f"the weights of model_name_or_path='{NAME}' are not here"):
+        planned_run(str(write_recipe(tmp_path, values)), None, 1, False, nothing)
+    pretrained(NAME)
     planned = planned_run(str(write_recipe(tmp_path, values)), None, 1, False, nothing)
     assert sum(parameter_counts(planned.config).values()) == package.num_parameters()
     assert planned.load.length == 64
