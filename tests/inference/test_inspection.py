@@ -171,8 +171,8 @@ def test_what_cannot_be_read_is_named(tokenizer, tmp_path):
     with pytest.raises(InputError, match="is a GPTForTokenClassification: a text can be given to a language model"):
         inspection.load(str(tmp_path / "tagger"))
     (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "alice/base"}')
-    with pytest.raises(InputError, match=r"the base of model=.*'alice/base' is no folder here"):
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "alice/none"}')
+    with pytest.raises(InputError, match=r"the base of model=.*'alice/none' is no folder here"):
         inspection.load(str(tmp_path / "adapter"))
     build(AutoModelForSequenceClassification, tokenizer, **PAIR).save_pretrained(tmp_path / "judge")
     tokenizer.save_pretrained(tmp_path / "judge")

@@ -10,7 +10,7 @@ from typing import Any
 from transformers.trainer_utils import SaveStrategy
 
 from ..checks.boundary import refused
-from ..checks.places import holds
+from ..checks.places import check_place, holds
 from ..data.sources import TextSource, local_files
 from ..errors import InputError, shown
 from ..inference.adapter_config import adapter_base
@@ -67,6 +67,7 @@ def check_sources(recipe: Recipe) -> None:
 
     A folder of texts may hold the run: what is a run's is passed over where texts are read.
     """
+    check_place(recipe.output_dir, "output_dir")
     with refused(f"output_dir={shown(str(recipe.output_dir))}"):
         folder = recipe.output_dir.resolve()
         texts = [("dataset", str(path)) for path in _files(recipe.source)]
