@@ -33,8 +33,12 @@ WORDS: dict[str, dict[str, Any]] = {
         "or": " or an ",
         "seed": "one seed",
         "seeds": "{count} seeds",
-        "faster": ("**{bound}{median:.1f}× faster**{spread}", " ({low:.1f} to {high:.1f})"),
-        "fewer": ("{bound}{median:.1f}× fewer",),
+        "faster": {
+            "style": "**{bound}{median:.{digits}f}× faster**{spread}",
+            "span": " ({low:.{digits}f} to {high:.{digits}f})",
+            "below_one": "**{median:.{digits}f}× slower**{spread}",
+        },
+        "fewer": {"style": "{bound}{median:.{digits}f}× fewer", "below_one": "{median:.{digits}f}× more"},
         "stock": "`run_clm.py` with GPT-2",
         "expert": "the same, tuned: bfloat16, compiled",
         "nanogpt": "nanoGPT, bfloat16, compiled",
@@ -55,8 +59,12 @@ WORDS: dict[str, dict[str, Any]] = {
         "or": " 或 ",
         "seed": "一个种子",
         "seeds": "{count} 个种子",
-        "faster": ("**{bound}{median:.1f} 倍**{spread}", "（{low:.1f}–{high:.1f}）"),
-        "fewer": ("{bound}{median:.1f} 倍",),
+        "faster": {
+            "style": "**{bound}{median:.{digits}f} 倍**{spread}",
+            "span": "（{low:.{digits}f}–{high:.{digits}f}）",
+            "below_one": "**对方快 {median:.{digits}f} 倍**{spread}",
+        },
+        "fewer": {"style": "{bound}{median:.{digits}f} 倍", "below_one": "多用到 {median:.{digits}f} 倍"},
         "stock": "`run_clm.py` 与 GPT-2",
         "expert": "同上，经调优：bfloat16、已编译",
         "nanogpt": "nanoGPT，bfloat16、已编译",
@@ -72,7 +80,7 @@ def median(runs: list[dict[str, Any]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def readme_rows(words: dict[str, Any], folder: str, peers: tuple[str, ...]) -> list[list[str]]:
+def readme_rows(words: dict[str, Any], folder: str, peers: tuple[str, ...], digits: int = 1) -> list[list[str]]:
     """Return a row for each peer that has been timed."""
     runs = read_runs(folder)
     wall, used = ratios(runs, wall_seconds), ratios(runs, tokens)
@@ -84,17 +92,17 @@ def readme_rows(words: dict[str, Any], folder: str, peers: tuple[str, ...]) -> l
             loss, minutes = median(of_peer, "loss"), median(of_peer, "seconds") / 60
             cells = [
                 words["peer"].format(title=words[peer], loss=loss, minutes=minutes),
-                summary(wall, peer, *words["faster"]),
+                summary(wall, peer, digits=digits, **words["faster"]),
             ]
-            cells.append(summary(used, peer, *words["fewer"]))
-            rows.append([*cells, *(summary(found, peer, *words["faster"]) for found in (hour, float32))])
+            cells.append(summary(used, peer, digits=digits, **words["fewer"]))
+            rows.append([*cells, *(summary(found, peer, **words["faster"]) for found in (hour, float32))])
     return rows
 
 
 def readme_table(file: str) -> list[str]:
     """Return the ratios, in the language of a README."""
     words, runs = WORDS[file], read_runs("speed")
-    rows, informed = readme_rows(words, "speed", PEERS), readme_rows(words, "speed-informed", INFORMED_PEERS)
+    rows, informed = readme_rows(words, "speed", PEERS), readme_rows(words, "speed-informed", INFORMED_PEERS, digits=2)
     if not rows:
         return []
     foot = words["foot"].format(
@@ -122,16 +130,20 @@ def told_seeds(words: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 
 def ratio_rows(runs: list[dict[str, Any]], peers: tuple[str, ...] = PEERS) -> list[str]:
     """Return the ratios of each peer that has been timed, to two decimals where the peers are near."""
-    digits = "{bound}{median:.1f}×{spread}", " ({low:.1f} to {high:.1f})"
-    if peers == INFORMED_PEERS:
-        digits = "{bound}{median:.2f}×{spread}", " ({low:.2f} to {high:.2f})"
+    digits = 2 if peers == INFORMED_PEERS else 1
     wall, compiled, used = (ratios(runs, cost) for cost in (wall_seconds, seconds_after_compiling, tokens))
     rows = []
     for peer in peers:
-        if told := summary(wall, peer, *digits):
+        if told := summary(wall, peer, digits=digits):
             goal = f"≥ {goals.SPEED_GOALS[peer]:g}×"
             rows.append(
-                [SYSTEMS[peer].title, goal, f"**{told}**", summary(compiled, peer, *digits), summary(used, peer, *digits)]
+                [
+                    SYSTEMS[peer].title,
+                    goal,
+                    f"**{told}**",
+                    summary(compiled, peer, digits=digits),
+                    summary(used, peer, digits=digits),
+                ]
             )
     return table(("peer", "goal", "seconds, peer / ours", "with no time for compiling", "tokens, peer / ours"), rows, "lr")
 

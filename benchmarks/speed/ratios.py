@@ -89,14 +89,25 @@ def ratios(runs: list[dict[str, Any]], cost: Cost) -> list[Ratio]:
 
 
 def summary(
-    found: list[Ratio], peer: str, style: str = "{bound}{median:.1f}×{spread}", span: str = " ({low:.1f} to {high:.1f})"
+    found: list[Ratio],
+    peer: str,
+    style: str = "{bound}{median:.{digits}f}×{spread}",
+    span: str = " ({low:.{digits}f} to {high:.{digits}f})",
+    digits: int = 1,
+    below_one: str | None = None,
 ) -> str:
-    """Median and range over the seeds, such as `5.2× (4.9 to 5.5)`; "at least" where our shortest run was below already."""
+    """Median and range over the seeds, such as `5.2× (4.9 to 5.5)`; "at least" where our shortest run was below already.
+
+    Args:
+        below_one: The style of the inverse, where the median is below one: how many times slower.
+    """
     values = sorted(ratio.value for ratio in found if ratio.peer == peer)
     if not values:
         return ""
     if values[0] == 0.0:
         return "not reached"
+    if below_one and statistics.median(values) < 1:
+        style, values = below_one, sorted(1 / value for value in values)
     bound = "≥ " if any(ratio.is_bound for ratio in found if ratio.peer == peer) else ""
-    spread = span.format(low=values[0], high=values[-1]) if len(values) > 1 else ""
-    return style.format(bound=bound, median=statistics.median(values), spread=spread)
+    spread = span.format(low=values[0], high=values[-1], digits=digits) if len(values) > 1 else ""
+    return style.format(bound=bound, median=statistics.median(values), spread=spread, digits=digits)
