@@ -27,7 +27,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "peer": "{title} ({loss:.2f} in {minutes:.1f} min)",
         "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews; {seeds} "
         "(median and range), an hour with one. Each side has the best of its learning rates; ≥: our shortest run was there already.",
-        "informed": " The last {peers} train for five minutes; threads: {threads}; {seeds}.",
+        "informed": " The last {peers}, on an {processors}: five minutes a peer, threads: {threads}, {seeds}.",
         "missing": " Not measured yet: {}.",
         "and": "; ",
         "or": " or an ",
@@ -53,7 +53,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "foot": "{processors} 的两个核，注明处用 bfloat16，{parameters:.1f}M 参数，同一批影评；"
         "{seeds}（中位数与范围），一小时的只有一个种子。"
         "各方都用自己最好的学习率；≥ 表示我们最短的一次训练就已经达到。",
-        "informed": "最后 {peers} 个对手训练五分钟，线程数 {threads}，{seeds}。",
+        "informed": "最后 {peers} 个对手在 {processors} 上各训练五分钟，线程数 {threads}，{seeds}。",
         "missing": "还没有测的对手：{}。",
         "and": "；",
         "or": " 或 ",
@@ -113,7 +113,9 @@ def readme_table(file: str) -> list[str]:
     others = read_runs("speed-informed")
     if informed:
         threads = ", ".join(sorted({str(run["device"]["threads"]) for run in others}))
-        foot += words["informed"].format(peers=len(informed), threads=threads, seeds=told_seeds(words, others))
+        processors = words["or"].join(sorted({processor_of(run) for run in others}))
+        seeds = told_seeds(words, others)
+        foot += words["informed"].format(peers=len(informed), processors=processors, threads=threads, seeds=seeds)
     measured = {run["system"] for run in [*runs, *others]}
     if missing := [words[peer] for peer in (*PEERS, *INFORMED_PEERS) if peer not in measured]:
         foot += words["missing"].format(words["and"].join(missing))
@@ -414,18 +416,23 @@ def ablation_section() -> list[str]:
             continue
         recipes = [base[run["seed"], run["steps"]] for run in runs]
         more = [run["loss"] - recipe["loss"] for run, recipe in zip(runs, recipes)]
-        times = [run["seconds_after_compiling"] / recipe["seconds_after_compiling"] for run, recipe in zip(runs, recipes)]
+        # A time says something beside one of the same machine alone, which is lent for hours.
+        times = [
+            run["seconds_after_compiling"] / recipe["seconds_after_compiling"]
+            for run, recipe in zip(runs, recipes)
+            if run["created"][:10] == recipe["created"][:10]
+        ]
         cells = [change.title, str(runs[0]["steps"]), str(len(runs)), f"{runs[0]['parameters']:,}"]
         cells.append(spread([run["loss"] for run in runs], 3))
-        rows.append(cells + ([spread(more, 3), f"{spread(times, 2)}×"] if change.overrides else ["", ""]))
+        rows.append(cells + ([spread(more, 3), f"{spread(times, 2)}×" if times else ""] if change.overrides else ["", ""]))
     headings = ("changed", "steps", "seeds", "parameters", "loss", "more than the recipe's")
     return [
         "## What each part is worth",
         "",
         f"`python -m benchmarks ablations`: the recipe for {found['recipe'][0]['steps']} steps, {found['recipe'][0]['tokens']:,} "
         "tokens, with one thing changed; the runs of a seed follow each other. Loss as above, mean and range over the seeds; the "
-        "differences and the times are seed by seed. Learning rates are those found above, but for AdamW: a change that wants "
-        "others shows worse here than it is.",
+        "differences and the times are seed by seed, a time only beside one of the same day. Learning rates are those found "
+        "above, but for AdamW: a change that wants others shows worse here than it is.",
         "",
         *table((*headings, "time beside the recipe's, without compiling"), rows, "lr"),
         "",

@@ -8,9 +8,7 @@ the matrices) is not here.
 """
 
 import math
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -18,18 +16,12 @@ from torch.nn import functional
 from hf_gpt.planning import hardware
 
 from .clock import Clock
-from .corpus import BLOCK, VOCABULARY, Corpus
+from .corpus import Corpus
+from .nanogpt import Size, windows
 
 
-@dataclass(frozen=True)
-class Size:
-    width: int = 384
-    layers: int = 4
-    heads: int = 6
-    vocabulary: int = VOCABULARY
-    block: int = BLOCK
-
-
+# Of its own output matrix, two layers less than nanoGPT.
+SIZE = Size(layers=4)
 HIGHEST_LOGIT = 15.0
 # Its author's for a width of 768; AdamW's go by the inverse square root of the width. A factor on all three is what is tuned here.
 MATRIX_RATE, EMBEDDING_RATE, HEAD_RATE, TUNED_WIDTH = 0.02, 0.2, 0.004, 768
@@ -76,7 +68,7 @@ class Block(nn.Module):
 
 
 class NanoChat(nn.Module):
-    def __init__(self, size: Size = Size()) -> None:
+    def __init__(self, size: Size = SIZE) -> None:
         super().__init__()
         self.tokens = nn.Embedding(size.vocabulary, size.width)
         self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
@@ -106,10 +98,8 @@ class NanoChat(nn.Module):
 
 def train_nanochat(steps: int, factor: float, seed: int, batch: int, corpus: Corpus, clock: Clock) -> nn.Module:
     torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    stream, size = corpus.train.reshape(-1), Size()
-    model = NanoChat(size)
-    by_width = factor * math.sqrt(TUNED_WIDTH / size.width)
+    model, batches = NanoChat(), windows(corpus, batch, seed)
+    by_width = factor * math.sqrt(TUNED_WIDTH / SIZE.width)
     tables = [
         {"params": [model.head.weight], "lr": HEAD_RATE * by_width},
         {"params": [model.tokens.weight], "lr": EMBEDDING_RATE * by_width},
@@ -127,11 +117,10 @@ def train_nanochat(steps: int, factor: float, seed: int, batch: int, corpus: Cor
             group["lr"] = rate * min(1.0, (steps - step) / (DECAY_SHARE * steps))
         share = min(1.0, step / MOMENTUM_STEPS)
         groups[-1]["momentum"] = (1 - share) * MOMENTUM[0] + share * MOMENTUM[1]
-        starts = random.integers(0, len(stream) - BLOCK - 1, batch)
-        windows = torch.from_numpy(np.stack([stream[start : start + BLOCK + 1] for start in starts]).astype(np.int64))
+        ids = next(batches)
         clock.has_batch()
         with torch.autocast("cpu", torch.bfloat16, enabled=hardware.multiplies_natively()):
-            loss = compiled(windows[:, :-1], windows[:, 1:])
+            loss = compiled(ids[:, :-1], ids[:, 1:])
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()

@@ -6,6 +6,7 @@ tenth of the learning rate; random windows of the token stream; bfloat16 by auto
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,11 +91,17 @@ def rate_at(step: int, steps: int, highest: float) -> float:
     return highest * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
+def windows(corpus: Corpus, batch: int, seed: int) -> Iterator[torch.Tensor]:
+    """Yield ids from random places of the token stream, `(batch, BLOCK + 1)`: each is followed by what it is to predict."""
+    random, stream = np.random.default_rng(seed), corpus.train.reshape(-1)
+    while True:
+        starts = random.integers(0, len(stream) - BLOCK - 1, batch)
+        yield torch.from_numpy(np.stack([stream[start : start + BLOCK + 1] for start in starts]).astype(np.int64))
+
+
 def train_nanogpt(steps: int, learning_rate: float, seed: int, batch: int, corpus: Corpus, clock: Clock) -> nn.Module:
     torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    stream = corpus.train.reshape(-1)
-    model = NanoGPT()
+    model, batches = NanoGPT(), windows(corpus, batch, seed)
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -104,11 +111,10 @@ def train_nanogpt(steps: int, learning_rate: float, seed: int, batch: int, corpu
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, learning_rate)
-        starts = random.integers(0, len(stream) - BLOCK - 1, batch)
-        windows = torch.from_numpy(np.stack([stream[start : start + BLOCK + 1] for start in starts]).astype(np.int64))
+        ids = next(batches)
         clock.has_batch()
         with torch.autocast("cpu", torch.bfloat16, enabled=hardware.multiplies_natively()):
-            loss = compiled(windows[:, :-1], windows[:, 1:])
+            loss = compiled(ids[:, :-1], ids[:, 1:])
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -186,10 +186,16 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     name = tmp_path / "speed-informed" / "nanochat-seed-1.json"
     name.write_text(json.dumps(peer | {"system": "nanochat", "name": "nanochat-seed-1"}))
     (tmp_path / "ablations").mkdir()
-    run = {"seed": 0, "steps": 46, "tokens": 188416, "parameters": 13792000, "changes": []}
+    run = {"seed": 0, "steps": 46, "tokens": 188416, "parameters": 13792000, "changes": [], "created": "2026-01-01T00:00"}
     runs = {
         "recipe": {"loss": 5.5, "seconds_after_compiling": 60.0},
         "cosine": {"loss": 5.75, "seconds_after_compiling": 60.0, "changes": ["lr_scheduler_type=cosine"]},
+        "no-warmup": {
+            "loss": 5.25,
+            "seconds_after_compiling": 60.0,
+            "changes": ["warmup_steps=0"],
+            "created": "2026-01-02T00:00",
+        },
         "recipe-longer": {"loss": 5.0, "seconds_after_compiling": 180.0, "steps": 138},
         "adamw-0.001-longer": {"loss": 5.1, "seconds_after_compiling": 135.0, "steps": 138, "changes": ["optimizer=adamw"]},
     }
@@ -215,6 +221,8 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     monkeypatch.setattr(frame, "RECORDS", tmp_path)
     page = "\n".join(results.page())
     assert "| a cosine schedule | 46 | 1 | 13,792,000 | 5.750 | 0.250 | 1.00× |" in page
+    # The time of another day says nothing.
+    assert "| no warm-up | 46 | 1 | 13,792,000 | 5.250 | -0.250 |  |" in page
     assert "| AdamW for the matrices, 0.001 | 138 | 1 | 13,792,000 | 5.100 | 0.100 | 0.75× |" in page
     assert "| gpt2 | 200,000 | 1.00× | 20.0% | 40 | 10.0% | 20.0 |" in page
     assert "| block | 4.20 |" in page
@@ -228,8 +236,8 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     assert "time, without bfloat16" in results.readme_table("README.md")[0]
     assert row.startswith("| nanochat's model, Muon and schedule (5.29 in 10.5 min) | **5.25× faster** |")
     assert foot.endswith(
-        "The last 1 train for five minutes; threads: 2; 3 seeds. Not measured yet: GPT-2, untied, with our learning rates and "
-        "schedule; stock Qwen3 of the same sizes; stock Qwen3, with our learning rates and schedule."
+        "The last 1, on an AMD EPYC or an Intel Xeon: five minutes a peer, threads: 2, 3 seeds. Not measured yet: GPT-2, untied, with "
+        "our learning rates and schedule; stock Qwen3 of the same sizes; stock Qwen3, with our learning rates and schedule."
     )
 
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from collections import Counter
 from typing import get_args
 
 import pytest
@@ -13,10 +12,7 @@ from tests.helpers.recipes import asking, ranking, sentence, talking, task_value
 from tests.helpers.runs import killed_after
 from transformers import AutoTokenizer
 
-from hf_gpt.data.packages import PACKAGES, read_package
-from hf_gpt.data.packages.sums import worse_answers
 from hf_gpt.data.rows import task_splits
-from hf_gpt.data.sources import text_source
 from hf_gpt.errors import InputError
 from hf_gpt.inference.chat import Conversation, write_answer
 from hf_gpt.inference.loading import load_model
@@ -441,29 +437,3 @@ def test_a_loss_that_is_not_a_number_is_left_out_of_reinforcement(base, tmp_path
     values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", **few)
     assert run(parse_recipe({**values, "on_nan": "skip"}))["skipped_steps"] == 1
     assert "the loss is nan" in refusal({**values, "output_dir": str(tmp_path / "stopped")})
-
-
-# ------------------------------------------------------------------------------------------------------------- data
-
-
-def test_the_sums_are_right_and_no_pair_of_numbers_is_in_two_splits(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_GPT_CACHE", str(tmp_path))
-    rows = list(read_package("arithmetic"))
-    assert len(rows) == 8100
-    for row in rows:
-        first, second = (int(word) for word in row["prompt"][0]["content"].removeprefix("What is ").rstrip("?").split(" + "))
-        assert row["answer"] == row["chosen"][0]["content"] == str(first + second) != row["rejected"][0]["content"]
-        assert row["messages"] == [*row["prompt"], *row["chosen"]]
-        assert row["rejected"][0]["content"] in worse_answers(first, second)[row["fault"]]
-    shares = Counter(row["fault"] for row in rows)
-    assert len(shares) == 4
-    assert min(shares.values()) > 0.24 * len(rows)
-    groups = []
-    for name in ("chat", "reward", "reinforcement"):
-        task = TASKS[name]
-        splits, dropped, _ = task_splits(text_source("arithmetic"), task.columns, task.group, 0.05, 0.05)
-        assert not dropped
-        groups.append({split: set(part["group"]) for split, part in splits.items()})
-    assert groups[0] == groups[1] == groups[2]
-    assert not groups[0]["train"] & (groups[0]["validation"] | groups[0]["test"])
-    assert PACKAGES["arithmetic"].is_publishable

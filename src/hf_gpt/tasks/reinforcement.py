@@ -29,6 +29,7 @@ class Reinforcement(Task):
     columns: ClassVar[dict[str, bool]] = {"prompt": True, "answer": False, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "reinforcement"
+    is_scored_by_answers: ClassVar[bool] = True
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
         super().__init__(tokenizer, settings, pad_to_multiple_of)

@@ -73,6 +73,7 @@ class Task(ABC):
 
     Attributes:
         auto_class: Name of the auto class of its head.
+        is_scored_by_answers: Whether its figures are of what the model writes, for which there has to be room.
         pipeline: Task of the Hub that a model card names.
         figure: The figure of the test split that a table of many tasks shows, and its decimals.
         columns: Names of its columns, and whether a dataset has to have them.
@@ -88,6 +89,7 @@ class Task(ABC):
     """
 
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    is_scored_by_answers: ClassVar[bool] = False
     pipeline: ClassVar[str] = "text-generation"
     figure: ClassVar[tuple[str, int]]
     columns: ClassVar[dict[str, bool]]

@@ -24,6 +24,7 @@ class TextToText(Task):
     columns: ClassVar[dict[str, bool]] = {"source": True, "target": True, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "source")
     trainer: ClassVar[str] = "sft"
+    is_scored_by_answers: ClassVar[bool] = True
 
     def learn(self, train: Dataset) -> None:
         fields = {name for _, name, _, _ in string.Formatter().parse(self.settings.prompt) if name is not None}

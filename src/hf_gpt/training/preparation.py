@@ -30,8 +30,6 @@ from .optimizers import OPTIMIZERS
 from .rewards import check_reward
 
 
-# Tasks whose figures are of what the model writes.
-WRITE = ("text-to-text", "reinforcement")
 # Of a run on a processor: what nobody waits for, and a step of which a line says beforehand that it is long.
 MOST_DAYS, LONG_STEP_SECONDS = 7.0, 300.0
 
@@ -116,7 +114,7 @@ def check_settings(recipe: Recipe) -> None:
     if task.trainer == "reinforcement":
         check_reward(settings)
         check_groups(recipe)
-    if settings.task in WRITE and settings.max_new_tokens >= settings.max_length:
+    if task.is_scored_by_answers and settings.max_new_tokens >= settings.max_length:
         raise InputError(
             f"max_new_tokens={settings.max_new_tokens} leaves no room for a prompt within max_length={settings.max_length}: make it "
             "smaller, or max_length larger."
