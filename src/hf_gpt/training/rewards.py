@@ -73,14 +73,24 @@ def check_reward(settings: TaskSettings) -> None:
     """Raise `InputError` when a reward lacks what it is computed with, or cannot use it, as far as small files tell."""
     if settings.reward is None:
         raise InputError(f"task='reinforcement' needs reward: one of {', '.join(REWARDS)}.")
-    if settings.reward == "format":
-        if settings.reward_pattern is None:
-            raise InputError("reward='format' needs reward_pattern: a regular expression that the whole answer has to match.")
-        try:
-            re.compile(settings.reward_pattern)
-        except re.error as error:
-            raise InputError(f"reward_pattern={shown(settings.reward_pattern)} is no regular expression: {error}.") from error
-    if settings.reward == "model":
-        if settings.reward_model is None:
-            raise InputError("reward='model' needs reward_model: the folder of a run of task: reward.")
-        check_reward_model(settings.reward_model)
+    if settings.reward in NEEDS:
+        NEEDS[settings.reward](settings)
+
+
+def _check_pattern(settings: TaskSettings) -> None:
+    if settings.reward_pattern is None:
+        raise InputError("reward='format' needs reward_pattern: a regular expression that the whole answer has to match.")
+    try:
+        re.compile(settings.reward_pattern)
+    except re.error as error:
+        raise InputError(f"reward_pattern={shown(settings.reward_pattern)} is no regular expression: {error}.") from error
+
+
+def _check_model(settings: TaskSettings) -> None:
+    if settings.reward_model is None:
+        raise InputError("reward='model' needs reward_model: the folder of a run of task: reward.")
+    check_reward_model(settings.reward_model)
+
+
+# What a reward is computed with beside the answers, by its name.
+NEEDS: dict[str, Callable[[TaskSettings], None]] = {"format": _check_pattern, "model": _check_model}
