@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hf_gpt.data import loading, sources
+from hf_gpt.data.json_columns import json_dataset
 from hf_gpt.data.rows import task_splits
 from hf_gpt.errors import InputError
 from hf_gpt.tasks import TASKS
@@ -48,8 +49,14 @@ def test_tokens_choices_and_answers_of_several_types_are_those_of_the_file(tmp_p
     given = [{"prompt": f"p{i}", "answer": answers[i % 5]} for i in range(60)]
     found = {row["prompt"]: row["answer"] for row in rows_of(tmp_path, "reinforcement", given)}
     assert found == {row["prompt"]: str(row["answer"]) for row in given}
-    given = [{"prompt": f"p{i}", "answer": [7, 2.5][i % 2]} for i in range(60)]
-    assert {row["answer"] for row in rows_of(tmp_path, "reinforcement", given)} == {"7", "2.5"}
+    # The last is no number that a float has.
+    given = [{"prompt": f"p{i}", "answer": [7, 2.5, 2**53 + 1][i % 3]} for i in range(60)]
+    assert {row["answer"] for row in rows_of(tmp_path, "reinforcement", given)} == {"7", "2.5", "9007199254740993"}
+
+
+def test_a_column_of_numbers_alone_is_one_of_numbers():
+    rows = json_dataset([{"a": 1, "b": 1, "c": None}, {"a": 1.5, "b": "1"}], ("b",))
+    assert {name: feature.dtype for name, feature in rows.features.items()} == {"a": "float64", "b": "string", "c": "null"}
 
 
 def test_messages_of_texts_numbers_and_parts_are_those_of_the_file(tmp_path):
