@@ -16,10 +16,11 @@ from pyarrow.parquet import read_schema
 from ..checks.boundary import refused
 from ..checks.places import is_of_place
 from ..errors import InputError, listed, reason_of, shown
+from .cached import by_this_code, code_hash
 from .conll import CONLL_COLUMNS, read_conll
 from .json_columns import json_dataset
 from .json_rows import check_json_rows, find_fault, read_json_rows, rows_in_object
-from .packages import PACKAGES, provenance, read_package, readers_hash
+from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES
 from .sources import FILE_FORMATS, TextSource, local_files
 from .tables import check_rows, quoting_of, read_table
@@ -46,7 +47,7 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
         return _load_mixture(source)
     if source.path in PACKAGES:
         # The arguments are the key of datasets' cache of rows, which must not outlive the data or the code that read it.
-        state = {**provenance(PACKAGES[source.path]), "readers": readers_hash()}
+        state = {**provenance(PACKAGES[source.path]), "code": code_hash()}
         rows = Dataset.from_generator(_package_rows, gen_kwargs={"name": source.path, "state": state})
     elif source.path in FILE_FORMATS:
         rows = _load_files(source, texts, is_part)
@@ -60,7 +61,7 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
         raise InputError(
             f"dataset: text_column={source.text_column!r} is not a column; the columns are {listed(found) or 'none'}."
         )
-    rows = _chosen(rows, source)
+    rows = _chosen(by_this_code(rows), source)
     if isinstance(rows, Dataset) and len(rows) == 0:
         where = f" with where={shown(source.where)}" if source.where else ""
         raise InputError(f"dataset: path={source.path!r} has no rows{where}.")
@@ -166,7 +167,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
         "features": datasets.Features({name: datasets.Value(kind) for name, kind in columns.items()}),
         "gen_kwargs": {
             "files": [str(file) for file in files],
-            "states": [file_state(file) for file in files],
+            "states": [(code_hash(), file_state(file)) for file in files],
             "limit": None if whole else source.limit,
             "whole": whole,
         },

@@ -167,7 +167,9 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
 # ------------------------------------------------------------------------------------------------------------ documents
 
 
-def read_documents(files: list[str], states: list[FileState], limit: int | None, whole: bool) -> Iterator[dict[str, Any]]:
+def read_documents(
+    files: list[str], states: list[tuple[str, FileState]], limit: int | None, whole: bool
+) -> Iterator[dict[str, Any]]:
     """Return each file as one document, with all its bytes but a byte order mark.
 
     Args:

