@@ -191,9 +191,9 @@ def test_reinforcement_shows_reward_and_distance_by_step(monkeypatch):
     record = copy.deepcopy(TASK)
     steps = [{"step": step, "loss": 0.0, "reward": step / 4, "kl": step / 100} for step in range(4)]
     record |= {"history": [*steps, {"step": 3, "eval_loss": 0.0, "eval_reward": 0.7, "eval_kl": 0.03}], "baselines": []}
-    record["test"] = {"loss": 0.0, "reward": 0.7, "kl": 0.03, "accuracy": 0.8}
+    record["test"] = {"reward": 0.7, "kl": 0.03, "accuracy": 0.8}
     record.pop("details", None)
     figure = drawn(monkeypatch, plots.plot_task, record)
-    assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "reward", "kl"]
-    for axis, name in zip(figure.axes[1:], ("reward", "kl")):
+    assert [axis.get_ylabel() for axis in figure.axes] == ["reward", "kl"]
+    for axis, name in zip(figure.axes, ("reward", "kl")):
         assert [*axis.lines[0].get_ydata()] == [row[name] for row in steps]

@@ -1,7 +1,9 @@
 """Adapters of a task: loaded, trained further, of every kind that peft has a key for."""
 
 import json
+import os
 import shutil
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +13,12 @@ from tests.helpers.recipes import classification, task_values, write_base, write
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from hf_gpt.errors import InputError
+from hf_gpt.inference import adapter_config
 from hf_gpt.inference.adapter_config import adapter_base
 from hf_gpt.inference.loading import find_base as find_base_of
 from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.reports.records import folder_hash
 from hf_gpt.training import adapters
 from hf_gpt.training.preparation import check_sources, find_base
 from hf_gpt.training.run import run
@@ -78,6 +82,37 @@ def test_an_adapter_knows_its_base_by_its_weights_and_else_by_its_name(adapted, 
         run(parse_recipe({**further, "model_name_or_path": str(renamed)}))
     find_base(parse_recipe({**further, "model_name_or_path": str(other)}))
     assert not (tmp_path / "never").exists()
+
+
+def test_a_base_is_hashed_once_for_as_long_as_nothing_of_its_weights_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_GPT_CACHE", str(tmp_path / "cache"))
+    hashed = []
+    monkeypatch.setattr(adapter_config, "folder_hash", lambda folder: hashed.append(folder) or folder_hash(folder))
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    adapter.mkdir()
+    base.mkdir()
+    weights = base / "model.safetensors"
+    weights.write_bytes(b"weights")
+    (adapter / "record.json").write_text(json.dumps({"base_sha256": folder_hash(base)}))
+
+    def is_same():
+        hashed.clear()
+        return adapter_config.is_same_base(str(adapter), str(base)), len(hashed)
+
+    # Files that are this young could change again at the same time by their clock.
+    assert [is_same(), is_same()] == [(True, 1), (True, 1)]
+    now = time.time_ns()
+    monkeypatch.setattr(adapter_config.time, "time_ns", lambda: now + 10**10)
+    assert [is_same(), is_same()] == [(True, 1), (True, 0)]
+    at = weights.stat()
+    weights.write_bytes(b"WEIGHTS")
+    os.utime(weights, ns=(at.st_atime_ns, at.st_mtime_ns))
+    # As large, and as old by the time that can be set.
+    assert [is_same(), is_same()] == [(False, 1), (False, 1)]
+    weights.write_bytes(b"weights")
+    assert is_same() == (True, 1)
+    (base / "more.safetensors").write_bytes(b"")
+    assert is_same() == (False, 1)
 
 
 def test_an_adapter_that_is_trained_further_names_the_base_that_it_was_given(adapted, base, tmp_path):

@@ -217,6 +217,27 @@ def test_the_figures_of_a_reward_model_are_those_of_its_pairs(base, reward_run):
     assert record["test"]["accuracy"] == pytest.approx(sum(margin > 0 for margin in margins) / len(margins))
 
 
+@pytest.mark.parametrize(("pattern", "is_flat"), [("(?!)", True), ("(?s)[a-h].*", False)], ids=["flat", "not flat"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rewards_that_tell_no_answers_apart_are_told(algorithm, pattern, is_flat, base, tmp_path, capsys):
+    """Also by RLOO, in whose rewards each answer pays for its distance from the model as it was."""
+    few = {"max_steps": 8, "logging_steps": 2, "eval_strategy": "no", "save_strategy": "no", "algorithm": algorithm}
+    values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", **few, **LORA)
+    record = run(parse_recipe({**values, "reward_pattern": pattern}))
+    told = capsys.readouterr().out
+    line = (
+        "In the first 6 steps, all answers to a prompt got the same reward, 0 on average, and nothing is learned of that: take"
+    )
+    assert told.count(line) == told.count("all answers to a prompt") == is_flat
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert ("Of the prompts in training, 100 % had answers that all got the same reward" in card) == is_flat
+    # What such an objective is depends on what was drawn: the figures are of the answers.
+    assert set(record["test"]) == {"reward", "kl", "accuracy"}
+    assert "loss" not in record["baselines"][0]
+    assert "Test loss" not in card
+    assert "![Figures by step](loss.png)" in card
+
+
 # ---------------------------------------------------------------------------------------------------------- faults
 
 

@@ -185,7 +185,7 @@ DRAWN = ("reward", "kl")
 
 def plot_task(record: dict[str, Any], path: Path) -> None:
     """Loss and the task's first figure on the validation split by step, with the test figure and the baselines', as a PNG; of
-    reinforcement the reward and how far it has led; of a classifier, the confusion matrix of the test split below.
+    reinforcement the reward and how far it has led, without a loss; of a classifier, the confusion matrix of the test split below.
 
     Args:
         record: A record of kind `finetune`.
@@ -193,30 +193,28 @@ def plot_task(record: dict[str, Any], path: Path) -> None:
     """
     history = record["history"]
     scored = [name for name in record["test"] if name != "loss" and any(f"eval_{name}" in row for row in history)]
-    names = [name for name in scored if name in DRAWN] or scored[:1]
+    drawn = [name for name in scored if name in DRAWN]
+    names = drawn or ["loss", *scored[:1]]
     matrix = record.get("details", {}).get("confusion", {})
     size = 2.5 + 0.3 * len(matrix["labels"]) if matrix else 0.0
-    shares = [(4 + 3 * len(names)) / (1 + len(names))] * (1 + len(names)) + [size] * bool(matrix)
+    shares = [(1 + 3 * len(names)) / len(names)] * len(names) + [size] * bool(matrix)
     figure = Figure(figsize=(8, sum(shares)), layout="constrained")
     grid = figure.add_gridspec(len(shares), 1, height_ratios=shares)
     axes = [figure.add_subplot(grid[0])]
-    axes += [figure.add_subplot(grid[place], sharex=axes[0]) for place in range(1, 1 + len(names))]
+    axes += [figure.add_subplot(grid[place], sharex=axes[0]) for place in range(1, len(names))]
     for axis in axes[:-1]:
         axis.tick_params(labelbottom=False)
-    _plot(axes[0], _by_step(history, "loss"), color="#9bb7d4", label="training")
-    _plot(axes[0], _by_step(history, "eval_loss"), **VALIDATION)
-    _plot(axes[0], ([record["steps"]], [record["test"]["loss"]]), **TEST)
-    axes[0].set_ylabel("loss")
-    for axis, name in zip(axes[1:], names):
-        _plot(axis, _by_step(history, name) if name in DRAWN else ([], []), color="#9bb7d4", label="training")
+    for axis, name in zip(axes, names):
+        _plot(axis, _by_step(history, name) if name in ("loss", *DRAWN) else ([], []), color="#9bb7d4", label="training")
         _plot(axis, _by_step(history, f"eval_{name}"), **VALIDATION)
-        _plot(axis, ([record["steps"]], [record["test"][name]]), **TEST)
+        if name in record["test"]:
+            _plot(axis, ([record["steps"]], [record["test"][name]]), **TEST)
         axis.set_ylabel(name, **PLAIN)
     axes[-1].set_xlabel("step")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(figure, record["name"])
-    for axis, name in zip(axes[1:], names):
-        scored = [baseline for baseline in record["baselines"] if name in baseline]
+    for axis, name in zip(axes, names):
+        scored = [baseline for baseline in record["baselines"] if name in baseline and name != "loss"]
         _mark_values(axis, [(baseline[name], f"{baseline['name']}\n{baseline[name]:.3g} (test)") for baseline in scored])
     if matrix:
         _confusion(figure.add_subplot(grid[-1]), matrix["labels"], matrix["counts"])

@@ -111,7 +111,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "saved_bytes": COUNT,
         "epochs": NUMBER,
         "history[].step": COUNT,
-        "test.loss": NUMBER,
+        # A run of reinforcement has none.
+        "test.loss?": NUMBER,
         "data.splits": MAPPING,
         "data.splits{}": COUNT,
         "data.dropped": MAPPING,
@@ -144,7 +145,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "details.answer_tokens?": MAPPING,
         **{f"details.answer_tokens.{key}": NUMBER for key in ("mean", "before?")},
         **{f"details.answer_tokens.{key}": COUNT for key in ("answers", "most")},
-        **{f"history[].{key}?": NUMBER for key in ("reward", "kl")},
+        **{f"history[].{key}?": NUMBER for key in ("reward", "kl", "flat_groups")},
     },
 }
 _STEP = re.compile(r"\.?([^.\[\]{}]+)|(\[\])|(\{\})")

@@ -26,6 +26,8 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 SHOWN = {
     "loss": ("loss", ".4g"),
     "eval_loss": ("validation loss", ".4g"),
+    "reward": ("reward", ".4g"),
+    "kl": ("kl", ".4g"),
     "learning_rate": ("rate", ".2g"),
     "tokens_per_second": ("tokens/s", ",.0f"),
     "mfu": ("MFU", ".1%"),

@@ -136,12 +136,13 @@ class Finetuning:
         assert trainer is not None
         recipe, task = self.recipe, self.task
         test, details = evaluate(trainer, task, self.encoded["test"])
-        if not np.isfinite(test["loss"]) and self.is_rehearsal:
+        if "loss" in test and not np.isfinite(test["loss"]):
+            if not self.is_rehearsal:
+                raise InputError(
+                    f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with "
+                    "overwrite=true."
+                )
             test["loss"] = 1.0
-        if not np.isfinite(test["loss"]):
-            raise InputError(
-                f"the test loss is {test['loss']}: the run has diverged. Lower learning_rate, and start it anew with overwrite=true."
-            )
         for row, said in zip(details.get("answers", []), self.said_before.get("answers", [])):
             row["before"] = said["answer"]
         if "answer_tokens" in self.said_before:
@@ -271,7 +272,9 @@ def evaluate(trainer: GuardedTrainer, task: Task, test: Dataset) -> tuple[dict[s
     # The log is of the validation split, and so is the curve that is drawn of it.
     trainer.state.log_history = validated
     kept = {name.removeprefix("eval_"): value for name, value in found.items()}
-    wanted = ("loss", "reward", "kl", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
+    # Of answers that a model draws itself, a loss measures nothing.
+    has_loss = ("loss",) if task.trainer != "reinforcement" else ()
+    wanted = (*has_loss, "reward", "kl", "rewards/accuracies", "rewards/margins", "mean_token_accuracy")
     result = {name: kept[name] for name in wanted if name in kept}
     details: dict[str, Any] = {}
     if isinstance(task, Preference):

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
 
 from ..errors import InputError, shown
 from ..tasks import Task, TaskSettings
@@ -94,3 +96,45 @@ def _check_model(settings: TaskSettings) -> None:
 
 # What a reward is computed with beside the answers, by its name.
 NEEDS: dict[str, Callable[[TaskSettings], None]] = {"format": _check_pattern, "model": _check_model}
+
+
+# ---------------------------------------------------------------------------------------- rewards that teach nothing
+
+
+# In a row of the log: of the prompts that were answered, the share whose answers all got the same reward.
+FLAT_GROUPS = "flat_groups"
+# After which it is said that no prompt had others.
+FIRST_STEPS = 5
+
+
+def counting_flat_groups(library: type) -> Callable[..., torch.Tensor]:
+    """Return the method of a trainer of TRL's that asks for rewards, with their `FLAT_GROUPS` for the log. What TRL logs of the kind
+    is, of RLOO, after the price of the distance, which differs from answer to answer."""
+
+    def calculate_rewards(trainer: Any, *arguments: Any) -> torch.Tensor:
+        rewards: torch.Tensor = library._calculate_rewards(trainer, *arguments)  # type: ignore[attr-defined]
+        if trainer.model.training:
+            groups = rewards.view(-1, trainer.num_generations)
+            trainer._metrics["train"][FLAT_GROUPS].append((groups == groups[:, :1]).all(1).float().mean().item())
+        return rewards
+
+    return calculate_rewards
+
+
+class FlatRewards(TrainerCallback):
+    """Says once when in no group of the first steps an answer was worth more than another: nothing is learned of such rewards."""
+
+    is_told = False
+
+    def on_log(self, args, state, control, **kwargs):
+        rows = [row for row in state.log_history if FLAT_GROUPS in row]
+        if self.is_told or not rows or state.global_step < min(FIRST_STEPS, state.max_steps):
+            return
+        if state.is_world_process_zero and all(row[FLAT_GROUPS] == 1 for row in rows):
+            self.is_told = True
+            mean = next(value for name, value in rows[-1].items() if re.fullmatch("rewards/.*/mean", name))
+            tqdm.write(
+                f"In the first {state.global_step:,} steps, all answers to a prompt got the same reward, {mean:.3g} on average, and "
+                "nothing is learned of that: take prompts or a reward that tell answers apart, draw more answers (num_generations), or "
+                "fine-tune on good answers first (task: chat)."
+            )

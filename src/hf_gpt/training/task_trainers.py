@@ -11,7 +11,7 @@ from ..recipe.arguments import Recipe
 from ..tasks import Task
 from .callbacks import ProgressRecorder
 from .preparation import optimizer_arguments
-from .rewards import REWARDS
+from .rewards import REWARDS, FlatRewards, counting_flat_groups
 from .trainer import GuardedTrainer
 
 
@@ -141,7 +141,9 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
         # What is drawn and what is learned from are to be the same model.
         disable_dropout=True,
     )
-    trainer = guarded(getattr(trl, trainer_name), _tokenize_prompts=as_ids)(
+    library = getattr(trl, trainer_name)
+    changes = {"_tokenize_prompts": as_ids, "_calculate_rewards": counting_flat_groups(library)}
+    trainer = guarded(library, **changes)(
         **parts(task, model, encoded),
         reward_funcs=REWARDS[str(settings.reward)](task, training.device),
         args=arguments,
@@ -149,6 +151,7 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
     if reference is not None:
         set_reference(trainer, reference, settings.kl_coefficient)
     trainer.optimizer_cls_and_kwargs = optimizer_arguments(recipe)
+    trainer.add_callback(FlatRewards())
     # Its loss has no outputs to count the use of experts in.
     trainer.expert_use = None
     return trainer
