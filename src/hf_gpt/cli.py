@@ -11,7 +11,7 @@ import typer
 
 from .checks.boundary import refused
 from .checks.places import check_outside, expand_home
-from .errors import InputError
+from .errors import InputError, counted
 from .process import Commands, run_as_process
 from .reports.terminal import hide_bars_of_weights
 
@@ -111,7 +111,8 @@ def evaluate(
 
         found = prompt(model, dataset, few_shot, limit)
         print(", ".join(f"{name} {value:.4g}" for name, value in found.figures.items()))
-        print(f"over {found.rows:,} rows with {found.shots} examples each, {found.shortened} prompts shortened to fit")
+        prompted = f"{counted(found.rows, 'rows')} with {counted(found.shots, 'examples')} each"
+        print(f"over {prompted}, {counted(found.shortened, 'prompts')} shortened to fit")
         for note in found.notes:
             print(note)
         return
@@ -121,7 +122,7 @@ def evaluate(
     print(
         f"loss {result.loss:.4f} nats per token, perplexity {result.perplexity:.2f}, bits per byte {result.bits_per_byte:.4f}"
     )
-    print(f"over {result.tokens:,} tokens")
+    print(f"over {counted(result.tokens, 'tokens')}")
     for note in notes:
         print(note)
 
@@ -288,7 +289,7 @@ def push(
             print(quoted)
         if space:
             sizes = [len(content) for content in space_files(name).values()]
-            print(f"and a Space {name} of {len(sizes)} files, {sum(sizes):,} bytes")
+            print(f"and a Space {name} of {counted(len(sizes), 'files')}, {sum(sizes):,} bytes")
         return
     if space:
         check_page(run_folder, repo, private, force)

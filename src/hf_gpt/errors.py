@@ -1,6 +1,7 @@
 """The one exception that the command line turns into a message and exit code 2, and the hint that such messages give."""
 
 import pickle
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -21,6 +22,29 @@ def listed(names: Iterable[Any], most: int = 20) -> str:
     texts = [str(name) for name in names]
     cut = ", ".join(text if len(text) <= 60 else f"{text[:59]}…" for text in texts[:most])
     return f"{cut} and {len(texts) - most:,} more" if len(texts) > most else cut
+
+
+# Verbs behind what is counted, for many and for one.
+VERBS = {"are": "is", "were": "was", "have": "has", "leave": "leaves", "fit": "fits"}
+# The first plural of a phrase, and such a verb right behind it.
+PLURAL = re.compile(rf"(\w+)s\b(?: ({'|'.join(VERBS)})\b)?")
+
+
+def counted(number: float, many: str, form: str = ",") -> str:
+    """Return a number with what it counts, as "3 empty rows are left out" and "1 empty row is left out".
+
+    Args:
+        many: What is counted, in the plural.
+        form: How the number is written.
+    """
+    written = f"{number:{form}}"
+    return f"{written} {many if written != '1' else PLURAL.sub(_singular, many, count=1)}"
+
+
+def _singular(plural: re.Match) -> str:
+    noun, verb = plural.groups()
+    noun = re.sub("sse$", "ss", re.sub("ie$", "y", noun))
+    return noun if verb is None else f"{noun} {VERBS[verb]}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -85,7 +85,7 @@ def test_four_bits_without_their_scales_are_told(tmp_path):
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["model.layers.0.mlp.experts.down_proj_scales"]
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"1 tensors are missing, among them model\.layers\.0\.mlp\.experts\.down_proj"):
+    with pytest.raises(ValueError, match=r"1 tensor is missing, among them model\.layers\.0\.mlp\.experts\.down_proj"):
         import_checkpoint(tmp_path)
 
 

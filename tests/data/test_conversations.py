@@ -124,7 +124,7 @@ def test_a_source_that_is_too_long_loses_its_end_and_the_answer_stays(tokenizer)
     assert 50 < len(found["input_ids"][0]) <= 60
     assert tokenizer.decode(learned(found[0])[:-1]).strip() == "house"
     assert tokenizer.decode(found["prompt_ids"][0]).endswith("->")
-    with pytest.raises(InputError, match="no row of the train split can be used at max_length=60: 1 rows left out: no room"):
+    with pytest.raises(InputError, match="no row of the train split can be used at max_length=60: 1 row left out: no room"):
         encoded("text-to-text", tokenizer, [{"source": "red", "target": "house " * 80}], max_length=60)
 
 
@@ -295,7 +295,7 @@ def test_a_pair_of_which_both_answers_are_the_same_is_left_out_and_counted(token
     ):
         encoded(name, tokenizer, [{**row, "rejected": "blue"}] * 2)
     listed = {"prompt": [of("user", "red")], "chosen": [of("assistant", "blue")], "rejected": [of("assistant", "blue")]}
-    with pytest.raises(InputError, match="1 pairs left out: both answers are the same"):
+    with pytest.raises(InputError, match="1 pair left out: both answers are the same"):
         encoded(name, tokenizer, [listed])
 
 

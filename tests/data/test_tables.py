@@ -227,8 +227,8 @@ def test_words_a_line_as_corpora_have_them(text, wanted, is_packed, tmp_path):
             "line 2 of .* has 3 columns, and line 1 has 2: give each word as many, with tabs between them",
         ),
         ("a\tx\tO\n\tx\tO\n", "line 2 of .* has 3 columns, and 'conll' needs 2"),
-        ("a O\nb\n", "line 2 of .* has 1 columns, and 'conll' needs 2"),
-        ("a\tO\nb\t\n", "line 2 of .* has 1 columns, and 'conll' needs 2"),
+        ("a O\nb\n", "line 2 of .* has 1 column, and 'conll' needs 2"),
+        ("a\tO\nb\t\n", "line 2 of .* has 1 column, and 'conll' needs 2"),
     ],
 )
 def test_a_line_whose_word_or_tag_would_be_another_is_refused(text, told, tmp_path):

@@ -195,7 +195,7 @@ def test_the_end_of_the_corpus_leaves_maximum_likelihood_something_to_draw():
         ({"tokens": [1, -2, 3]}, "tokens holds the id -2, outside"),
         ({"tokens": [1.0, 2.0, 3.0]}, "tokens has dtype float64; pass integer"),
         ({"tokens": [[1, 2], [3, 4]]}, "tokens has shape .2, 2.; pass a one-dimensional"),
-        ({"tokens": [1]}, "tokens has 1 tokens.*order=2; pass at least 2"),
+        ({"tokens": [1]}, "tokens has 1 token, .*order=2; pass at least 2"),
         ({"vocab_size": 0}, "vocab_size=0 "),
         ({"vocab_size": 2**40}, "vocab_size=1099511627776 "),
         ({"smoothing": "laplace"}, "smoothing='laplace' is unknown; pass one of kneser_ney"),

@@ -35,7 +35,7 @@ def test_few_shot_says_what_was_left_out_and_what_is_trained_on(base, tmp_path, 
     path = write_recipe(tmp_path, values)
     code, told, _ = run_command(monkeypatch, capsys, "evaluate", base, path, "--few-shot", 1, "--limit", 5)
     assert code == 0
-    assert "1 empty rows are left out." in told
+    assert "1 empty row is left out." in told
     assert "test: 3 rows with the text of a training row." in told
 
 

@@ -35,7 +35,7 @@ def test_a_push_says_that_the_samples_quote_held_out_texts(hub, folder, told):
     record["samples"] = [{"prompt": "My diary of May", "text": "My diary of May was", "seed": 0}]
     write_json(folder / "record.json", record)
     write_card(folder)
-    line = "quote the beginnings of 1 held-out texts as prompts of samples, such as 'My diary of May'"
+    line = "quote the beginnings of 1 held-out text as prompts of samples, such as 'My diary of May'"
     for arguments in (("push", folder, "--dry-run"), ("push", folder)):
         code, printed = told(*arguments)
         assert code == 0

@@ -21,7 +21,7 @@ CONTRADICTIONS = {
     ),
     "odd rotary head": ({"position_embedding_type": "rope", "head_dim": 15}, ["head_dim=15", "rope"]),
     "rope parameters without rope": ({"rope_parameters": {"rope_theta": 1e4}}, ["rope_parameters", "learned"]),
-    "too few layer types": ({"num_hidden_layers": 3, "layer_types": ["full_attention"]}, ["1 entries", "num_hidden_layers=3"]),
+    "too few layer types": ({"num_hidden_layers": 3, "layer_types": ["full_attention"]}, ["length 1", "num_hidden_layers=3"]),
     "unknown layer type": ({"num_hidden_layers": 1, "layer_types": ["conv"]}, ["conv", "full_attention"]),
     "no layers": ({"num_hidden_layers": 0}, ["num_hidden_layers=0"]),
     "dropout of one": ({"resid_dropout": 1.0}, ["resid_dropout=1.0"]),

@@ -225,9 +225,7 @@ def test_rewards_that_tell_no_answers_apart_are_told(algorithm, pattern, is_flat
     values = task_values(base, write_rows(tmp_path, asking), tmp_path / "run", "reinforcement", **few, **LORA)
     record = run(parse_recipe({**values, "reward_pattern": pattern}))
     told = capsys.readouterr().out
-    line = (
-        "In the first 6 steps, all answers to a prompt got the same reward, 0 on average, and nothing is learned of that: take"
-    )
+    line = "In 6 steps so far, all answers to a prompt got the same reward, 0 on average, and nothing is learned of that: take"
     assert told.count(line) == told.count("all answers to a prompt") == is_flat
     card = (tmp_path / "run" / "README.md").read_text()
     assert ("Of the prompts in training, 100 % had answers that all got the same reward" in card) == is_flat

@@ -48,7 +48,7 @@ def test_files_of_a_word_a_line(layout, base, tmp_path):
     record = run(parse_recipe(values))
     assert figures <= set(record["test"])
     path.write_text("1\n")
-    with pytest.raises(InputError, match=r"line 1 of .*words.txt has 1 columns, and 'conllu?' needs [24]"):
+    with pytest.raises(InputError, match=r"line 1 of .*words.txt has 1 column, and 'conllu?' needs [24]"):
         run(parse_recipe({**values, "output_dir": str(tmp_path / "never")}))
 
 
@@ -87,7 +87,7 @@ BAD_ROWS = {
         "token-classification",
         with_row(tagging, {"tokens": ["a"], "tags": ["O", "O"]}),
         {},
-        "1 tokens and 2 tags",
+        "1 token and 2 tags",
     ),
     "choice out of range": ("multiple-choice", with_row(choosing, {**choosing(1), "label": 7}), {}, "has label 7"),
     "prompt without a place": ("text-to-text", copying, {"prompt": "summarize"}, "has to hold {source}"),
@@ -167,7 +167,7 @@ def test_what_is_left_out_is_counted_and_told(base, tmp_path, capsys):
     record = run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", max_steps=2)))
     told = capsys.readouterr().out
     assert record["data"]["dropped"]["empty rows"] == 1
-    assert "1 empty rows are left out" in told
+    assert "1 empty row is left out" in told
     assert "repeated rows are left out" in told
     assert sum(counts.get("inputs cut to max_length", 0) for counts in record["data"]["counts"].values()) >= 1
 
@@ -189,12 +189,12 @@ def test_the_card_says_whose_the_held_out_rows_are(base, tmp_path, capsys):
     dataset = {"path": "json", "files": str(rows), "test": {"path": "csv", "files": str(other)}}
     values = task_values(base, rows, tmp_path / "run", "text-classification", dataset=dataset, max_steps=2)
     record = run(parse_recipe(values))
-    counted = "1 rows with the text of a training row"
+    counted = "1 row with the text of a training row"
     told, card = capsys.readouterr().out, (tmp_path / "run" / "README.md").read_text()
     assert "other.csv is read with ';' as its separator." in told
     assert f"test: {counted}." in told
     assert f"test: {counted}." in card
-    assert record["data"]["counts"]["test"][counted[2:]] == 1
+    assert record["data"]["counts"]["test"]["rows with the text of a training row"] == 1
     assert "The rows of test are those that were given for it. Of the other rows, the split is a fixed" in card
     assert "json, test rows as given" in card
     record["data"]["validation"] = record["data"]["test"]

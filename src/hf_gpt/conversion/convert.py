@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from ..errors import counted
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from ..planning.capacity import check_sizes
@@ -152,7 +153,8 @@ def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> G
     """Return the model of `config` with foreign `tensors`, all of which must find a place."""
     if config.num_hidden_layers > len(tensors):
         raise ValueError(
-            f"num_hidden_layers={config.num_hidden_layers}, but the checkpoint has {len(tensors)} tensors: its config is another's."
+            f"num_hidden_layers={config.num_hidden_layers}, but the checkpoint has {counted(len(tensors), 'tensors')}: its "
+            "config is another's."
         )
     with torch.device("meta"):
         expected = GPTForCausalLM(config).state_dict()
@@ -167,7 +169,7 @@ def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> G
         )
     if tensors:
         raise ValueError(
-            f"{len(tensors)} tensors have no place in the model, among them {', '.join(sorted(tensors)[:3])}: config.json "
+            f"{counted(len(tensors), 'tensors have')} no place in the model, among them {', '.join(sorted(tensors)[:3])}: config.json "
             "belongs to another checkpoint, or the checkpoint has a head that is not a language model's."
         )
     broken = [name for name, tensor in ours.items() if not torch.isfinite(tensor).all()]

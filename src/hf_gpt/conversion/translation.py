@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
+from ..errors import counted
 from ..modeling.configuration_hf_gpt import GPTConfig
 from .layouts import CannotExpressError, Layout, Module, Tensors
 
@@ -89,8 +90,8 @@ def tensors_to_ours(modules: tuple[Module, ...], number_of_layers: int, tensors:
                 ours[name] = part.clone(memory_format=torch.contiguous_format)
     if missing:
         raise ValueError(
-            f"{len(missing)} tensors are missing, among them {', '.join(missing[:3])}: the file is incomplete, or config.json "
-            "belongs to another checkpoint."
+            f"{counted(len(missing), 'tensors are missing')}, among them {', '.join(missing[:3])}: the file is incomplete, or "
+            "config.json belongs to another checkpoint."
         )
     return ours
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .packed_files import opened
 
 
@@ -58,15 +58,15 @@ def _sentences(lines: list[list[str]], file: Path, layout: str) -> Iterator[dict
             continue
         if len(row) < FEWEST_COLUMNS[layout] or not row[word_column] or not row[tag_column]:
             raise InputError(
-                f"dataset: line {number} of {file} has {len(row)} columns, and {layout!r} needs {FEWEST_COLUMNS[layout]}: fix the "
-                "line, or give the other of 'conll' and 'conllu'."
+                f"dataset: line {number} of {file} has {counted(len(row), 'columns')}, and {layout!r} needs "
+                f"{FEWEST_COLUMNS[layout]}: fix the line, or give the other of 'conll' and 'conllu'."
             )
         usual = usual or (number, len(row))
         # Of a word that holds a space, only its first part would be read.
         if layout == "conll" and len(row) != usual[1]:
             raise InputError(
-                f"dataset: line {number} of {file} has {len(row)} columns, and line {usual[0]} has {usual[1]}: give each word as many, "
-                "with tabs between them where a word holds a space."
+                f"dataset: line {number} of {file} has {counted(len(row), 'columns')}, and line {usual[0]} has {usual[1]}: "
+                "give each word as many, with tabs between them where a word holds a space."
             )
         tokens.append(row[word_column])
         tags.append(row[tag_column])

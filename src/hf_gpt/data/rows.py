@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
 from ..checks.boundary import refused
-from ..errors import InputError, did_you_mean, listed, shown
+from ..errors import InputError, counted, did_you_mean, listed, shown
 from .dialogues import LAYOUTS, MESSAGES, adopt_layout, as_text, read_messages
 from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
@@ -286,10 +286,10 @@ def task_splits(
     parts = {name: splits[name] if name in splits else rows.select(first[chosen[name]]) for name in SPLITS}
     for name, part in parts.items():
         if len(part) == 0:
-            left_out = " and ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
+            left_out = " and ".join(counted(count, reason) for reason, count in dropped.items() if count)
             what = f"without {left_out}, " if left_out else ""
             raise InputError(
-                f"dataset: {what}{len(first):,} rows leave none for the {name} split: give more rows, a larger share, or "
+                f"dataset: {what}{counted(len(first), 'rows leave')} none for the {name} split: give more rows, a larger share, or "
                 f"dataset.{name if name != 'train' else 'files'}."
             )
     overlap: dict[str, dict[str, int]] = {}

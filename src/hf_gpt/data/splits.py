@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, IterableDataset
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .loading import text_rows
 
 
@@ -72,11 +72,13 @@ class Splits:
 
     def line(self) -> str:
         """Return what a run prints of them."""
-        left_out = [f"{count:,} {reason} ({self.dropped_bytes[reason]:,} bytes)" for reason, count in self.dropped.items()]
+        left_out = [
+            f"{counted(count, reason)} ({counted(self.dropped_bytes[reason], 'bytes')})"
+            for reason, count in self.dropped.items()
+        ]
         what = f"left out {' and '.join(left_out)}" if left_out else "nothing left out"
         how = "each cut into train, validation and test" if self.is_cut else "split by their hash"
-        texts = "1 text" if self.read["texts"] == 1 else f"{self.read['texts']:,} texts"
-        return f"{texts}, {self.read['bytes']:,} bytes: {what}; {how}."
+        return f"{counted(self.read['texts'], 'texts')}, {counted(self.read['bytes'], 'bytes')}: {what}; {how}."
 
 
 def workers_for(rows: int, wanted: int | None) -> int | None:
@@ -152,8 +154,8 @@ def split_rows(rows: Dataset, text_column: str, validation: float, test: float, 
         for name, share in (("train", 1 - validation - test), ("validation", validation), ("test", test)):
             if share > 0 and not chosen[name].any():
                 raise InputError(
-                    f"dataset: {len(kept)} distinct texts leave none for the {name} split of {share:.1%}: give more texts, a larger "
-                    "share, or a text file, which is cut."
+                    f"dataset: {counted(len(kept), 'distinct texts leave')} none for the {name} split of {share:.1%}: give "
+                    "more texts, a larger share, or a text file, which is cut."
                 )
         parts = {}
         for name in SPLITS:
@@ -196,8 +198,8 @@ def _cut_shares(validation: float, test: float) -> dict[str, tuple[float, float]
 
 def _cut_split(name: str, arguments: dict[str, Any]) -> Dataset:
     too_short = InputError(
-        f"dataset: the text of {sum(arguments['lengths']):,} characters is too short to be cut: the {name} split would be empty. Give "
-        "more text or a larger share."
+        f"dataset: the text of {counted(sum(arguments['lengths']), 'characters')} is too short to be cut: the {name} split "
+        "would be empty. Give more text or a larger share."
     )
     if next(_cut(**arguments), None) is None:
         raise too_short

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .packed_files import CHUNK, opened
 from .text_files import FileState, file_state, suffix_of
 
@@ -147,8 +147,9 @@ def check_rows(path: Path, table: Table) -> "_Row | None":
             return row
         if len(row.cells) > len(table.names):
             raise InputError(
-                f"dataset: files={str(path)!r}: line {row.last} has {len(row.cells)} cells under {len(table.names)} names: put a text "
-                f"with {table.sign!r} in it into double quotes, and write a double quote in it twice."
+                f"dataset: files={str(path)!r}: line {row.last} has {counted(len(row.cells), 'cells')} under "
+                f"{counted(len(table.names), 'names')}: put a text with {table.sign!r} in it into double quotes, and write a "
+                "double quote in it twice."
             )
         if table.has_quotes and '\\"' in row.text and _fault(row, table.sign):
             raise InputError(

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.encoding import behind_space, opening, plain
 from ..data.rows import task_splits
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..inference.loading import load_model
 from ..recipe.parser import load_recipe
 from ..tasks import TASKS
@@ -78,8 +78,8 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
             f"{task.config['problem_type'].replace('_', ' ')}."
         )
     figures, shortened = kinds[recipe.task.task](model, tokenizer, task, splits["train"], test, examples)
-    notes = [f"{count:,} {reason} are left out." for reason, count in dropped.items()]
-    notes += [f"{split}: {count:,} {reason}." for split, counts in overlap.items() for reason, count in counts.items()]
+    notes = [f"{counted(count, f'{reason} are left out')}." for reason, count in dropped.items()]
+    notes += [f"{split}: {counted(count, reason)}." for split, counts in overlap.items() for reason, count in counts.items()]
     return FewShotScore(figures, shots, len(test), shortened, notes)
 
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import counted
+
 
 MAX_ORDER = 5
 
@@ -167,7 +169,9 @@ class NgramModel:
         order, vocab_size, k = int(order), int(vocab_size), float(k)
         ids = _token_ids("tokens", tokens, vocab_size)
         if len(ids) < order:
-            raise ValueError(f"tokens has {len(ids)} tokens, which hold no n-gram of order={order}; pass at least {order}.")
+            raise ValueError(
+                f"tokens has {counted(len(ids), 'tokens')}, which hold no n-gram of order={order}; pass at least {order}."
+            )
         tables: list[tuple[np.ndarray, np.ndarray]] = []
         ranks = np.zeros(len(ids) + 1, dtype=np.int64)
         for n in range(1, order + 1):

@@ -13,7 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 
 from ..checks.boundary import read_object, refused
-from ..errors import InputError, shown
+from ..errors import InputError, counted, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..recipe.arguments import RECIPE_FILE
 from ..reports.model_card import CARD_FILE, OWN_TAG, plain_card, render_card
@@ -107,13 +107,14 @@ def quotes_held_out(folder: Path) -> str | None:
     record = read_record(folder) if path.is_file() else {}
     details = record.get("details") or {}
     if rows := [*details.get("mistakes", []), *details.get("answers", [])]:
-        return f"Mind that {CARD_FILE} and {RECORD_FILE} quote {len(rows)} rows of the test split; a run with shown_rows=0 quotes none."
+        quoted = f"{CARD_FILE} and {RECORD_FILE} quote {counted(len(rows), 'rows')} of the test split"
+        return f"Mind that {quoted}; a run with shown_rows=0 quotes none."
     if not record.get("samples") or "sample_prompts" in record["recipe"]:
         return None
     prompts = [sample["prompt"] for sample in record["samples"]]
     return (
-        f"Mind that {CARD_FILE} and {RECORD_FILE} quote the beginnings of {len(prompts)} held-out texts as prompts of samples, such as "
-        f"{prompts[0]!r}; a run with sample_prompts=[] quotes none."
+        f"Mind that {CARD_FILE} and {RECORD_FILE} quote the beginnings of {counted(len(prompts), 'held-out texts')} as "
+        f"prompts of samples, such as {prompts[0]!r}; a run with sample_prompts=[] quotes none."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from matplotlib.figure import Figure
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..reports.plots import attention_figure
 from . import inspect as inspection
 from . import page_parts
@@ -59,11 +59,18 @@ def look(model: Model, text: str, layer: int, head: int) -> tuple[Any, ...]:
         if not model.is_language_model:
             pieces, weights = inspection.attention_maps(model.network, model.tokenizer, text)
             plain = [(piece or "·", None) for piece in pieces]
-            return text, len(pieces) - 1, plain, f"{len(pieces)} tokens.", None, picture(pieces, weights, layer, head)
+            return (
+                text,
+                len(pieces) - 1,
+                plain,
+                f"{counted(len(pieces), 'tokens')}.",
+                None,
+                picture(pieces, weights, layer, head),
+            )
         reading = inspection.read_text(model.network, model.tokenizer, text)
     count = len(reading.pieces)
     perplexity = "" if reading.perplexity is None else f", perplexity **{reading.perplexity:,.1f}**"
-    told = f"{count} tokens{perplexity}. Expected **after the text**:"
+    told = f"{counted(count, 'tokens')}{perplexity}. Expected **after the text**:"
     guesses = listed(expected_at(model.network, model.tokenizer, text, count))
     return text, count - 1, coloured(reading), told, guesses, draw(model, text, count - 1, layer, head)
 

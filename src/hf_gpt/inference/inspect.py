@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
 
 from ..data.encoding import plain
 from ..data.tokenizer import load_tokenizer
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..planning import hardware
 from .adapter_config import adapter_base
 from .loading import load_config, load_model, load_pretrained
@@ -116,9 +116,11 @@ def check_room(model: Any, length: int, max_new_tokens: int) -> None:
         return
     limit = model.config.max_position_embeddings
     if max_new_tokens == 0:
-        raise InputError(f"the text of {length} tokens is more than the model's max_position_embeddings={limit}: shorten it.")
+        raise InputError(
+            f"the text of {counted(length, 'tokens')} is more than the model's max_position_embeddings={limit}: shorten it."
+        )
     raise InputError(
-        f"the prompt of {length} tokens and max_new_tokens={max_new_tokens} are more than the model's "
+        f"the prompt of {counted(length, 'tokens')} and max_new_tokens={max_new_tokens} are more than the model's "
         f"max_position_embeddings={limit}: shorten one of them."
     )
 

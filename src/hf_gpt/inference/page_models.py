@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from . import inspect as inspection
 from .guesses import visible
 from .page_parts import rate, rates
@@ -48,9 +48,11 @@ class Model:
     def title(self) -> str:
         config = self.network.config
         size = f"{self.network.num_parameters() / 1e6:,.1f} million parameters"
-        heads = f"{config.num_hidden_layers} layers of {config.num_attention_heads} heads"
+        heads = f"{counted(config.num_hidden_layers, 'layers')} of {counted(config.num_attention_heads, 'heads')}"
         kind = " It answers: its tokenizer has a chat template." if self.answers else ""
-        return f"**{self.name}** has {size} in {heads} and reads up to {config.max_position_embeddings:,} tokens.{kind}"
+        return (
+            f"**{self.name}** has {size} in {heads} and reads up to {counted(config.max_position_embeddings, 'tokens')}.{kind}"
+        )
 
 
 @contextmanager

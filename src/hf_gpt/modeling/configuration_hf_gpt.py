@@ -278,8 +278,8 @@ class GPTConfig(PreTrainedConfig):
                 raise ValueError(f"rope_parameters has rope_type={rope_type!r}: choose one of {', '.join(known)}.")
         if len(self.layer_types) != self.num_hidden_layers:
             raise ValueError(
-                f"layer_types has {len(self.layer_types)} entries for num_hidden_layers={self.num_hidden_layers}: give one "
-                "for each layer."
+                f"layer_types has length {len(self.layer_types)} for num_hidden_layers={self.num_hidden_layers}: give one for "
+                "each layer."
             )
         unknown = sorted(set(self.layer_types) - {"full_attention", "sliding_attention"})
         if unknown:

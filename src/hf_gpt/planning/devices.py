@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..checks.system import total_memory
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, counted, did_you_mean
 from . import hardware
 
 
@@ -79,7 +79,6 @@ def measured_cpu(size: int = 1024, seconds: float = 0.5) -> Device:
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end or best == float("inf"):
         best = min(best, hardware.product_seconds(dtype, size, 2))
-    name = (
-        f"measured here: {torch.get_num_threads()} threads of {platform.machine()}, products of {size} x {size} in {type_name}"
-    )
+    threads = f"{counted(torch.get_num_threads(), 'threads')} of {platform.machine()}"
+    name = f"measured here: {threads}, products of {size} x {size} in {type_name}"
     return Device(total_memory(), 2 * size**3 / best, 0.0, name, is_cpu=True)

@@ -7,7 +7,7 @@ from typing import Any
 from ..data.loading import find_text_column, load_rows, text_rows
 from ..data.sources import TextSource, text_source
 from ..data.text_files import name_of, read_folder, source_of
-from ..errors import InputError
+from ..errors import InputError, counted
 from .arguments import DataArguments, Recipe
 from .packaged import RECIPE_SUFFIXES, list_recipes
 from .parser import apply_overrides, parse_recipe, read_recipe
@@ -60,7 +60,7 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
     recipe = parse_recipe(values | scaled)
     parts = [f"{name} is read as {how}{_folder_counts(path, source.path)}", f"recipe {BASE}"]
     if scaled:
-        parts.append(f"{', '.join(f'{key}={value}' for key, value in scaled.items())} for {size:,} bytes")
+        parts.append(f"{', '.join(f'{key}={value}' for key, value in scaled.items())} for {counted(size, 'bytes')}")
     parts.append(f"into {recipe.output_dir}")
     recipe.notices.insert(0, f"{'; '.join(parts)}. To change any of it, add key=value.")
     return recipe
@@ -84,8 +84,8 @@ def _folder_counts(path: Path, kind: str) -> str:
     if not path.is_dir():
         return ""
     folder = read_folder(path, kind)
-    skipped = f", {folder.skipped:,} other{'s' * (folder.skipped > 1)} left out" if folder.skipped else ""
-    return f" ({len(folder.files):,} file{'s' * (len(folder.files) > 1)}{skipped})"
+    skipped = f", {counted(folder.skipped, 'others left out')}" if folder.skipped else ""
+    return f" ({counted(len(folder.files), 'files')}{skipped})"
 
 
 # Of the text for each entry of the vocabulary, so that few entries are seen only once or twice.

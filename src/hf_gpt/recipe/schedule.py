@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, counted
 
 
 # Muennighoff et al. 2023: four epochs are worth as much as new text, and what comes after sixteen next to nothing.
@@ -39,7 +39,7 @@ def epoch_line(steps: int, once: int) -> str | None:
     epochs = steps / once
     if epochs <= 1:
         return None
-    line = f"The train split is small: {steps:,} steps are {epochs:.3g} epochs of it."
+    line = f"The train split is small: {counted(steps, 'steps are')} {counted(epochs, 'epochs', '.3g')} of it."
     return (
         line
         if epochs <= MOST_EPOCHS
@@ -125,4 +125,4 @@ def _does_not_fit(phases: Mapping[str, float], steps: int, fixed: int, shares: f
     needed = math.ceil(fixed / (1 - shares)) if shares < 1 else None
     longer = f", or max_steps={needed} or more" if needed else ""
     hint = f"give shares of the run, {fix}{longer}" if fix else f"make num_stable_steps shorter{longer}"
-    return f"{written} do not fit into a run of {steps:,} steps, in which the rate would never be what it should: {hint}."
+    return f"{written} do not fit into a run of {counted(steps, 'steps')}, in which the rate would never be what it should: {hint}."

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..errors import counted
 from ..presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 from .records import overfitting_line
 
@@ -21,7 +22,7 @@ def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = No
     """The scores beside the baselines, the samples, and the lines that load the model."""
     console = console_of(file)
     table = Table(
-        title=f"{escape(record['name'])}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen"
+        title=f"{escape(record['name'])}: {record['parameters']:,} parameters, {counted(record['tokens_seen'], 'tokens')} seen"
     )
     for heading in ("on the test split", "loss (nats per token)", "perplexity", "bits per byte"):
         table.add_column(heading, justify="left" if heading.startswith("on") else "right")
@@ -59,7 +60,7 @@ def print_masked_record(record: dict[str, Any], folder: Path, file: IO[str] | No
     console = console_of(file)
     test = record["test"]
     lines = [
-        f"{record['name']}: {record['parameters']:,} parameters, {record['tokens_seen']:,} tokens seen",
+        f"{record['name']}: {record['parameters']:,} parameters, {counted(record['tokens_seen'], 'tokens')} seen",
         f"given all other tokens: loss {test['loss']:.3f} nats per token, bits per byte {test['bits_per_byte']:.3f} (compare it with "
         "masked models only)",
         *(["What it fills in:"] if record["samples"] else []),
@@ -102,7 +103,9 @@ def print_findings(title: str, findings: Sequence[Any], file: IO[str] | None = N
         table.add_row(escape(finding.check), finding.result, escape(finding.advice))
     console.print(table)
     failed = sum(finding.result == "failed" for finding in findings)
-    console.print(f"{failed} of {len(findings)} checks failed" if failed else "sound: no check failed", highlight=False)
+    console.print(
+        f"{failed} of {counted(len(findings), 'checks')} failed" if failed else "sound: no check failed", highlight=False
+    )
 
 
 def print_comparison(records: list[dict[str, Any]]) -> None:
@@ -159,8 +162,8 @@ def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> 
     active = planned["active_parameters"]
     lines = [
         f"{name}: {counts['total']:,} parameters ({parts}){f', {active:,} of them active' if active else ''}",
-        f"FLOPs per token, at {given['length']:,} tokens a row: {flops['total']:.4g} = 6 N {flops['matrices']:.4g} + 12 L H Q T "
-        f"{flops['attention']:.4g} (PaLM, appendix B; N without tables that are only looked up) [{flops['source']}]",
+        f"FLOPs per token, at {counted(given['length'], 'tokens')} a row: {flops['total']:.4g} = 6 N {flops['matrices']:.4g} "
+        f"+ 12 L H Q T {flops['attention']:.4g} (PaLM, appendix B; N without tables that are only looked up) [{flops['source']}]",
         f"  a kernel that skips masked pairs saves {flops['masked']:.3g}; checkpointing does {flops['recomputed']:.3g} twice",
         f"tokens: {tokens['planned']:.4g}; compute-optimal {tokens['optimal']:.4g} (Hoffmann et al. 2022, table 3) "
         f"[{tokens['source']}]",
@@ -174,10 +177,10 @@ def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> 
         )
     lines.append(
         f"time on {given['devices']:,} x {device} ({planned['device']['source']}) at MFU {given['mfu']:.2f}: {times['hours']:,.4g} h, "
-        f"{times['device_hours']:,.4g} device-hours, {times['tokens_per_second']:,.0f} tokens/s [{times['source']}]"
+        f"{counted(times['device_hours'], 'device-hours', ',.4g')}, {times['tokens_per_second']:,.0f} tokens/s [{times['source']}]"
     )
     if times["parts"]:
-        budget = "" if minutes is None else f"max_minutes={minutes:g}, {times['steps']:,} steps fit: "
+        budget = "" if minutes is None else f"max_minutes={minutes:g}, {counted(times['steps'], 'steps fit')}: "
         spent = ", ".join(f"{name} {seconds:,.3g} s" for name, seconds in times["parts"].items())
         lines.append(f"  {budget}{spent}; the preparation of data and the final scores come on top")
     lines += [f"  {note}" for note in times["notes"]]
@@ -186,8 +189,8 @@ def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> 
     for checkpointing, kept in ((False, "all activations kept"), (True, "checkpointing, inputs of blocks kept")):
         rows = [row for row in planned["strategies"] if row["checkpointing"] == checkpointing]
         title = (
-            f"GiB of one device of {planned['device']['memory'] / 2**30:.0f}, {kept}: {given['rows']} x {given['length']:,} tokens, "
-            f"{given['optimizer']} ({planned['memory_source']})"
+            f"GiB of one device of {planned['device']['memory'] / 2**30:.0f}, {kept}: {given['rows']} x "
+            f"{counted(given['length'], 'tokens')}, {given['optimizer']} ({planned['memory_source']})"
         )
         console.print(title, highlight=False, soft_wrap=True)
         table = Table()

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from ..checks.boundary import refused
 from ..data.packages import sha256_of
-from ..errors import InputError, shown
+from ..errors import InputError, counted, shown
 from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce, note_written, read_manifest
@@ -143,6 +143,7 @@ def card_environment() -> Environment:
     )
     # `int` rather than a format: it names the figure that is not there.
     environment.filters |= {"code": code, "python": python, "quoted": quoted}
+    environment.filters["counted"] = lambda value, many: counted(int(value), many)
     environment.filters["thousands"] = lambda value: f"{int(value):,}"
     return environment
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..errors import InputError, listed, shown
+from ..errors import InputError, counted, listed, shown
 
 
 # Labels that a table or a confusion matrix can hold and still be read.
@@ -77,8 +77,8 @@ def class_weights(given: list | str | None, names: list[str], labels: list[int])
     is_number = [isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 < weight < 1e6 for weight in numbers]
     if len(numbers) != len(names) or not all(is_number):
         raise InputError(
-            f"class_weights={shown(given)} must be balanced, or a list of a number above 0 for each of the {len(names)} classes: "
-            f"{listed(names, MOST_LABELS)}."
+            f"class_weights={shown(given)} must be balanced, or a list of a number above 0 for each of the "
+            f"{counted(len(names), 'classes')}: {listed(names, MOST_LABELS)}."
         )
     return torch.tensor(numbers, dtype=torch.float32)
 

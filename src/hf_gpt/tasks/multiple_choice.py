@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
 from ..data.labels import WHOLE
-from ..errors import InputError, shown
+from ..errors import InputError, counted, shown
 from .metrics import accuracy
 from .task import Task
 
@@ -36,8 +36,8 @@ class MultipleChoice(Task):
         for number, row in enumerate(rows):
             if len(row["choices"]) != self.choices:
                 raise InputError(
-                    f"row {number} of the {split} split has {len(row['choices'])} choices, the first row of the train split "
-                    f"{self.choices}: give each row as many."
+                    f"row {number} of the {split} split has {counted(len(row['choices']), 'choices')}, the first row of the "
+                    f"train split {self.choices}: give each row as many."
                 )
             label = int(row["label"]) if WHOLE.fullmatch(str(row["label"])) else row["label"]
             if not isinstance(label, int) or not 0 <= label < self.choices:

@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction
 
 from ..data.encoding import plain
-from ..errors import InputError
+from ..errors import InputError, counted
 from .metrics import answer_f1, answer_match
 from .task import Task
 
@@ -50,8 +50,9 @@ class QuestionAnswering(Task):
             room = self.settings.max_length - len(question) - 1
             if room <= self.settings.stride:
                 raise InputError(
-                    f"row {number} of the {split} split has a question of {len(asked)} tokens, which leaves no room for its "
-                    f"text: max_length={self.settings.max_length} has to exceed question and stride={self.settings.stride}."
+                    f"row {number} of the {split} split has a question of {counted(len(asked), 'tokens')}, which leaves no "
+                    f"room for its text: max_length={self.settings.max_length} has to exceed question and "
+                    f"stride={self.settings.stride}."
                 )
             encoding = plain(self.tokenizer, row["context"], return_offsets_mapping=True)
             ids, offsets = encoding["input_ids"], encoding["offset_mapping"]

@@ -17,7 +17,7 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.encoding import opening, text_ids
 from ..data.labels import WHOLE
-from ..errors import InputError, listed, shown
+from ..errors import InputError, counted, listed, shown
 
 
 # Labels that a line counts.
@@ -117,9 +117,9 @@ class Task(ABC):
             self.counts[name] = Counter()
             encoded[name] = self.encode(name, rows)
             if len(encoded[name]) == 0:
-                counted = ", ".join(f"{count:,} {reason}" for reason, count in self.counts[name].items())
+                why = ", ".join(counted(count, reason) for reason, count in self.counts[name].items())
                 limit = f"max_length={self.settings.max_length}"
-                raise InputError(f"no row of the {name} split can be used at {limit}: {counted or 'all are too long'}.")
+                raise InputError(f"no row of the {name} split can be used at {limit}: {why or 'all are too long'}.")
         return encoded
 
     @abstractmethod
@@ -259,7 +259,9 @@ def doubtful(counts: Counter) -> list[str]:
     for names in alike.values():
         if len(names) > 1:
             alike_names = listed(map(repr, names))
-            lines.append(f"Mind that {alike_names} are {len(names)} labels: if they are one, class_names gives them one name.")
+            lines.append(
+                f"Mind that {alike_names} are {counted(len(names), 'labels')}: if they are one, class_names gives them one name."
+            )
     for name in sorted(counts):
         parts = [part.strip() for part in re.split("[,;|]", name)]
         if len(parts) > 1 and all(part in counts for part in parts):
@@ -268,7 +270,7 @@ def doubtful(counts: Counter) -> list[str]:
         lines.append("Mind that the labels are texts, and so classes: numbers are written without quotes.")
     once = sum(count == 1 for count in counts.values())
     if once > MOST_COUNTED and 2 * once > counts.total():
-        lines.append(f"Mind that {once:,} labels are there once: a number is written as 0.5, without a unit.")
+        lines.append(f"Mind that {counted(once, 'labels are')} there once: a number is written as 0.5, without a unit.")
     return lines[:MOST_COUNTED]
 
 
@@ -296,7 +298,7 @@ def label_names(train: list[str], left_out: int) -> list[str]:
     if all(WHOLE.fullmatch(name) for name in names):
         names.sort(key=int)
     if len(names) < 2:
-        why = f" ({left_out:,} rows were left out)" if left_out else ""
+        why = f" ({counted(left_out, 'rows were left out')})" if left_out else ""
         what = f"the single label {shown(names[0])}" if names else "no label"
         raise InputError(f"the train split has {what}{why}: a classifier needs two or more.")
     return names

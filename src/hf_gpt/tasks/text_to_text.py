@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import EvalPrediction
 
 from ..data.conversations import answer_ids
-from ..errors import InputError
+from ..errors import InputError, counted
 from .metrics import answer_match, compute, rouge, translation
 from .task import IGNORED, Task, small
 
@@ -62,8 +62,8 @@ class TextToText(Task):
         self.counts[split]["rows left out: no room for the source"] += 1
         if split == "test":
             raise InputError(
-                f"a test row has a target of {len(self.pair('', target)[1])} tokens, which leaves no room for its source: max_length="
-                f"{self.settings.max_length} is too small."
+                f"a test row has a target of {counted(len(self.pair('', target)[1]), 'tokens')}, which leaves no room for its "
+                f"source: max_length={self.settings.max_length} is too small."
             )
         return None
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import DataCollatorForTokenClassification, EvalPrediction
 
 from ..data.encoding import behind_space
-from ..errors import InputError, listed
+from ..errors import InputError, counted, listed
 from .details import class_weights, label_scores, weighted_loss
 from .metrics import compute, entity_f1, entity_scores, tag_accuracy
 from .task import IGNORED, Task, class_label_of, count_line, doubtful, label_names
@@ -47,7 +47,8 @@ class TokenClassification(Task):
         for number, (words, tags) in enumerate(zip(rows["tokens"], rows["tags"])):
             if len(words) != len(tags):
                 raise InputError(
-                    f"row {number} of the {split} split has {len(words)} tokens and {len(tags)} tags: give one each."
+                    f"row {number} of the {split} split has {counted(len(words), 'tokens')} and {counted(len(tags), 'tags')}: "
+                    "give one each."
                 )
             tags = self.called(tags)
             unseen = [tag for tag in tags if tag not in self.index]

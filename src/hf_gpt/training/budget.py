@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from ..errors import counted
 from ..planning import USED_SHARE
 from ..recipe.schedule import occasions, resolve_schedule
 from ..run_folder.settled import read_settled, settle
@@ -240,13 +241,15 @@ class TimeBudget(TrainerCallback):
         minutes = f"max_minutes={self.budget / 60:g}"
         if fitting < steps:
             return (
-                f"{minutes} is too short for this machine: a step takes {costs.step:.1f} s. Training for {steps} steps, the fewest "
-                "that make sense; make the model, block_size or per_device_train_batch_size smaller."
+                f"{minutes} is too short for this machine: a step takes {costs.step:.1f} s. Training for "
+                f"{counted(steps, 'steps')}, the fewest that make sense; make the model, block_size or "
+                "per_device_train_batch_size smaller."
             )
-        epochs = f"{steps * self.trainer.args.num_train_epochs / limit:.2g} epochs"
+        epochs = counted(steps * self.trainer.args.num_train_epochs / limit, "epochs", ".2g")
+        told = f"{counted(steps, 'steps')} ({epochs})"
         if steps == limit:
-            return f"{minutes}: training ends earlier, after the {steps:,} steps ({epochs}) that the recipe allows."
-        return f"{minutes}: {steps:,} steps ({epochs}) fit, at {costs.step:.3g} s a step and {costs.evaluation:.2g} s an evaluation."
+            return f"{minutes}: training ends earlier, after the {told} that the recipe allows."
+        return f"{minutes}: {told} fit, at {costs.step:.3g} s a step and {costs.evaluation:.2g} s an evaluation."
 
 
 def _interval(strategy: Any, steps: int | None, per_epoch: int) -> int | None:

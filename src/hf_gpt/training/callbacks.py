@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
+from ..errors import counted
 from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce
 from .budget import TimeBudget
@@ -227,8 +228,8 @@ class Forecast(TrainerCallback):
         evaluations = left // state.eval_steps if args.eval_strategy == "steps" and state.eval_steps else 0
         minutes = (left * seconds + evaluations * self.batches * seconds / 3) / 60
         return (
-            f"About {minutes:,.1f} minutes of training are left: {left:,} steps of {seconds:.2g} s"
-            f"{f' and {evaluations:,} evaluations' if evaluations else ''}."
+            f"About {minutes:,.1f} minutes of training are left: {counted(left, 'steps')} of {seconds:.2g} s"
+            f"{' and ' + counted(evaluations, 'evaluations') if evaluations else ''}."
         )
 
 

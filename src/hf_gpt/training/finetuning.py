@@ -18,7 +18,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from ..data.rows import sample_rows, task_splits
 from ..data.sources import fingerprint
 from ..data.tokenizer import load_tokenizer, vocabulary_size, with_ends
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
 from ..planning.capacity import check_memory
 from ..recipe.arguments import Recipe
@@ -77,11 +77,11 @@ class Finetuning:
         shares = recipe.data.validation_share, recipe.data.test_share
         splits, dropped, overlap = task_splits(recipe.source, task.columns, task.group, *shares)
         sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in splits.items())
-        notice(f"{sum(map(len, splits.values())) + sum(dropped.values()):,} rows are read: {sizes}.")
+        notice(f"{counted(sum(map(len, splits.values())) + sum(dropped.values()), 'rows are read')}: {sizes}.")
         splits["train"] = sample_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
         # Before the labels are learned, which may fail for what was left out.
         for reason, count in dropped.items():
-            notice(f"{count:,} {reason} are left out.")
+            notice(f"{counted(count, f'{reason} are left out')}.")
         task.left_out = sum(dropped.values())
         self.splits, self.encoded = splits, task.prepare(splits)
         for split, counts in overlap.items():
@@ -179,11 +179,11 @@ def build_task(recipe: Recipe) -> Task:
 def length_line(task: Task, train: Dataset) -> str:
     """Return how long the inputs of the train split are; those of a task without ids, a trainer of TRL's makes."""
     if "input_ids" not in train.column_names:
-        return f"{len(train):,} rows are trained on, of at most max_length={task.settings.max_length} tokens."
+        return f"{counted(len(train), 'rows are trained on')}, of at most max_length={task.settings.max_length} tokens."
     lengths = [sum(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids) for ids in train["input_ids"]]
     return (
-        f"{len(train):,} inputs are trained on, of {sum(lengths) / len(lengths):,.0f} tokens on average and {max(lengths):,} at most "
-        f"(max_length={task.settings.max_length})."
+        f"{counted(len(train), 'inputs are trained on')}, of {counted(sum(lengths) / len(lengths), 'tokens', ',.0f')} on "
+        f"average and {max(lengths):,} at most (max_length={task.settings.max_length})."
     )
 
 
@@ -195,7 +195,7 @@ def public_details(details: dict[str, Any], most: int) -> dict[str, Any]:
 
 def count_lines(task: Task) -> list[str]:
     """Return what was counted of each split, a line each."""
-    return [f"{split}: {count:,} {reason}." for split, counts in task.counts.items() for reason, count in counts.items()]
+    return [f"{split}: {counted(count, reason)}." for split, counts in task.counts.items() for reason, count in counts.items()]
 
 
 # ----------------------------------------------------------------------------------------------------------- model

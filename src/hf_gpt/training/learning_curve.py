@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks.places import writing
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..recipe.arguments import Recipe
 from ..recipe.identity import recipe_identity
 from ..recipe.parser import parse_recipe
@@ -40,7 +40,7 @@ def run_curve(recipe: Recipe) -> dict[str, Any]:
         part = parse_recipe({**values, "max_train_rows": rows, "output_dir": str(folder)})
         record = read_record(folder) if is_finished(part) else run(part)
         points.append({"rows": record["data"]["splits"]["train"], "score": record["test"][figure]})
-        notice(f"{points[-1]['rows']:,} rows: {figure} {points[-1]['score']:.4g}")
+        notice(f"{counted(points[-1]['rows'], 'rows')}: {figure} {points[-1]['score']:.4g}")
     baselines = [{"name": row["name"], "score": row[figure]} for row in record["baselines"] if figure in row]
     curve = {"name": recipe.output_dir.name, "figure": figure, "points": points, "baselines": baselines}
     with writing(recipe.output_dir):

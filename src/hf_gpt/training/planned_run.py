@@ -19,7 +19,7 @@ from ..data.packing import byte_count, token_count, tokenize
 from ..data.sources import text_source
 from ..data.splits import split_rows
 from ..data.tokenizer import load_tokenizer, train_tokenizer
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, counted, did_you_mean
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..planning import USABLE_SHARE, Device, RunTime, Workload, check_length, hardware, memory_by_part, training_flops
 from ..presets import preset
@@ -240,7 +240,7 @@ def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timing
         if steps == limit and arguments.max_steps <= 0:
             notes = (
                 *notes,
-                f"{arguments.num_train_epochs:g} epochs of the train split, about {known:,.0f} tokens, and no more",
+                f"{counted(arguments.num_train_epochs, 'epochs', 'g')} of the train split, about {known:,.0f} tokens, and no more",
             )
     elif blocks is not None:
         steps, extra = limit, 0
@@ -251,9 +251,9 @@ def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timing
     )
     parts = {
         "compiling": compiling,
-        f"{steps:,} steps": steps * step,
-        f"{evaluations:,} evaluations": evaluations * costs.evaluation,
-        f"{checkpoints:,} checkpoints": checkpoints * costs.checkpoint,
+        counted(steps, "steps"): steps * step,
+        counted(evaluations, "evaluations"): evaluations * costs.evaluation,
+        counted(checkpoints, "checkpoints"): checkpoints * costs.checkpoint,
     }
     parts = {name: seconds for name, seconds in parts.items() if seconds}
     return replace(told, steps=steps, tokens=float(steps * per_step), parts=parts, notes=notes)

@@ -12,7 +12,7 @@ from transformers.trainer_utils import SaveStrategy
 from ..checks.boundary import refused
 from ..checks.places import check_place, holds
 from ..data.sources import TextSource, local_files
-from ..errors import InputError, shown
+from ..errors import InputError, counted, shown
 from ..inference.adapter_config import adapter_base
 from ..inference.pretrained import pretrained
 from ..recipe.arguments import Recipe
@@ -127,7 +127,7 @@ def check_groups(recipe: Recipe) -> None:
     answers = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     if answers % count:
         raise InputError(
-            f"num_generations={count} does not divide the {answers} answers of a step (per_device_train_batch_size times "
+            f"num_generations={count} does not divide the {counted(answers, 'answers')} of a step (per_device_train_batch_size times "
             "gradient_accumulation_steps): change one of them."
         )
 
@@ -191,13 +191,14 @@ def check_time(recipe: Recipe) -> None:
     days = arguments.max_steps * seconds / 86400
     if recipe.run.max_minutes is None and days > MOST_DAYS:
         raise InputError(
-            f"max_steps={arguments.max_steps}: that many steps of {tokens:,} tokens would take this processor about {days:,.0f} days. "
-            "The recipe needs a GPU, and `hf-gpt plan` says what it takes there: here, train pretrain/quickstart, or give max_minutes."
+            f"max_steps={arguments.max_steps}: that many steps of {counted(tokens, 'tokens')} would take this processor about "
+            f"{counted(days, 'days', ',.0f')}. The recipe needs a GPU, and `hf-gpt plan` says what it takes there: here, "
+            "train pretrain/quickstart, or give max_minutes."
         )
     if seconds > LONG_STEP_SECONDS:
         notice(
-            f"A step of {tokens:,} tokens takes this processor about {seconds / 60:,.0f} minutes, in which it shows nothing: a smaller "
-            "gradient_accumulation_steps or per_device_train_batch_size makes it shorter."
+            f"A step of {counted(tokens, 'tokens')} takes this processor about {counted(seconds / 60, 'minutes', ',.0f')}, in "
+            "which it shows nothing: a smaller gradient_accumulation_steps or per_device_train_batch_size makes it shorter."
         )
 
 

@@ -22,7 +22,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 from transformers.trainer_utils import SchedulerType
 
 from ..checks.boundary import refused
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, counted, did_you_mean
 from ..recipe.arguments import Recipe
 from ..recipe.schedule import resolve_schedule
 from ..reports.console import PRINTERS
@@ -153,7 +153,7 @@ def check_prompts(prompts: list[str], tokenizer: PreTrainedTokenizerBase, model:
             raise InputError(f"sample_prompts: {told} holds no token: give a text to continue, or [] for no samples.")
         if limit is not None and length > limit:
             raise InputError(
-                f"sample_prompts: {told} has {length:,} tokens, and the model {limit:,} positions: make it shorter."
+                f"sample_prompts: {told} has {counted(length, 'tokens')}, and the model {counted(limit, 'positions')}: make it shorter."
             )
 
 

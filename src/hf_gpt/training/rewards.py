@@ -8,7 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from ..errors import InputError, shown
+from ..errors import InputError, counted, shown
 from ..tasks import Task, TaskSettings
 from ..tasks.reinforcement import is_right
 from .reward_model import check_reward_model, load_reward_model, scores
@@ -134,7 +134,7 @@ class FlatRewards(TrainerCallback):
             self.is_told = True
             mean = next(value for name, value in rows[-1].items() if re.fullmatch("rewards/.*/mean", name))
             tqdm.write(
-                f"In the first {state.global_step:,} steps, all answers to a prompt got the same reward, {mean:.3g} on average, and "
-                "nothing is learned of that: take prompts or a reward that tell answers apart, draw more answers (num_generations), or "
-                "fine-tune on good answers first (task: chat)."
+                f"In {counted(state.global_step, 'steps')} so far, all answers to a prompt got the same reward, {mean:.3g} on "
+                "average, and nothing is learned of that: take prompts or a reward that tell answers apart, draw more answers "
+                "(num_generations), or fine-tune on good answers first (task: chat)."
             )

@@ -1,0 +1,55 @@
+"""What every message says of a number: one row is no "1 rows"."""
+
+import ast
+import re
+
+import pytest
+from tests.conftest import ROOT
+
+from hf_gpt.errors import counted
+
+
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [
+        ("rows", "1 row"),
+        ("empty rows are left out", "1 empty row is left out"),
+        ("rows whose answers are cut to max_length", "1 row whose answers are cut to max_length"),
+        ("answers have", "1 answer has"),
+        ("distinct texts leave", "1 distinct text leaves"),
+        ("classes", "1 class"),
+        ("entries", "1 entry"),
+        ("pieces", "1 piece"),
+    ],
+)
+def test_one_of_what_is_counted_is_singular(many, one):
+    assert counted(1, many) == one
+    assert [counted(number, many) for number in (0, 1234)] == [f"0 {many}", f"1,234 {many}"]
+
+
+def test_a_number_is_one_when_it_is_written_so():
+    assert counted(1.2, "tokens on average", ",.0f") == "1 token on average"
+    assert counted(1.2, "epochs", ".2g") == "1.2 epochs"
+
+
+# Of a model's parameters, of what fills memory and disks, and of what was compared with a limit before, there is never one.
+ALWAYS_MANY = {"parameters", "bytes", "inodes", "characters", "entries"}
+
+
+def uncounted(path):
+    """Numbers of a file's messages with a plural behind them that stays one."""
+    for text in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr)):
+        for value, behind in zip(text.values, text.values[1:]):
+            if not isinstance(value, ast.FormattedValue) or not isinstance(behind, ast.Constant):
+                continue
+            is_length = isinstance(value.value, ast.Call) and ast.unparse(value.value.func) == "len"
+            is_number = value.format_spec is not None and ast.unparse(value.format_spec).strip("f'\"") == ","
+            words = re.match(r" (?:[\w-]+ )?(?!is|was|has)\w+s\b", behind.value)
+            if (is_length or is_number) and words and not set(words[0].split()) & ALWAYS_MANY:
+                yield f"{path.name}:{value.lineno}: {ast.unparse(value)}{words[0]}"
+
+
+def test_messages_count_by_the_helper():
+    # What travels with a model has none of this package's helpers.
+    files = [path for path in sorted((ROOT / "src").rglob("*.py")) if path.parent.name != "modeling"]
+    assert [line for path in files for line in uncounted(path)] == []
