@@ -40,19 +40,55 @@ def special_names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return sorted({*added, *tokenizer.all_special_tokens} - {""}, key=len, reverse=True)
 
 
-def template_text(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], begins_answer: bool = False) -> str:
-    """Return a conversation as the tokenizer's chat template writes it, with a `MARK` in what a message has of special tokens' names.
+def template_text(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[dict[str, Any]],
+    begins_answer: bool = False,
+    tools: list[dict[str, Any]] | None = None,
+) -> str:
+    """Return a conversation as the tokenizer's chat template writes it, with a `MARK` in what it has of special tokens' names.
 
     Args:
+        messages: With whatever fields a template may know, such as `tool_calls`.
         begins_answer: Whether the beginning of the assistant's next turn follows.
+        tools: Descriptions of what the assistant may call.
     """
     names = re.compile("|".join(map(re.escape, special_names(tokenizer))) or "(?!)")
 
     def mark(found: re.Match) -> str:
         return f"{found[0][:1]}{MARK}{found[0][1:]}"
 
-    marked = [{**message, "content": names.sub(mark, str(message["content"]).replace(MARK, ""))} for message in messages]
-    return str(tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=begins_answer))
+    def marked(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {marked(name): marked(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [marked(part) for part in value]
+        return names.sub(mark, value.replace(MARK, "")) if isinstance(value, str) else value
+
+    told: Any = marked(messages)
+    return str(tokenizer.apply_chat_template(told, tools=marked(tools), tokenize=False, add_generation_prompt=begins_answer))
+
+
+def unwritten(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+) -> list[str]:
+    """Return the names of what the chat template leaves out of a conversation: fields of its messages, and `tools`."""
+    from jinja2 import TemplateError
+
+    names = dict.fromkeys(name for message in messages for name in message if name not in ("role", "content"))
+    if not names and tools is None:
+        return []
+    whole = template_text(tokenizer, messages, tools=tools)
+
+    def is_written(name: str) -> bool:
+        less = [{key: part for key, part in message.items() if key != name} for message in messages]
+        try:
+            return template_text(tokenizer, less, tools=None if name == "tools" else tools) != whole
+        except (TemplateError, TypeError, ValueError):
+            # A template that asks for a field knows it.
+            return True
+
+    return [name for name in (*names, *(["tools"] if tools is not None else [])) if not is_written(name)]
 
 
 def template_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -90,21 +126,23 @@ class Reading:
         self.text, self.ids = text, whole
 
 
-def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]) -> tuple[list[int], list[bool], int]:
+def conversation_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
+) -> tuple[list[int], list[bool], int]:
     """Return the ids of a conversation; of each, whether the assistant has said it; and how many answers are not marked so.
 
     An answer begins where generation would begin it and ends with its last special token. One that the template writes otherwise as
     soon as others follow, such as one with its thoughts, is not marked.
     """
     names = tuple(special_names(tokenizer))
-    text = template_text(tokenizer, messages)
+    text = template_text(tokenizer, messages, tools=tools)
     reading = Reading(lambda part: template_ids(tokenizer, part))
     left_out = 0
     for number, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        before = template_text(tokenizer, messages[:number], True)
-        after = template_text(tokenizer, messages[: number + 1])
+        before = template_text(tokenizer, messages[:number], True, tools)
+        after = template_text(tokenizer, messages[: number + 1], tools=tools)
         after = after.rstrip() if after.rstrip().endswith(names) else after
         if text.startswith(before) and text.startswith(after) and len(reading.text) <= len(before) < len(after):
             reading.read_up_to(before, False)
@@ -119,7 +157,10 @@ def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str
 
 
 def reply_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: list[dict[str, Any]], reply: list[dict[str, Any]]
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[dict[str, Any]],
+    reply: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None = None,
 ) -> tuple[list[int], list[int]]:
     """Return the ids of the messages before a reply, as generation gives them to a model, and of the reply to its last special token.
 
@@ -127,7 +168,7 @@ def reply_ids(
         ValueError: the template writes the messages before the reply otherwise where it follows.
     """
     names = tuple(special_names(tokenizer))
-    before, after = template_text(tokenizer, prompt, True), template_text(tokenizer, [*prompt, *reply])
+    before, after = template_text(tokenizer, prompt, True, tools), template_text(tokenizer, [*prompt, *reply], tools=tools)
     if not after.startswith(before):
         raise ValueError("it writes the messages otherwise where a reply follows")
     reading = Reading(lambda part: template_ids(tokenizer, part))

@@ -1,6 +1,8 @@
-"""Dialogues and instructions in the layouts that people have: of ShareGPT, of Alpaca, and messages in parts."""
+"""Dialogues and instructions in the layouts that people have: of ShareGPT, of Alpaca, messages in parts, and with calls of tools."""
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,7 +13,13 @@ from ..errors import InputError, shown
 from .labels import read_literal
 
 
-MESSAGES = datasets.List({"role": Value("string"), "content": Value("string")})
+SPOKEN = {"role": Value("string"), "content": Value("string")}
+MESSAGES = datasets.List(SPOKEN)
+# What a message has beside these, such as tool_calls, as JSON: of each message it is of another type.
+MORE = "more"
+MESSAGES_WITH_MORE = datasets.List({**SPOKEN, MORE: Value("string")})
+# How people call the fields of a message that every one has.
+SPOKEN_NAMES = ("role", "from", "content", "value")
 # Columns of texts in other layouts than ours.
 LAYOUTS = ("conversations", "instruction", "input", "output")
 # Who speaks, in the words of ShareGPT.
@@ -74,8 +82,62 @@ def read_messages(value: Any) -> list[dict[str, Any]]:
     for turn in turns:
         role = turn["role"] if turn.get("role") is not None else turn["from"]
         content = turn["content"] if turn.get("content") is not None else turn.get("value")
-        read.append({"role": SPEAKERS.get(role, role), "content": _content(content)})
+        found = {"role": SPEAKERS.get(role, role), "content": _content(content)}
+        more = {name: without_nulls(part) for name, part in turn.items() if name not in SPOKEN_NAMES and not _is_nothing(part)}
+        read.append({**found, MORE: _as_json(_with_arguments(more))} if more else found)
     return read
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value in ("", [], {})
+
+
+def without_nulls(value: Any) -> Any:
+    """Return what a cell holds without the keys that Arrow has added where another row has them."""
+    if isinstance(value, dict):
+        return {name: without_nulls(part) for name, part in value.items() if part is not None}
+    return [without_nulls(part) for part in value] if isinstance(value, list) else value
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _with_arguments(more: dict[str, Any]) -> dict[str, Any]:
+    """Return the other fields of a message with the arguments of tools as chat templates take them: as a mapping, and not as JSON."""
+    if isinstance(more.get("tool_calls"), str):
+        more["tool_calls"] = read_literal(more["tool_calls"])
+    for call in more.get("tool_calls", []):
+        called = call.get("function", call)
+        if "arguments" not in called:
+            continue
+        # What is no JSON is what a model has said.
+        with suppress(TypeError, ValueError):
+            called["arguments"] = json.loads(called["arguments"])
+    return more
+
+
+def as_given(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages as a chat template takes them: what was kept as JSON are fields again."""
+    return [
+        {"role": turn["role"], "content": turn["content"] or "", **json.loads(turn.get(MORE) or "{}")} for turn in messages
+    ]
+
+
+def calls_tools(message: dict[str, Any]) -> bool:
+    """Return whether a message, as it was read, asks for a tool, and so may say nothing."""
+    return "tool_calls" in json.loads(message.get(MORE) or "{}")
+
+
+def read_tools(value: Any) -> str | None:
+    """Return descriptions of tools, a list of them, one, or either as a JSON string, as the JSON of a list; `None` for none."""
+    tools = read_literal(value) if isinstance(value, str) else value
+    tools = [tools] if isinstance(tools, dict) and tools else tools
+    if not tools:
+        return None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise ValueError(value)
+    return _as_json(without_nulls(tools))
 
 
 # What transformers and the APIs of OpenAI call a part of a message that is text.

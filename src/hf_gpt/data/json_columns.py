@@ -11,6 +11,9 @@ from datasets import Dataset, Value
 from ..errors import shown
 
 
+# Of a message, what is a text even where it is a number. What its other fields hold, such as the arguments of a tool, is of a type
+# of its own in each.
+SPOKEN = ("role", "from", "content", "value", "text")
 # What a column holds: the name of a type, a list of one kind, a dictionary of kinds, `None` of nulls alone, or values of which some
 # hold others.
 MIXED = "mixed"
@@ -50,10 +53,15 @@ def _kind(value: Any, is_text: bool) -> Any:
     if isinstance(value, list):
         return [reduce(_merged, (_kind(item, is_text) for item in value), None)]
     if isinstance(value, dict):
-        return {name: _kind(item, is_text) for name, item in value.items()}
+        return {name: _field(name, item) if is_text else _kind(item, False) for name, item in value.items()}
     # A number of more digits than a type has is written out.
     is_large = type(value) is int and not -(2**63) <= value < 2**63
     return "string" if is_text or is_large else SCALARS[type(value)]
+
+
+def _field(name: str, value: Any) -> Any:
+    """Return what a field of a message holds."""
+    return MIXED if name not in SPOKEN and isinstance(value, (dict, list)) else _kind(value, name in SPOKEN)
 
 
 def _merged(one: Any, other: Any) -> Any:

@@ -12,7 +12,7 @@ from .text_files import suffix_of
 
 
 # Lists of objects that are a cell of one row, and no rows.
-CELLS = ("messages", "conversations", "prompt", "chosen", "rejected", "answers")
+CELLS = ("messages", "conversations", "prompt", "chosen", "rejected", "answers", "tools")
 
 
 def check_json_rows(path: Path) -> None:

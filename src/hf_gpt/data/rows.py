@@ -12,7 +12,18 @@ from datasets import Dataset, DatasetDict, Value
 
 from ..checks.boundary import refused
 from ..errors import InputError, counted, did_you_mean, listed, shown
-from .dialogues import LAYOUTS, MESSAGES, adopt_layout, as_text, read_messages
+from .dialogues import (
+    LAYOUTS,
+    MESSAGES,
+    MESSAGES_WITH_MORE,
+    MORE,
+    SPOKEN_NAMES,
+    adopt_layout,
+    as_text,
+    calls_tools,
+    read_messages,
+    read_tools,
+)
 from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
 from .sources import FILE_FORMATS, TextSource, local_files
@@ -48,7 +59,9 @@ def read_columns(rows: Dataset) -> Dataset:
         elif column in ("tags", "label"):
             check_labels(column, feature)
         elif column == "messages" or column in TURNS:
-            rows = _read(rows, column, MESSAGES, read_messages)
+            rows = _as_messages(rows, column, feature)
+        elif column == "tools":
+            rows = _read(rows, column, Value("string"), read_tools)
         elif column == "answers":
             rows = _read(rows, column, ANSWERS, _answers)
     return rows
@@ -90,6 +103,15 @@ def _as_words(rows: Dataset, column: str, feature: Any) -> Dataset:
         raise InputError(f"dataset: column {column!r} holds {kind_of(feature)}, and not a list of texts: name another one.")
     is_text = feature.feature.dtype in ("string", "large_string")
     return rows if is_text else rows.cast_column(column, datasets.List(Value("string")))
+
+
+def _as_messages(rows: Dataset, column: str, feature: Any) -> Dataset:
+    fields = getattr(feature, "feature", None)
+    if not isinstance(fields, dict) or not set(fields) <= set(SPOKEN_NAMES):
+        read = _read(rows, column, MESSAGES_WITH_MORE, read_messages)
+        if any(turn[MORE] for turns in read[column] for turn in turns or []):
+            return read
+    return _read(rows, column, MESSAGES, read_messages)
 
 
 def _read(rows: Dataset, column: str, kind: Any, read: Callable[[Any], Any]) -> Dataset:
@@ -135,8 +157,7 @@ def is_empty(column: str, value: Any) -> bool:
     if isinstance(value, float) and math.isnan(value):
         return True
     if column == "messages" or (column in TURNS and isinstance(value, list)):
-        # A system message of nothing keeps a template from writing one of its own.
-        return not value or any(not (turn["content"] or "").strip() and turn["role"] != "system" for turn in value)
+        return not value or any(map(_says_nothing, value))
     if column in WORDS or column == "tags":
         return not value or any(word is None for word in value)
     if column == "label" and isinstance(value, list):
@@ -145,6 +166,11 @@ def is_empty(column: str, value: Any) -> bool:
     if column == "answers" or isinstance(value, (int, float)):
         return False
     return not value or not str(value).strip()
+
+
+def _says_nothing(turn: dict[str, Any]) -> bool:
+    # A system message of nothing keeps a template from writing one of its own, and a tool may have nothing to return.
+    return not (turn["content"] or "").strip() and turn["role"] not in ("system", "tool") and not calls_tools(turn)
 
 
 # ------------------------------------------------------------------------------------------------------ rows of a task
@@ -168,7 +194,7 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
     if source.streaming:
         raise InputError("dataset: streaming=true is for language modelling: a task reads its rows as a whole.")
     names = {column: given.get(column, column) for column in columns}
-    texts = {name for column, name in names.items() if column in (*TEXTS, *WORDS, *TURNS, "messages")}
+    texts = {name for column, name in names.items() if column in (*TEXTS, *WORDS, *TURNS, "messages", "tools")}
     if source.path == "text":
         raise InputError(
             f"dataset: files={shown(source.files)} is read as plain text, which has no columns: of a table, dataset.path says what it "
@@ -214,11 +240,18 @@ def check_finite(rows: Dataset, source: TextSource) -> None:
             )
 
 
+def _as_known(value: Any) -> Any:
+    """Return a cell whose messages have no field that only those of other rows have: of the same row it is the same anywhere."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and MORE in value[0]:
+        return [{name: part for name, part in turn.items() if name != MORE or part is not None} for turn in value]
+    return value
+
+
 def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str, list]:
     keys: dict[str, list] = {"hash": [], "identity": [], "is_empty": []}
     for values in zip(*batch.values()):
-        row = dict(zip(batch, values))
-        whole = json.dumps(values, ensure_ascii=False, default=str)
+        row = dict(zip(batch, map(_as_known, values)))
+        whole = json.dumps([*row.values()], ensure_ascii=False, default=str)
         of_group = row[group] if isinstance(row[group], str) else json.dumps(row[group], ensure_ascii=False)
         # Rows of no group have none in common.
         keys["hash"].append(text_hash(of_group if row[group] not in (None, "") else whole))

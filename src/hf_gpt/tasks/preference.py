@@ -7,14 +7,18 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.conversations import answer_ids, reply_ids
+from ..data.dialogues import as_given
 from ..data.rows import TURNS
-from .chat import check_turns
+from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, template_refusals, turn_ends
 from .task import Task, small
 
 
+ANSWERS = ("chosen", "rejected")
+
+
 class Preference(Task):
-    """`prompt`, `chosen` and `rejected`, as texts or as lists of messages.
+    """`prompt`, `chosen` and `rejected`, as texts or as lists of messages, with `tools` as in `chat`.
 
     Of each pair the better answer is to gain more over the model as it was; the figures are called what the trainer calls them, whose
     own are means of batches.
@@ -25,7 +29,7 @@ class Preference(Task):
 
     figure: ClassVar[tuple[str, int]] = ("rewards/accuracies", 3)
     pair_figures: ClassVar[tuple[str, str]] = ("rewards/accuracies", "rewards/margins")
-    columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True, "group": False}
+    columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True, "tools": False, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "dpo"
 
@@ -39,8 +43,13 @@ class Preference(Task):
         for number, row in enumerate(rows):
             where = f"row {number} of the {split} split"
             with template_refusals(where):
+                turns = [conversation(row["prompt"], row[name], where) for name in ANSWERS]
+                tools, whole = tools_of(row), [[*before, *after] for before, after in filter(None, turns)]
+                if not is_written(self.tokenizer, whole, tools, self.counts[split]):
+                    continue
                 (asked, chosen), (_, rejected) = (
-                    self.pair(row["prompt"], row[name], where) for name in ("chosen", "rejected")
+                    reply_ids(self.tokenizer, *said, tools) if said else answer_ids(self.tokenizer, row["prompt"], row[name])
+                    for name, said in zip(ANSWERS, turns)
                 )
             if len(asked) >= self.settings.max_length:
                 self.counts[split]["rows left out: no room for an answer"] += 1
@@ -85,14 +94,15 @@ class Preference(Task):
         better = (str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in encoded["chosen_ids"])
         return self.with_room(encoded["prompt_ids"], better)
 
-    def pair(self, prompt: Any, answer: Any, where: str) -> tuple[list[int], list[int]]:
-        """Return the ids of a prompt and of an answer to it: both texts, or at least one of them messages."""
-        if isinstance(prompt, str) and isinstance(answer, str):
-            return answer_ids(self.tokenizer, prompt, answer)
-        asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        said = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
-        # Some repeat the prompt before each answer.
-        said = said[len(asked) :] if said[: len(asked)] == asked else said
-        check_turns(asked, f"the prompt of {where}", "user")
-        check_turns([*asked, *said], f"the prompt with an answer of {where}")
-        return reply_ids(self.tokenizer, asked, said)
+
+def conversation(prompt: Any, answer: Any, where: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
+    """Return the messages of a prompt and of an answer to it, of which at least one has any; `None` for two texts."""
+    if isinstance(prompt, str) and isinstance(answer, str):
+        return None
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else as_given(prompt)
+    said = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else as_given(answer)
+    # Some repeat the prompt before each answer.
+    said = said[len(asked) :] if said[: len(asked)] == asked else said
+    check_turns(asked, f"the prompt of {where}", "user")
+    check_turns([*asked, *said], f"the prompt with an answer of {where}")
+    return asked, said

@@ -7,8 +7,9 @@ from datasets import Dataset
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.conversations import prompt_ids, template_ids, template_text
+from ..data.dialogues import as_given
 from ..errors import InputError
-from .chat import check_turns
+from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, template_refusals, turn_ends
 from .task import Task, TaskSettings, small
 
@@ -26,7 +27,7 @@ class Reinforcement(Task):
     """
 
     figure: ClassVar[tuple[str, int]] = ("reward", 3)
-    columns: ClassVar[dict[str, bool]] = {"prompt": True, "answer": False, "group": False}
+    columns: ClassVar[dict[str, bool]] = {"prompt": True, "answer": False, "tools": False, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "reinforcement"
     is_scored_by_answers: ClassVar[bool] = True
@@ -52,7 +53,11 @@ class Reinforcement(Task):
         for number, row in enumerate(rows):
             where = f"row {number} of the {split} split"
             with template_refusals(where):
-                ids = self.asked(row["prompt"], f"the prompt of {where}")
+                prompt, tools = row["prompt"], tools_of(row)
+                messages = [] if isinstance(prompt, str) else as_given(prompt)
+                if not is_written(self.tokenizer, [messages] if messages else [], tools, self.counts[split]):
+                    continue
+                ids = self.asked(messages or prompt, f"the prompt of {where}", tools)
             if len(ids) > room:
                 self.counts[split]["prompts left out: longer than max_length - max_new_tokens"] += 1
             elif self.settings.reward in NEED_ANSWER and not (row["answer"] or "").strip():
@@ -63,11 +68,11 @@ class Reinforcement(Task):
                     kept["answer"].append((row["answer"] or "").strip())
         return Dataset.from_dict(kept)
 
-    def asked(self, prompt: Any, where: str) -> list[int]:
+    def asked(self, prompt: Any, where: str, tools: list[dict[str, Any]] | None) -> list[int]:
         if isinstance(prompt, str):
             return prompt_ids(self.tokenizer, prompt)
         check_turns(prompt, where, "user")
-        return template_ids(self.tokenizer, template_text(self.tokenizer, prompt, True))
+        return template_ids(self.tokenizer, template_text(self.tokenizer, prompt, True, tools))
 
     def scored(self, test: Dataset) -> Dataset:
         return test.select(range(min(len(test), self.settings.max_test_rows or len(test))))
