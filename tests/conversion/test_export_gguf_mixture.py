@@ -19,7 +19,8 @@ def mixture(**overrides):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_has_the_tensors_and_the_values_that_llama_cpp_asks_for(dtype, tmp_path):
-    model = mixture(rope_parameters=YARN).to(dtype)
+    # What llama.cpp computes where a file does not say.
+    model = mixture(rope_parameters={**YARN, "beta_fast": 32, "beta_slow": 1.0, "truncate": True}).to(dtype)
     export_checkpoint(model, tmp_path / "out", "gguf")
     path = tmp_path / "out" / "model.gguf"
     reader = gguf.GGUFReader(path)
@@ -67,7 +68,17 @@ def test_experts_are_quantized_as_other_matrices_are(tmp_path):
     ("overrides", "words"),
     [
         ({"layer_types": ["full_attention"] * 2}, "gguf layout cannot express layer_types="),
-        ({"rope_parameters": {**YARN, "beta_fast": 16.0}}, "gguf layout cannot express rope_parameters="),
+        ({"rope_parameters": {**YARN, "rope_type": "linear"}}, "gguf layout cannot express rope_parameters="),
+        *(
+            (
+                {"rope_parameters": {**YARN, name: value}},
+                f"gguf layout cannot express rope_parameters.{name}={value}: there it is",
+            )
+            for name, value in [
+                *(("beta_fast", 16.0), ("beta_slow", 2.0), ("truncate", False), ("attention_factor", 1.7)),
+                *(("mscale", 0.7), ("mscale_all_dim", 0.3), ("partial_rotary_factor", 0.5)),
+            ]
+        ),
         ({"use_bias": False}, "gpt_oss layout cannot express use_bias=False"),
     ],
 )

@@ -125,6 +125,18 @@ def test_the_loss_of_training_has_the_balance_in_it_and_that_of_an_evaluation_ha
     assert (model.model.layers[0].mlp.router.weight.grad - with_balance).abs().max() > 1e-4
 
 
+def test_the_config_asks_for_scores_as_the_keyword_does():
+    model, ids = language_model(router_aux_loss_coef=0.5), token_ids(2, 12)
+    plain, asked = model(ids, labels=ids), model(ids, labels=ids, output_router_logits=True)
+    model.config.output_router_logits = True
+    for outputs in (model(ids, labels=ids), model(ids, labels=ids, output_router_logits=None)):
+        assert outputs.loss == asked.loss == plain.loss + 0.5 * asked.aux_loss
+        assert len(outputs.router_logits) == len(model.model(ids).router_logits) == 2
+    assert model(ids, labels=ids, output_router_logits=False).loss == plain.loss
+    with pytest.raises(ValueError, match="output_router_logits=True has no meaning with mlp_type='mlp'"):
+        hf_gpt.GPTConfig(output_router_logits=True)
+
+
 def test_a_step_in_parts_is_balanced_as_much_as_one_at_once():
     model, ids = language_model(router_aux_loss_coef=0.5).train(), token_ids(4, 12)
     labels = ids.clone()

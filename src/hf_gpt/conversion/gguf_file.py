@@ -73,8 +73,16 @@ QUANTIZED = {
 BLOCK_SIZE = 32
 # What llama.cpp computes for each architecture, whatever a file might say.
 ACTIVATIONS = {"gpt2": "gelu_new", "llama": "silu", "qwen3": "silu", "gpt_oss": "quick_gelu"}
-# The frequencies of YaRN that llama.cpp takes where a file names none.
-YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
+# What llama.cpp computes of YaRN, beside what a file names of it: it rounds the first and the last dimension of the ramp.
+YARN = {
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": True,
+    "partial_rotary_factor": 1.0,
+    "attention_factor": None,
+    "mscale": None,
+    "mscale_all_dim": None,
+}
 
 
 def write_gguf(
@@ -145,10 +153,12 @@ def check_layers(layout: Layout, config: GPTConfig) -> None:
         )
     if not is_oss and "sliding_attention" in config.layer_types:
         raise CannotExpressError("gguf", "layer_types", config.layer_types, "every layer is 'full_attention'")
-    is_yarn = rope["rope_type"] == "yarn" and all(rope.get(name, value) == value for name, value in YARN_BETAS.items())
-    if rope["rope_type"] != "default" and not (is_oss and is_yarn):
-        needed = f"rope_type is 'default'{f', or yarn with {YARN_BETAS}' if is_oss else ''}"
-        raise CannotExpressError("gguf", "rope_parameters", rope, needed)
+    is_yarn = is_oss and rope["rope_type"] == "yarn"
+    if rope["rope_type"] != "default" and not is_yarn:
+        raise CannotExpressError("gguf", "rope_parameters", rope, f"rope_type is 'default'{' or yarn' if is_oss else ''}")
+    for name, needed in YARN.items() if is_yarn else ():
+        if rope.get(name, needed) != needed:
+            raise CannotExpressError("gguf", f"rope_parameters.{name}", rope[name], f"it is {needed}")
 
 
 def check_quantization(quantize: str, config: GPTConfig) -> None:

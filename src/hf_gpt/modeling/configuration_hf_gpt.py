@@ -68,6 +68,8 @@ class GPTConfig(PreTrainedConfig):
         num_experts, num_experts_per_tok (`int`): Experts of a layer with `mlp_type="moe"`, and how many of them a token goes through.
         router_aux_loss_coef (`float`): Weight of the load-balancing loss that `GPTForCausalLM` adds to its own while training (Fedus
             et al. 2021, equation 4), which keeps a mixture from leaving most of its experts idle.
+        output_router_logits (`bool`): Whether it is added while evaluating too, and the scores behind it returned, as by the mixtures
+            of transformers.
         qk_norm (`bool`): Whether queries and keys are normalised head by head before the product.
         attention_sinks (`bool`): Whether each head learns the score of a key that is always there and has no value, so that it can
             look nowhere (OpenAI 2025, gpt-oss).
@@ -146,6 +148,7 @@ class GPTConfig(PreTrainedConfig):
     num_experts: int = 0
     num_experts_per_tok: int = 0
     router_aux_loss_coef: float | int = 0.0
+    output_router_logits: bool = False
     qk_norm: bool = False
     attention_sinks: bool = False
     use_bias: bool = True
@@ -256,7 +259,7 @@ class GPTConfig(PreTrainedConfig):
                 raise ValueError(
                     f"{name}={getattr(self, name)} with mlp_type='moe' must be a multiple of 8: kernels of experts take no other."
                 )
-        for name in ("num_experts", "num_experts_per_tok", "router_aux_loss_coef"):
+        for name in ("num_experts", "num_experts_per_tok", "router_aux_loss_coef", "output_router_logits"):
             if self.mlp_type != "moe" and getattr(self, name):
                 raise ValueError(
                     f"{name}={getattr(self, name)} has no meaning with mlp_type={self.mlp_type!r}: leave it out, or set mlp_type='moe'."

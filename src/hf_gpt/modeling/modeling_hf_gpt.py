@@ -280,10 +280,12 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         Returns:
             `MoeCausalLMOutputWithPast`: `logits` of shape `(batch, length, vocab_size)`, and with `labels` the mean
             `loss` in nats per token. While training with `labels` and `config.fused_loss`, `logits` is `None`: they are
-            never made as a whole. While training with `config.router_aux_loss_coef`, or with `output_router_logits=True`, `loss`
-            has the load-balancing loss in it, which is `aux_loss`, and `router_logits` are what it was made of.
+            never made as a whole. While training with `config.router_aux_loss_coef`, or with `output_router_logits=True` here or
+            in the config, `loss` has the load-balancing loss in it, which is `aux_loss`, and `router_logits` are what it was made of.
         """
-        kwargs.setdefault("output_router_logits", self.training and self.config.router_aux_loss_coef > 0)
+        if kwargs.get("output_router_logits") is None:
+            is_balanced = self.training and self.config.router_aux_loss_coef > 0
+            kwargs["output_router_logits"] = is_balanced or self.config.output_router_logits
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -30,6 +30,7 @@ from ..tasks import TASKS, Task
 from ..tasks.details import cut
 from ..tasks.preference import Preference
 from .adapters import adapter_kind, quantization, with_adapter
+from .balance import check_balance
 from .callbacks import Forecast
 from .distributed import Launch, check_model
 from .job import finite
@@ -220,6 +221,7 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
     """Return the trained model with the head of the task, its vocabulary grown with the tokenizer's, with an adapter if asked for."""
     arguments, name = recipe.task, str(recipe.model.model_name_or_path)
     config = model_config(recipe, task)
+    check_balance(recipe, config, task.auto_class)
     auto_class = getattr(transformers, task.auto_class)
     attention = recipe.model.attn_implementation
     quantized = quantization(recipe)

@@ -4,6 +4,8 @@ from typing import Any
 
 from transformers.trainer_pt_utils import LabelSmoother
 
+from ..modeling.modeling_hf_gpt import share_of_batch
+
 
 class WholeLabelSmoother(LabelSmoother):
     """transformers' own, of a causal language model always shifted, and with the loss that a model has beside its labels'.
@@ -24,4 +26,7 @@ class WholeLabelSmoother(LabelSmoother):
         loss = super().__call__(model_output, labels, *arguments, **named)
         # Trainer has taken the labels out: what is left comes of no label, as the language model's loss of a classifier.
         beside = model_output.get("loss") if isinstance(model_output, dict) else None
-        return loss if beside is None else loss + beside
+        if beside is None:
+            return loss
+        # A part of a step has its share of it, as of the labels.
+        return loss + beside * share_of_batch(labels, named.get("num_items_in_batch"))

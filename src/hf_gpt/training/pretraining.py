@@ -29,6 +29,7 @@ from ..reports.plots import plot_run
 from ..reports.terminal import notice
 from ..run_folder.manifest import SPLIT_FOLDER
 from .adapters import adapter_kind, quantization, with_adapter
+from .balance import check_balance
 from .callbacks import ProgressRecorder, SampleWriter
 from .distributed import Launch, check_model, split_matrices
 from .objectives import (
@@ -273,6 +274,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     else:
         config = load_config(given.model_name_or_path, "model_name_or_path")
         override_fields(config, given.config)
+    check_balance(recipe, config, objective(recipe).auto_class)
     if adapter_kind(recipe) is None:
         check_memory(config, auto_class, name, True, recipe.training.use_cpu, recipe.training.world_size)
     if given.model_name_or_path is None:

@@ -48,9 +48,27 @@ def import_trl(recipe: Recipe) -> Any:
     return trl
 
 
+class BalancedTrainer(GuardedTrainer):
+    """What goes before a trainer of TRL's that adds the loss of balance itself, and logs it."""
+
+    # Its outputs have no scores to count by.
+    counts_experts = False
+    _is_balanced = False
+
+    @property
+    def aux_loss_enabled(self) -> bool:
+        """Whether it is added: while it trains, as our model does, and to no figure of an evaluation."""
+        model: Any = self.model
+        return self._is_balanced and model.training
+
+    @aux_loss_enabled.setter
+    def aux_loss_enabled(self, value: bool) -> None:
+        self._is_balanced = value
+
+
 def guarded(trainer: type, **changes: Any) -> Any:
     """Return the class of a library's trainer with the guards of ours before it, and methods of it replaced."""
-    return type(f"Guarded{trainer.__name__}", (GuardedTrainer, trainer), changes)
+    return type(f"Guarded{trainer.__name__}", (BalancedTrainer, trainer), changes)
 
 
 def as_encoded(trainer: Any, dataset: Dataset, *arguments: Any) -> Dataset:
@@ -80,11 +98,16 @@ def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     """TRL's, for a loss over a part of the text: the completion of a prompt, or what the assistant says, then packed."""
     trl = import_trl(recipe)
     packing = {"packing": task.is_packed, "eval_packing": False}
-    return guarded(trl.SFTTrainer)(
+    given = getattr(model.config, "output_router_logits", None)
+    trainer = guarded(trl.SFTTrainer)(
         **parts(task, model, encoded),
         args=trl_arguments(trl.SFTConfig, recipe, max_length=recipe.task.max_length, **packing),
         optimizer_cls_and_kwargs=optimizer_arguments(recipe),
     )
+    if given is not None:
+        # TRL has set it to what it does itself, and it would be saved so.
+        model.config.output_router_logits = given
+    return trainer
 
 
 def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
@@ -152,8 +175,6 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
         set_reference(trainer, reference, settings.kl_coefficient)
     trainer.optimizer_cls_and_kwargs = optimizer_arguments(recipe)
     trainer.add_callback(FlatRewards())
-    # Its loss has no outputs to count the use of experts in.
-    trainer.expert_use = None
     return trainer
 
 

@@ -67,12 +67,14 @@ class GuardedTrainer(Trainer):
     of them was notified of. None goes on alone to a place where it would wait for the others.
 
     Attributes:
+        counts_experts: Whether the use of a mixture's experts is counted, of the outputs that the loss was made of.
         on_nan: What happens when a loss is not a number: `stop`, or `skip` the step and count it in the log.
         is_notified: Whether this process is to stop; set from outside.
         has_to_stop: Whether any process was notified, as of the last step.
     """
 
     on_nan: Literal["stop", "skip"] = "stop"
+    counts_experts = True
     is_notified = False
     has_to_stop = False
     # The schedule as it was given, with its shares; and the steps that the run had in view until it fixed their number, with the step
@@ -93,7 +95,8 @@ class GuardedTrainer(Trainer):
             is_causal = name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
             self.label_smoother = WholeLabelSmoother(self.args.label_smoothing_factor, is_causal)
         config: Any = getattr(self.model, "config", None)
-        self.expert_use = ExpertUse(config.num_experts_per_tok) if getattr(config, "router_aux_loss_coef", 0) else None
+        is_balanced = bool(getattr(config, "router_aux_loss_coef", 0))
+        self.expert_use = ExpertUse(config.num_experts_per_tok) if is_balanced and self.counts_experts else None
         # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
         self._bad_batches: list[tuple[str, float]] = []
 
