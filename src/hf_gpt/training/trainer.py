@@ -32,6 +32,7 @@ from .balance import AUX_LOSS, EXPERT_USE, ExpertUse
 from .causes import first_line
 from .finite import ask_if_finite
 from .label_smoothing import WholeLabelSmoother
+from .whole_means import Sizes, mean_loss, put_together, sizes_of, summed
 from .workers import outlive_signals
 
 
@@ -99,6 +100,8 @@ class GuardedTrainer(Trainer):
         self.expert_use = ExpertUse(config.num_experts_per_tok) if is_balanced and self.counts_experts else None
         # Of this process, since the optimizer's last step: the SHA-256 of a batch, and its loss.
         self._bad_batches: list[tuple[str, float]] = []
+        # Of this process, in an evaluation: the loss of each batch, and its sizes.
+        self._batches: list[tuple[float, Sizes]] = []
 
     # ------------------------------------------------------------------------------------------------- the schedule
 
@@ -164,6 +167,27 @@ class GuardedTrainer(Trainer):
         """Return what `Trainer` does; where a run is evaluated, and what it writes there, changes nothing in what it learns."""
         with untouched_random_state():
             return super().evaluate(*arguments, **named)
+
+    def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
+        """What `Trainer` does; with a loss, and figures of TRL's, over all rows or tokens, in the log as in what is returned."""
+        self._batches = []
+        output: Any = super().evaluation_loop(*arguments, **named)
+        parts = gather_object([self._batches])
+        if any(sizes[""] for part in parts for _, sizes in part):
+            loss = mean_loss([batch for part in parts for batch in part])
+            output.metrics[f"{named.get('metric_key_prefix', 'eval')}_loss"] = loss
+        put_together(self._figures(), summed([[sizes for _, sizes in part] for part in parts]))
+        return output
+
+    def prediction_step(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
+        found = super().prediction_step(model, inputs, *arguments, **named)
+        if found[0] is not None:
+            self._batches.append((float(found[0]), sizes_of(inputs, self._figures())))
+        return found
+
+    def _figures(self) -> dict[str, list[float]]:
+        """Return what a trainer of TRL's has counted in an evaluation, a number for each batch."""
+        return getattr(self, "_metrics", {}).get("eval", {})
 
     # -------------------------------------------------------------------------------------------------- the loaders
 
