@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from typing import get_args
 
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tests.helpers.recipes import asking, ranking, sentence, talking, task_values, write_rows
 from tests.helpers.runs import killed_after
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, EvalPrediction
 
 from hf_gpt.data.rows import task_splits
 from hf_gpt.errors import InputError
@@ -23,6 +24,7 @@ from hf_gpt.tasks.task import RewardName
 from hf_gpt.training import rewards
 from hf_gpt.training.distributed import read_launch
 from hf_gpt.training.finetuning import Finetuning, build_model, build_task
+from hf_gpt.training.planned_run import planned_tokens
 from hf_gpt.training.reward_model import load_reward_model, scores
 from hf_gpt.training.rewards import REWARDS
 from hf_gpt.training.run import run
@@ -149,12 +151,13 @@ def test_each_name_of_a_recipe_has_its_reward_and_its_trainer():
     assert set(ALGORITHMS) == {"grpo", "rloo"}
 
 
+def rewarded_task(base, **settings):
+    recipe = load_recipe("align/grpo", [f"{key}={value}" for key, value in settings.items()])
+    return TASKS["reinforcement"](AutoTokenizer.from_pretrained(base), recipe.task)
+
+
 def rewarded(base, name, **settings):
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    task = TASKS["reinforcement"](
-        tokenizer, load_recipe("align/grpo", [f"{key}={value}" for key, value in settings.items()]).task
-    )
-    return REWARDS[name](task, torch.device("cpu"))
+    return REWARDS[name](rewarded_task(base, **settings), torch.device("cpu"))
 
 
 def test_rewards_by_hand(base):
@@ -165,14 +168,26 @@ def test_rewards_by_hand(base):
     assert found == [1, 1, 0, 0]
 
 
-def test_a_reward_model_reads_an_answer_with_one_end(base, monkeypatch):
+@pytest.mark.parametrize("learned", [None, "turn", "text"], ids=str)
+def test_a_reward_model_reads_answers_that_end_as_those_it_has_learned_of(learned, base, tmp_path, monkeypatch):
+    """Whether an answer ends itself, with the one token or the other, or is cut off."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    text, turn = tokenizer.convert_tokens_to_ids([tokenizer.eos_token, "<turn>"])
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    if learned:
+        name = {"turn": "<turn>", "text": tokenizer.eos_token}[learned]
+        (folder / "record.json").write_text(json.dumps({"details": {"answer_end": name}}))
     read = []
     monkeypatch.setattr(rewards, "load_reward_model", lambda folder, tokenizer: torch.nn.Identity())
     monkeypatch.setattr(rewards, "scores", lambda model, tokenizer, rows: read.extend(rows) or torch.zeros(len(rows)))
-    end = AutoTokenizer.from_pretrained(base).eos_token_id
-    asked = rewarded(base, "model", reward_model="runs/reward")
-    assert asked(prompts=[[7], [7], [7]], completion_ids=[[8, end], [8], []]) == [0, 0, 0]
-    assert read == [[7, 8, end], [7, 8, end], [7, end]]
+    task = TASKS["reinforcement"](tokenizer, load_recipe("align/grpo", [f"reward_model={folder}"]).task)
+    task.stop_ids = [text, turn]
+    asked = REWARDS["model"](task, torch.device("cpu"))
+    end = text if learned == "text" else turn
+    assert asked(prompts=[[7]] * 4, completion_ids=[[8, text], [8, turn], [8], []]) == [0] * 4
+    assert read == [[7, 8, end], [7, 8, end], [7, 8, end], [7, end]]
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +203,7 @@ def test_a_reward_model_learns_what_is_better_and_is_asked_for_it(base, reward_r
     assert record["test"]["accuracy"] > 0.9
     assert record["test"]["margin"] > 0
     assert {row["name"] for row in record["baselines"]} == {"the longer answer is better"}
+    assert record["details"]["answer_end"] == tokenizer.eos_token
     model = load_reward_model(values["output_dir"], tokenizer)
     end = tokenizer.eos_token_id
     rows = [[*tokenizer(f"{sentence(3)} {word} {sentence(3, 2)}")["input_ids"], end] for word in ("good", "bad", "good")]
@@ -294,6 +310,25 @@ def test_prompts_without_the_answer_that_a_reward_needs_are_refused_or_left_out(
     assert all(row["answer"] for part in job.encoded.values() for row in part)
 
 
+def test_an_answer_without_the_number_that_a_reward_compares_is_named_with_its_row(base, tmp_path):
+    rows = write_rows(tmp_path, lambda number: {**asking(number), "answer": "twelve" if number == 7 else f"#### {number}"})
+    values = task_values(base, rows, tmp_path / "run", "reinforcement", reward="arithmetic")
+    told = refusal(values)
+    assert re.search(
+        r"^row \d+ of the (train|validation|test) split has the answer 'twelve', which ends in no number: fix", told
+    )
+    assert not list(tmp_path.glob("run/checkpoint-*"))
+    # Where nothing is compared with it, an answer may be any text.
+    Finetuning(parse_recipe({**values, "reward": "format"})).prepare_data(read_launch(1))
+
+
+@pytest.mark.parametrize(("reward", "accuracy"), [("arithmetic", 3 / 4), ("format", 2 / 4)])
+def test_accuracy_is_of_numbers_and_of_texts_where_an_answer_is_no_number(reward, accuracy, base):
+    task = rewarded_task(base, reward=reward)
+    said, answers = ["It is 3.", "2.50", "Gemini 11", "2,5"], ["3.0", "2.5", "Apollo 11", "5"]
+    assert task.metrics(EvalPrediction(said, answers), None) == {"accuracy": accuracy}
+
+
 def test_prompts_that_leave_no_room_for_an_answer_are_counted(base, tmp_path):
     rows = write_rows(tmp_path, lambda number: {"prompt": f"{number} {sentence(number, 90 if number % 4 else 3)}"})
     values = task_values(base, rows, tmp_path / "run", "reinforcement")
@@ -337,6 +372,32 @@ def test_a_classifier_of_two_labels_is_no_reward_model(adapter, base, tmp_path):
     run(parse_recipe(task_values(base, rows, tmp_path / "run", "text-classification", **few, **adapter)))
     with pytest.raises(InputError, match="has 2 labels, and a reward is one number"):
         load_reward_model(str(tmp_path / "run"), AutoTokenizer.from_pretrained(base))
+
+
+def test_prompts_whose_answers_fill_no_step_are_refused(base, tmp_path):
+    """TRL would train on none of them, and say nothing."""
+    rows = write_rows(tmp_path, asking, 6)
+    values = task_values(base, rows, tmp_path / "run", "reinforcement", per_device_train_batch_size=64)
+    assert re.search(
+        "train split has [1-6] prompts?, and num_generations=8 answers to each do not fill the 64", refusal(values)
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("length", [{"max_steps": -1, "num_train_epochs": 2}, {"max_steps": 5}], ids=["epochs", "steps"])
+def test_a_plan_counts_the_answers_that_a_run_draws(length, algorithm, base, tmp_path):
+    rows = write_rows(tmp_path, lambda number: {"prompt": f"{number}: {sentence(number, 1 + number % 9)}"})
+    values = task_values(base, rows, tmp_path / "run", "reinforcement", algorithm=algorithm, **length)
+    values |= {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 5}
+    job, _, trainer = trainer_of(values)
+    steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
+    prompts = job.encoded["train"]["prompt"]
+    assert len(prompts) % 10, "with prompts for whole steps alone, those that are left out would not show"
+    # In an epoch, of the 10 prompts of a step.
+    assert steps == (2 * (len(prompts) // 10) if length["max_steps"] < 0 else 5)
+    assert job.train_rows() == len(prompts) // 10 * 80
+    mean = sum(map(len, prompts)) / len(prompts)
+    assert planned_tokens(parse_recipe(values), 1) == pytest.approx(steps * 80 * (mean + values["max_new_tokens"]))
 
 
 # ---------------------------------------------------------------------------------------------------------- stages

@@ -142,6 +142,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "details.by_length{}": MAPPING,
         "details.by_length{}.pairs": COUNT,
         "details.by_length{}.accuracy": NUMBER,
+        "details.answer_end?": TEXT,
         "details.answer_tokens?": MAPPING,
         **{f"details.answer_tokens.{key}": NUMBER for key in ("mean", "before?")},
         **{f"details.answer_tokens.{key}": COUNT for key in ("answers", "most")},

@@ -1,22 +1,21 @@
 """Answers that the model finds itself, each with a reward (Ouyang et al. 2022, section 3.5; Shao et al. 2024; Ahmadian et al. 2024)."""
 
-import re
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from transformers import EvalPrediction, PreTrainedTokenizerBase
+from transformers import EvalPrediction
 
 from ..data.conversations import prompt_ids, template_ids, template_text
 from ..data.dialogues import as_given
-from ..errors import InputError
+from ..errors import InputError, counted, shown
 from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, template_refusals, turn_ends
-from .task import Task, TaskSettings, small
+from .last_number import is_number, last_number
+from .task import Task, small
 
 
 # Rewards that compare with the right answer.
 NEED_ANSWER = ("arithmetic",)
-_NUMBER = re.compile(r"-?\d+")
 
 
 class Reinforcement(Task):
@@ -31,10 +30,6 @@ class Reinforcement(Task):
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "reinforcement"
     is_scored_by_answers: ClassVar[bool] = True
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
-        super().__init__(tokenizer, settings, pad_to_multiple_of)
-        self.draws = settings.num_generations
 
     def learn(self, train: Dataset) -> None:
         if self.settings.reward in NEED_ANSWER and "answer" not in train.column_names:
@@ -63,6 +58,11 @@ class Reinforcement(Task):
             elif self.settings.reward in NEED_ANSWER and not (row["answer"] or "").strip():
                 self.counts[split]["prompts left out: no answer to compare with"] += 1
             else:
+                if self.settings.reward in NEED_ANSWER and last_number(row["answer"]) is None:
+                    raise InputError(
+                        f"{where} has the answer {shown(row['answer'])}, which ends in no number: fix the row, leave it out, or take "
+                        f"another reward than {self.settings.reward}."
+                    )
                 kept["prompt"].append(small(ids))
                 if "answer" in kept:
                     kept["answer"].append((row["answer"] or "").strip())
@@ -77,20 +77,37 @@ class Reinforcement(Task):
     def scored(self, test: Dataset) -> Dataset:
         return test.select(range(min(len(test), self.settings.max_test_rows or len(test))))
 
+    def places(self, rows: int, per_step: int) -> int:
+        """Return the answers that are drawn in an epoch: those of whole steps, as TRL leaves out the prompts of a smaller one.
+
+        Raises:
+            InputError: there is no step to be had.
+        """
+        answers = rows * self.settings.num_generations
+        if answers < per_step:
+            raise InputError(
+                f"the train split has {counted(rows, 'prompts')}, and num_generations={self.settings.num_generations} answers to each "
+                f"do not fill the {per_step:,} of a step (per_device_train_batch_size times gradient_accumulation_steps): give more "
+                "prompts, or make a step smaller."
+            )
+        return answers // per_step * per_step
+
     def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
         rows = self.scored(encoded)
         return list(zip(rows["prompt"], rows["answer"] if "answer" in rows.column_names else [""] * len(rows)))
 
     def metrics(self, prediction: EvalPrediction, encoded: Dataset) -> dict[str, float]:
         """Score the likeliest answers: how many are right, where rows say what is."""
+        ends_in_number = self.settings.reward in NEED_ANSWER
         found: Any = [
-            is_right(text, wanted) for text, wanted in zip(prediction.predictions, prediction.label_ids) if str(wanted)
+            is_right(text, wanted) if ends_in_number or is_number(wanted) else text.strip() == wanted
+            for text, wanted in zip(prediction.predictions, prediction.label_ids)
+            if str(wanted)
         ]
         return {"accuracy": sum(found) / len(found)} if found else {}
 
 
 def is_right(text: str, answer: str) -> bool:
-    """Return whether a text ends in the number that is asked for, or is the answer where that is none."""
-    if _NUMBER.fullmatch(answer):
-        return (_NUMBER.findall(text) or [""])[-1] == answer
-    return text.strip() == answer
+    """Return whether a text ends in the number that an answer ends in, or is the answer where that ends in none."""
+    wanted = last_number(answer)
+    return text.strip() == answer.strip() if wanted is None else last_number(text) == wanted

@@ -1,7 +1,8 @@
 """A number for an answer: what people would prefer, learned from pairs of which one is better (Ouyang et al. 2022, section 3.5)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 from datasets import Dataset
 
 from .preference import Preference
@@ -35,6 +36,11 @@ class Reward(Preference):
         if cut:
             self.counts[split]["pairs left out: longer than max_length"] = cut
         return Dataset.from_dict(kept)
+
+    def score_pairs(self, margins: np.ndarray, encoded: Dataset) -> tuple[dict[str, float], dict[str, Any]]:
+        """Return what `Preference` does, and the token that answers end with: at any other, it has learned no number."""
+        figures, details = super().score_pairs(margins, encoded)
+        return figures, details | {"answer_end": self.tokenizer.convert_ids_to_tokens(encoded[0]["chosen_ids"][-1])}
 
     def questions(self, encoded: Dataset) -> list[tuple[list[int], str]]:
         """Return none: it writes no answers."""

@@ -80,7 +80,6 @@ class Task(ABC):
         group: Columns of which the first that is there decides the split, so that nothing of one text is in two splits.
         trainer: Which trainer runs it: transformers' own, or one of TRL's.
         is_packed: Whether several short rows are one in training.
-        draws: Places in a batch that a row takes.
         stop_ids: Of a causal model, tokens at which an answer is over, known after `prepare`.
         config: Fields of the model's config that follow from the data, known after `prepare`.
         counts: What was cut or left out, by split, known after `prepare`.
@@ -96,7 +95,6 @@ class Task(ABC):
     group: ClassVar[tuple[str, ...]]
     trainer: ClassVar[str] = "trainer"
     is_packed: ClassVar[bool] = False
-    draws: int = 1
     class_label: ClassLabel | None = None
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, pad_to_multiple_of: int = 8):
@@ -156,6 +154,14 @@ class Task(ABC):
     def scored(self, test: Dataset) -> Dataset:
         """Return the rows that a trainer of TRL scores: all by default."""
         return test
+
+    def places(self, rows: int, per_step: int) -> int:
+        """Return the places in batches that training rows take in an epoch.
+
+        Args:
+            per_step: Places of a step of the optimizer.
+        """
+        return rows
 
     def loss(self, train: Dataset) -> Callable[..., torch.Tensor] | None:
         """Return what `Trainer` computes in place of the model's own loss; `None` where that is right.

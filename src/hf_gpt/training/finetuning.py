@@ -94,7 +94,9 @@ class Finetuning:
         return self.data
 
     def train_rows(self) -> int | None:
-        return len(self.encoded["train"]) * self.task.draws
+        arguments = self.recipe.training
+        per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps * self.launch.batches
+        return self.task.places(len(self.encoded["train"]), per_step)
 
     def build_model(self) -> Any:
         model = build_model(self.recipe, self.task)

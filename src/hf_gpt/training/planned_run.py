@@ -156,8 +156,8 @@ def planned_tokens(recipe: Recipe, devices: int) -> float:
     from .planned_task import task_tokens
 
     arguments = recipe.training
-    rows, length = task_tokens(recipe)
     batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * devices
+    rows, length = task_tokens(recipe, batch)
     trained = arguments.max_steps * batch if arguments.max_steps > 0 else rows * arguments.num_train_epochs
     return trained * length
 

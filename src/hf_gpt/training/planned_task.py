@@ -55,11 +55,14 @@ def base_config(recipe: Recipe, needs_rows: bool) -> GPTConfig:
     return config
 
 
-def task_tokens(recipe: Recipe) -> tuple[int, float]:
-    """Return the rows that a task is trained on in an epoch, and the tokens that one has on average, padding left out.
+def task_tokens(recipe: Recipe, per_step: int) -> tuple[int, float]:
+    """Return the places in batches that the rows of a task take in an epoch, and the tokens of one on average, padding left out.
+
+    Args:
+        per_step: Places of a step of the optimizer.
 
     Raises:
-        InputError: see `task_splits`.
+        InputError: see `task_splits` and `Task.places`.
     """
     task = build_task(recipe)
     shares = recipe.data.validation_share, recipe.data.test_share
@@ -70,7 +73,10 @@ def task_tokens(recipe: Recipe) -> tuple[int, float]:
     few = train.select(range(min(COUNTED_ROWS, len(train))))
     encoded = task.encode("train", few)
     rows = min(len(train), recipe.task.max_train_rows or len(train))
-    return round(rows * len(encoded) / len(few)), sum(_length(row) for row in encoded) / max(len(encoded), 1)
+    length = sum(_length(row) for row in encoded) / max(len(encoded), 1)
+    # Of an answer that is drawn nobody knows the length before.
+    length += recipe.task.max_new_tokens if task.trainer == "reinforcement" else 0
+    return task.places(round(rows * len(encoded) / len(few)), per_step), length
 
 
 def _length(row: dict[str, Any]) -> int:
@@ -88,6 +94,7 @@ def notes_of(recipe: Recipe) -> tuple[str, ...]:
         "an adapter is counted as all weights are: it takes about two thirds of the time, and no moments": adapter_kind(
             recipe
         ),
-        "of reinforcement the prompts are counted, and not the answers that are drawn": recipe.task.task == "reinforcement",
+        "of reinforcement each answer is counted as max_new_tokens long, and to draw it is not counted": recipe.task.task
+        == "reinforcement",
     }
     return tuple(note for note, is_true in notes.items() if is_true)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from ..errors import InputError, counted, shown
+from ..reports.records import RECORD_FILE, read_record
 from ..tasks import Task, TaskSettings
 from ..tasks.reinforcement import is_right
 from .reward_model import check_reward_model, load_reward_model, scores
@@ -50,17 +52,25 @@ def pattern(task: Task, device: torch.device) -> Reward:
 def learned(task: Task, device: torch.device) -> Reward:
     """What the reward model in the folder `reward_model` says of prompt and answer."""
     scorer = load_reward_model(str(task.settings.reward_model), task.tokenizer).to(device)
-    ends = set(task.stop_ids)
+    ends, end = set(task.stop_ids), learned_end(task)
 
     def model(prompts: list[list[int]], completion_ids: list[list[int]], **others: Any) -> list[float]:
-        # A reward model has learned of answers that end.
+        # A reward model has learned of answers that end, all in one way, and gives its number at their end.
         whole = [
-            [*asked, *said, *([] if said and said[-1] in ends else task.stop_ids[:1])]
-            for asked, said in zip(prompts, completion_ids)
+            [*asked, *(said[:-1] if said and said[-1] in ends else said), end] for asked, said in zip(prompts, completion_ids)
         ]
         return scores(scorer, task.tokenizer, whole).tolist()
 
     return model
+
+
+def learned_end(task: Task) -> int:
+    """Return the token at the end of the answers that a reward model has learned of; without a word of it, the end of a turn."""
+    folder = Path(str(task.settings.reward_model))
+    details = read_record(folder).get("details", {}) if (folder / RECORD_FILE).is_file() else {}
+    name = details.get("answer_end")
+    known: Any = task.tokenizer.convert_tokens_to_ids
+    return task.stop_ids[-1] if name is None else known(name)
 
 
 REWARDS: dict[str, Callable[[Task, torch.device], Reward]] = {
