@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from .dialogues import WEIGHT
 from .encoding import opening, plain
 
 
@@ -65,7 +66,7 @@ def template_text(
             return [marked(part) for part in value]
         return names.sub(mark, value.replace(MARK, "")) if isinstance(value, str) else value
 
-    told: Any = marked(messages)
+    told: Any = marked([{name: part for name, part in message.items() if name != WEIGHT} for message in messages])
     return str(tokenizer.apply_chat_template(told, tools=marked(tools), tokenize=False, add_generation_prompt=begins_answer))
 
 
@@ -75,7 +76,7 @@ def unwritten(
     """Return the names of what the chat template leaves out of a conversation: fields of its messages, and `tools`."""
     from jinja2 import TemplateError
 
-    names = dict.fromkeys(name for message in messages for name in message if name not in ("role", "content"))
+    names = dict.fromkeys(name for message in messages for name in message if name not in ("role", "content", WEIGHT))
     if not names and tools is None:
         return []
     whole = template_text(tokenizer, messages, tools=tools)
@@ -129,7 +130,8 @@ class Reading:
 def conversation_ids(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
 ) -> tuple[list[int], list[bool], int]:
-    """Return the ids of a conversation; of each, whether the assistant has said it; and how many answers are not marked so.
+    """Return the ids of a conversation; of each, whether the assistant has said it, to be learned; and how many answers are not
+    marked so, beside those with a `WEIGHT` of 0.
 
     An answer begins where generation would begin it and ends with its last special token. One that the template writes otherwise as
     soon as others follow, such as one with its thoughts, is not marked.
@@ -139,7 +141,7 @@ def conversation_ids(
     reading = Reading(lambda part: template_ids(tokenizer, part))
     left_out = 0
     for number, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or WEIGHT in message:
             continue
         before = template_text(tokenizer, messages[:number], True, tools)
         after = template_text(tokenizer, messages[: number + 1], tools=tools)

@@ -1,6 +1,7 @@
 """Dialogues and instructions in the layouts that people have: of ShareGPT, of Alpaca, messages in parts, and with calls of tools."""
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,24 +20,29 @@ MESSAGES = datasets.List(SPOKEN)
 MORE = "more"
 MESSAGES_WITH_MORE = datasets.List({**SPOKEN, MORE: Value("string")})
 # How people call the fields of a message that every one has.
-SPOKEN_NAMES = ("role", "from", "content", "value")
+SPOKEN_NAMES = ("role", "from", "content", "value", "refusal")
 # Columns of texts in other layouts than ours.
-LAYOUTS = ("conversations", "instruction", "input", "output")
-# Who speaks, in the words of ShareGPT.
-SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
+LAYOUTS = ("conversations", "instruction", "input", "output", "history")
+# Who speaks, in the words of ShareGPT; and of OpenAI, before there were tools.
+SPEAKERS = {"human": "user", **dict.fromkeys(("gpt", "chatgpt", "bot", "model"), "assistant"), "function": "tool"}
+# By which of an assistant's messages people say whether it is learned: OpenAI and Mistral, Axolotl, ms-swift.
+WEIGHT = "weight"
+MARKS = (WEIGHT, "train", "training", "loss")
+IS_LEARNED = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 
-def adopt_layout(rows: Dataset, wanted: str) -> Dataset:
-    """Return the rows with a column that they have under another name or in several: dialogues of ShareGPT, instructions of Alpaca."""
+def adopt_layout(rows: Dataset, wanted: str) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the rows with a column that they have under another name or in several, dialogues of ShareGPT or instructions of Alpaca;
+    and what of those it was read from."""
     if wanted in rows.column_names:
-        return rows
-    if wanted == "messages" and "conversations" in rows.column_names:
-        return rows.rename_column("conversations", "messages")
+        return rows, ()
+    if wanted in ("messages", "prompt") and "conversations" in rows.column_names:
+        return rows.rename_column("conversations", wanted), ()
     if wanted in FROM_INSTRUCTIONS and {"instruction", "output"} <= set(rows.column_names):
-        kind, read = FROM_INSTRUCTIONS[wanted]
+        columns, kind, read = FROM_INSTRUCTIONS[wanted]
         features = datasets.Features({**rows.features, wanted: kind})
-        return rows.map(partial(_from_instruction, column=wanted, read=read), with_indices=True, features=features)
-    return rows
+        return rows.map(partial(_from_instruction, column=wanted, read=read), with_indices=True, features=features), columns
+    return rows, ()
 
 
 def _from_instruction(row: dict[str, Any], number: int, column: str, read: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -44,7 +50,8 @@ def _from_instruction(row: dict[str, Any], number: int, column: str, read: Calla
         return {column: read(row)}
     except ValueError as error:
         raise InputError(
-            f"dataset: instruction, input and output of row {number} are texts, and it has {shown(error.args[0], 80)} there."
+            f"dataset: instruction, input and output of row {number} are texts, history is pairs of texts, and it has "
+            f"{shown(error.args[0], 80)} there."
         ) from error
 
 
@@ -64,28 +71,81 @@ def _said(row: dict[str, Any]) -> str | None:
     return None if row["output"] is None else as_text(row["output"])
 
 
+def _turns(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what was said before, pairs of a question and an answer, and then instruction and output."""
+    before = row.get("history") or []
+    before = read_literal(before) if isinstance(before, str) else before
+    if not isinstance(before, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in before):
+        raise ValueError(before)
+    texts = [None if text is None else as_text(text) for pair in before for text in pair]
+    spoken = [*texts, _asked(row), _said(row)]
+    return [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(spoken)]
+
+
 # What of a row of Alpaca a column of ours is.
-FROM_INSTRUCTIONS: dict[str, tuple[Any, Callable[[dict[str, Any]], Any]]] = {
-    "messages": (
-        MESSAGES,
-        lambda row: [{"role": "user", "content": _asked(row)}, {"role": "assistant", "content": _said(row)}],
-    ),
-    "source": (Value("string"), _asked),
-    "target": (Value("string"), _said),
+FROM_INSTRUCTIONS: dict[str, tuple[tuple[str, ...], Any, Callable[[dict[str, Any]], Any]]] = {
+    "messages": (("instruction", "input", "output", "history"), MESSAGES, _turns),
+    "source": (("instruction", "input"), Value("string"), _asked),
+    "target": (("output",), Value("string"), _said),
 }
+
+
+# How messages in a cell of text begin, which then have to be such to the end.
+TURN_START = re.compile(r"""\s*\[\s*\{\s*["'](role|from)["']\s*:""")
+
+
+def is_dialogue(value: Any) -> bool:
+    """Return whether a prompt or an answer is messages, as such or as a JSON string, and not a text."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return isinstance(value, (dict, list))
+    try:
+        turns = read_literal(value)
+    except (ValueError, RecursionError):
+        return bool(TURN_START.match(value))
+    if isinstance(turns, dict):
+        return turns.get("role", turns.get("from")) in ("assistant", "user", *SPEAKERS) and _is_turn(turns)
+    return isinstance(turns, list) and bool(turns) and all(map(_is_turn, turns))
+
+
+def _is_turn(value: Any) -> bool:
+    names = set(value) if isinstance(value, dict) else set()
+    return bool(names & {"role", "from"} and names & {"content", "value", "tool_calls", "function_call"})
+
+
+def read_turns(value: Any, role: str) -> list[dict[str, Any]]:
+    """Return a prompt or an answer as messages; a text, as some have beside them, is one of `role`."""
+    return read_messages(value) if is_dialogue(value) else [{"role": role, "content": as_text(value)}]
 
 
 def read_messages(value: Any) -> list[dict[str, Any]]:
     """Return messages as such, as ShareGPT's turns, or either as a JSON string."""
     turns = read_literal(value) if isinstance(value, str) else value
     read = []
-    for turn in turns:
+    for turn in [turns] if isinstance(turns, dict) else turns:
         role = turn["role"] if turn.get("role") is not None else turn["from"]
-        content = turn["content"] if turn.get("content") is not None else turn.get("value")
+        content = next((turn[name] for name in ("content", "value", "refusal") if turn.get(name) is not None), None)
         found = {"role": SPEAKERS.get(role, role), "content": _content(content)}
-        more = {name: without_nulls(part) for name, part in turn.items() if name not in SPOKEN_NAMES and not _is_nothing(part)}
+        others = {name: part for name, part in turn.items() if name not in (*SPOKEN_NAMES, *MARKS) and not _is_nothing(part)}
+        more = {name: without_nulls(part) for name, part in others.items()}
+        if found["role"] == "assistant" and not _is_learned(turn):
+            more[WEIGHT] = 0
         read.append({**found, MORE: _as_json(_with_arguments(more))} if more else found)
     return read
+
+
+def _is_learned(turn: dict[str, Any]) -> bool:
+    """Return whether a message is to be learned, as all are without a mark.
+
+    Raises:
+        InputError: a mark that is neither yes nor no.
+    """
+    marks = {name: str(turn[name]).lower() for name in MARKS if turn.get(name) is not None}
+    for name, mark in marks.items():
+        if mark not in IS_LEARNED:
+            raise InputError(
+                f"{name} of a message is {shown(turn[name])}: it is learned, which is 1 or true, or not, 0 or false."
+            )
+    return all(IS_LEARNED[mark] for mark in marks.values())
 
 
 def _is_nothing(value: Any) -> bool:
@@ -105,6 +165,9 @@ def _as_json(value: Any) -> str:
 
 def _with_arguments(more: dict[str, Any]) -> dict[str, Any]:
     """Return the other fields of a message with the arguments of tools as chat templates take them: as a mapping, and not as JSON."""
+    if "function_call" in more:
+        called = more.pop("function_call")
+        more["tool_calls"] = [{"type": "function", "function": read_literal(called) if isinstance(called, str) else called}]
     if isinstance(more.get("tool_calls"), str):
         more["tool_calls"] = read_literal(more["tool_calls"])
     for call in more.get("tool_calls", []):
@@ -118,10 +181,16 @@ def _with_arguments(more: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_given(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return messages as a chat template takes them: what was kept as JSON are fields again."""
+    """Return messages as a chat template takes them: what was kept as JSON are fields again. One that is not learned has a `WEIGHT`."""
     return [
         {"role": turn["role"], "content": turn["content"] or "", **json.loads(turn.get(MORE) or "{}")} for turn in messages
     ]
+
+
+def with_system(messages: list[dict[str, Any]], system: str | None) -> list[dict[str, Any]]:
+    """Return messages with the text of a column `system` before them, unless that is their first."""
+    first = {"role": "system", "content": system}
+    return messages if not (system or "").strip() or first in messages[:1] else [first, *messages]
 
 
 def calls_tools(message: dict[str, Any]) -> bool:

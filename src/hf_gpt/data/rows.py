@@ -21,8 +21,10 @@ from .dialogues import (
     adopt_layout,
     as_text,
     calls_tools,
+    is_dialogue,
     read_messages,
     read_tools,
+    read_turns,
 )
 from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
@@ -32,10 +34,10 @@ from .tables import read_table
 
 
 # What the columns of the tasks hold, by their names.
-TEXTS = ("text", "text_pair", "question", "context", "source", "target", "answer")
+TEXTS = ("text", "text_pair", "question", "context", "source", "target", "answer", "system")
 WORDS = ("tokens", "choices")
-# Either a text or messages.
-TURNS = ("prompt", "chosen", "rejected")
+# Either a text or messages, and who says them.
+TURNS = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
 
 ANSWERS = {"text": datasets.List(Value("string")), "answer_start": datasets.List(Value("int64"))}
 
@@ -48,7 +50,7 @@ def read_columns(rows: Dataset) -> Dataset:
     """
     rows = _in_plain_types(rows)
     for column, feature in list(rows.features.items()):
-        if column in TEXTS or (column in TURNS and isinstance(feature, Value)):
+        if column in TEXTS or (column in TURNS and _is_text(rows, column, feature)):
             rows = _as_texts(rows, column, feature)
         elif column in WORDS:
             rows = _as_words(rows, column, feature)
@@ -59,7 +61,8 @@ def read_columns(rows: Dataset) -> Dataset:
         elif column in ("tags", "label"):
             check_labels(column, feature)
         elif column == "messages" or column in TURNS:
-            rows = _as_messages(rows, column, feature)
+            read = partial(read_turns, role=TURNS[column]) if column in TURNS else read_messages
+            rows = _as_messages(rows, column, feature, read)
         elif column == "tools":
             rows = _read(rows, column, Value("string"), read_tools)
         elif column == "answers":
@@ -85,6 +88,16 @@ def _plain_type(feature: Any) -> Any:
     return feature
 
 
+def _is_text(rows: Dataset, column: str, feature: Any) -> bool:
+    """Return whether no prompt or answer is messages. A prompt with a `system` text before it is such."""
+    if not isinstance(feature, Value) and not is_mixed(feature):
+        return False
+    has_system = (
+        column == "prompt" and "system" in rows.column_names and any(str(text or "").strip() for text in rows["system"])
+    )
+    return not has_system and not any(map(is_dialogue, rows[column]))
+
+
 def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
     if is_mixed(feature):
         return _read(rows, column, Value("string"), as_text)
@@ -105,13 +118,13 @@ def _as_words(rows: Dataset, column: str, feature: Any) -> Dataset:
     return rows if is_text else rows.cast_column(column, datasets.List(Value("string")))
 
 
-def _as_messages(rows: Dataset, column: str, feature: Any) -> Dataset:
+def _as_messages(rows: Dataset, column: str, feature: Any, read_cell: Callable[[Any], Any]) -> Dataset:
     fields = getattr(feature, "feature", None)
     if not isinstance(fields, dict) or not set(fields) <= set(SPOKEN_NAMES):
-        read = _read(rows, column, MESSAGES_WITH_MORE, read_messages)
+        read = _read(rows, column, MESSAGES_WITH_MORE, read_cell)
         if any(turn[MORE] for turns in read[column] for turn in turns or []):
             return read
-    return _read(rows, column, MESSAGES, read_messages)
+    return _read(rows, column, MESSAGES, read_cell)
 
 
 def _read(rows: Dataset, column: str, kind: Any, read: Callable[[Any], Any]) -> Dataset:
@@ -176,8 +189,8 @@ def _says_nothing(turn: dict[str, Any]) -> bool:
 # ------------------------------------------------------------------------------------------------------ rows of a task
 
 
-def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
-    """Load the rows of a task, their columns named as the task names them.
+def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, list[str]]:
+    """Load the rows of a task, their columns named as the task names them, and the names of the columns that are not read.
 
     Args:
         columns: The task's names of columns, and whether a row has to have them.
@@ -201,8 +214,10 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
             f"is, one of {', '.join(path for path in FILE_FORMATS if path != 'text')}; of a folder it then reads those."
         )
     rows = load_rows(source, texts | set(LAYOUTS))
+    known = {*names.values(), *(source.where or {})}
     for column, is_needed in columns.items():
-        rows = adopt_layout(rows, names[column])
+        rows, read_from = adopt_layout(rows, names[column])
+        known.update(read_from)
         if is_needed and names[column] not in rows.column_names:
             hint = did_you_mean(names[column], rows.column_names, " dataset.columns says what yours are called.")
             raise InputError(
@@ -215,12 +230,13 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> Dataset:
                 f"dataset: column {names[column]!r} is given for {kept[names[column]]} and {column}: name another one."
             )
         kept[names[column]] = column
+    unread = [name for name in rows.column_names if name not in known]
     rows = rows.select_columns(list(kept))
     rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
     if "label" in rows.column_names:
         rows = read_labels(rows, read_table(local_files(source)[0]).sign if source.path == "csv" else None)
     check_finite(rows, source)
-    return rows
+    return rows, unread
 
 
 def check_finite(rows: Dataset, source: TextSource) -> None:
@@ -285,8 +301,8 @@ def task_splits(
         validation, test: Shares that are held out where `dataset:` does not name held-out data.
 
     Returns:
-        The splits, how many rows were left out for which reason, and by split how many rows of held-out data have the text of a
-        training row.
+        The splits, how many rows were left out for which reason, and by split what else is counted: columns that are not read, and
+        rows of held-out data with the text of a training row.
 
     Raises:
         InputError: see `task_rows`; or a split without rows, or held-out data of nothing but rows to train on.
@@ -296,11 +312,18 @@ def task_splits(
     shares = {"validation": validation, "test": test}
     splits: dict[str, Dataset] = {}
     held: dict[str, dict[str, np.ndarray]] = {}
-    rows = task_rows(source, columns)
+    rows, unread = task_rows(source, columns)
+    counts: dict[str, dict[str, int]] = {}
+    if unread:
+        counts["train"] = {f"columns not read: {listed(unread)}": len(unread)}
     for name in shares:
         part = getattr(source, name)
         if part is not None:
-            whole, shares[name] = by_names_of(rows, task_rows(part, columns), name), 0.0
+            own, more = task_rows(part, columns)
+            more = [column for column in more if column not in unread]
+            if more:
+                counts[name] = {f"columns not read: {listed(more)}": len(more)}
+            whole, shares[name] = by_names_of(rows, own, name), 0.0
             held[name] = _keys(whole, needed, group)
             is_full = ~np.asarray(held[name]["is_empty"])
             held[name] = {key: np.asarray(values)[is_full] for key, values in held[name].items()}
@@ -325,7 +348,6 @@ def task_splits(
                 f"dataset: {what}{counted(len(first), 'rows leave')} none for the {name} split: give more rows, a larger share, or "
                 f"dataset.{name if name != 'train' else 'files'}."
             )
-    overlap: dict[str, dict[str, int]] = {}
     for name, part in held.items():
         if np.isin(part["identity"], keys["identity"]).all():
             raise InputError(
@@ -334,8 +356,8 @@ def task_splits(
             )
         count = int(np.isin(part["hash"], np.asarray(keys["hash"])[first[chosen["train"]]]).sum())
         if count:
-            overlap[name] = {f"rows with the {_group_column(rows, group)} of a training row": count}
-    return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}, overlap
+            counts.setdefault(name, {})[f"rows with the {_group_column(rows, group)} of a training row"] = count
+    return DatasetDict(parts), {reason: count for reason, count in dropped.items() if count}, counts
 
 
 def sample_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:

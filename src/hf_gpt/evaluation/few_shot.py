@@ -65,7 +65,7 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
     # A task may have its tokenizer put marks of its own around a text.
     task = TASKS[recipe.task.task](copy.deepcopy(tokenizer), recipe.task)
     shares = recipe.data.validation_share, recipe.data.test_share
-    splits, dropped, overlap = task_splits(recipe.source, task.columns, task.group, *shares)
+    splits, dropped, counts = task_splits(recipe.source, task.columns, task.group, *shares)
     draw = random.Random(seed)
     # Datasets are often sorted by label: the first rows would be of one class.
     chosen = draw.sample(range(len(splits["test"])), min(limit, len(splits["test"])))
@@ -79,7 +79,7 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
         )
     figures, shortened = kinds[recipe.task.task](model, tokenizer, task, splits["train"], test, examples)
     notes = [f"{counted(count, f'{reason} are left out')}." for reason, count in dropped.items()]
-    notes += [f"{split}: {counted(count, reason)}." for split, counts in overlap.items() for reason, count in counts.items()]
+    notes += [f"{split}: {counted(count, reason)}." for split, found in counts.items() for reason, count in found.items()]
     return FewShotScore(figures, shots, len(test), shortened, notes)
 
 

@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..data.conversations import conversation_ids, template_ids, template_text, unwritten
-from ..data.dialogues import as_given
+from ..data.dialogues import WEIGHT, as_given, with_system
 from ..errors import InputError, listed
 from .chat_template import add_chat_template, template_refusals, turn_ends
 from .task import IGNORED, Task, small
@@ -17,14 +17,15 @@ from .task import IGNORED, Task, small
 
 class Chat(Task):
     """`messages`: dictionaries with `role` and `content`, user and assistant in turn, at most one `system` message before them; with
-    `tool_calls` of the assistant, answered by messages of a `tool`, and `tools`, which describes what may be called.
+    `tool_calls` of the assistant, answered by messages of a `tool`, and `tools`, which describes what may be called; or `system` as a
+    column of its own.
 
     The loss is that of the assistant's turns alone; short conversations are packed into one row and do not see each other. There are
     no figures beside it: whether an answer is good is not decided by comparing words.
     """
 
     figure: ClassVar[tuple[str, int]] = ("loss", 3)
-    columns: ClassVar[dict[str, bool]] = {"messages": True, "tools": False, "group": False}
+    columns: ClassVar[dict[str, bool]] = {"messages": True, "system": False, "tools": False, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "messages")
     trainer: ClassVar[str] = "sft"
     is_packed: ClassVar[bool] = True
@@ -36,16 +37,24 @@ class Chat(Task):
     def encode(self, split: str, rows: Dataset) -> Dataset:
         kept: dict[str, list] = {"input_ids": [], "labels": [], "prompt_ids": [], "reference": []}
         for number, row in enumerate(rows):
-            where, messages, tools = f"row {number} of the {split} split", as_given(row["messages"]), tools_of(row)
+            where, tools = f"row {number} of the {split} split", tools_of(row)
+            messages = with_system(as_given(row["messages"]), row.get("system"))
             check_turns(messages, where)
+            learned = [place for place, turn in enumerate(messages) if turn["role"] == "assistant" and WEIGHT not in turn]
+            if not learned:
+                self.counts[split]["rows left out: every answer is marked as not to be learned"] += 1
+                continue
             with template_refusals(where):
                 if not is_written(self.tokenizer, [messages], tools, self.counts[split]):
                     continue
                 ids, is_answer, left_out = conversation_ids(self.tokenizer, messages, tools)
-                asked = template_ids(self.tokenizer, template_text(self.tokenizer, messages[:-1], True, tools))
+                asked = template_ids(self.tokenizer, template_text(self.tokenizer, messages[: learned[-1]], True, tools))
             if len(ids) > self.settings.max_length:
                 self.counts[split]["conversations left out: longer than max_length"] += 1
                 continue
+            marked = sum(WEIGHT in turn for turn in messages)
+            if marked:
+                self.counts[split]["answers not learned, as they are marked"] += marked
             if left_out:
                 self.counts[split]["answers not learned: the chat template writes them otherwise where others follow"] += (
                     left_out
@@ -53,7 +62,7 @@ class Chat(Task):
             kept["input_ids"].append(small(ids))
             kept["labels"].append(small([token if said else IGNORED for token, said in zip(ids, is_answer)]))
             kept["prompt_ids"].append(small(asked))
-            last = messages[-1]
+            last = messages[learned[-1]]
             kept["reference"].append(last["content"] or json.dumps(last["tool_calls"], ensure_ascii=False))
         return Dataset.from_dict(kept)
 

@@ -7,8 +7,9 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.conversations import answer_ids, reply_ids
-from ..data.dialogues import as_given
+from ..data.dialogues import WEIGHT, as_given, with_system
 from ..data.rows import TURNS
+from ..errors import InputError
 from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, template_refusals, turn_ends
 from .task import Task, small
@@ -18,7 +19,7 @@ ANSWERS = ("chosen", "rejected")
 
 
 class Preference(Task):
-    """`prompt`, `chosen` and `rejected`, as texts or as lists of messages, with `tools` as in `chat`.
+    """`prompt`, `chosen` and `rejected`, as texts or as lists of messages, with `system` and `tools` as in `chat`.
 
     Of each pair the better answer is to gain more over the model as it was; the figures are called what the trainer calls them, whose
     own are means of batches.
@@ -29,7 +30,10 @@ class Preference(Task):
 
     figure: ClassVar[tuple[str, int]] = ("rewards/accuracies", 3)
     pair_figures: ClassVar[tuple[str, str]] = ("rewards/accuracies", "rewards/margins")
-    columns: ClassVar[dict[str, bool]] = {"prompt": True, "chosen": True, "rejected": True, "tools": False, "group": False}
+    columns: ClassVar[dict[str, bool]] = {
+        **dict.fromkeys(("prompt", *ANSWERS), True),
+        **dict.fromkeys(("system", "tools", "group"), False),
+    }
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "dpo"
 
@@ -43,7 +47,7 @@ class Preference(Task):
         for number, row in enumerate(rows):
             where = f"row {number} of the {split} split"
             with template_refusals(where):
-                turns = [conversation(row["prompt"], row[name], where) for name in ANSWERS]
+                turns = [conversation(row["prompt"], row[name], row.get("system"), where) for name in ANSWERS]
                 tools, whole = tools_of(row), [[*before, *after] for before, after in filter(None, turns)]
                 if not is_written(self.tokenizer, whole, tools, self.counts[split]):
                     continue
@@ -95,7 +99,9 @@ class Preference(Task):
         return self.with_room(encoded["prompt_ids"], better)
 
 
-def conversation(prompt: Any, answer: Any, where: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
+def conversation(
+    prompt: Any, answer: Any, system: str | None, where: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
     """Return the messages of a prompt and of an answer to it, of which at least one has any; `None` for two texts."""
     if isinstance(prompt, str) and isinstance(answer, str):
         return None
@@ -103,6 +109,10 @@ def conversation(prompt: Any, answer: Any, where: str) -> tuple[list[dict[str, A
     said = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else as_given(answer)
     # Some repeat the prompt before each answer.
     said = said[len(asked) :] if said[: len(asked)] == asked else said
+    asked = with_system(asked, system)
+    said = said[len(asked) :] if said[: len(asked)] == asked else said
+    if any(WEIGHT in turn for turn in said):
+        raise InputError(f"an answer of {where} is marked as not to be learned: leave the row out, or the mark.")
     check_turns(asked, f"the prompt of {where}", "user")
     check_turns([*asked, *said], f"the prompt with an answer of {where}")
     return asked, said

@@ -6,7 +6,7 @@ from datasets import Dataset
 from transformers import EvalPrediction
 
 from ..data.conversations import prompt_ids, template_ids, template_text
-from ..data.dialogues import as_given
+from ..data.dialogues import as_given, with_system
 from ..errors import InputError, counted, shown
 from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, template_refusals, turn_ends
@@ -26,7 +26,7 @@ class Reinforcement(Task):
     """
 
     figure: ClassVar[tuple[str, int]] = ("reward", 3)
-    columns: ClassVar[dict[str, bool]] = {"prompt": True, "answer": False, "tools": False, "group": False}
+    columns: ClassVar[dict[str, bool]] = {"prompt": True, "answer": False, "system": False, "tools": False, "group": False}
     group: ClassVar[tuple[str, ...]] = ("group", "prompt")
     trainer: ClassVar[str] = "reinforcement"
     is_scored_by_answers: ClassVar[bool] = True
@@ -49,7 +49,7 @@ class Reinforcement(Task):
             where = f"row {number} of the {split} split"
             with template_refusals(where):
                 prompt, tools = row["prompt"], tools_of(row)
-                messages = [] if isinstance(prompt, str) else as_given(prompt)
+                messages = [] if isinstance(prompt, str) else with_system(as_given(prompt), row.get("system"))
                 if not is_written(self.tokenizer, [messages] if messages else [], tools, self.counts[split]):
                     continue
                 ids = self.asked(messages or prompt, f"the prompt of {where}", tools)

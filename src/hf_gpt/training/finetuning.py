@@ -76,7 +76,7 @@ class Finetuning:
         self.launch, self.task = launch, build_task(recipe)
         task = self.task
         shares = recipe.data.validation_share, recipe.data.test_share
-        splits, dropped, overlap = task_splits(recipe.source, task.columns, task.group, *shares)
+        splits, dropped, counts = task_splits(recipe.source, task.columns, task.group, *shares)
         sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in splits.items())
         notice(f"{counted(sum(map(len, splits.values())) + sum(dropped.values()), 'rows are read')}: {sizes}.")
         splits["train"] = sample_rows(splits["train"], recipe.task.max_train_rows, recipe.training.seed)
@@ -85,8 +85,8 @@ class Finetuning:
             notice(f"{counted(count, f'{reason} are left out')}.")
         task.left_out = sum(dropped.values())
         self.splits, self.encoded = splits, task.prepare(splits)
-        for split, counts in overlap.items():
-            task.counts[split].update(counts)
+        for split, found in counts.items():
+            task.counts[split].update(found)
         for line in [*task.summary(splits["train"]), length_line(task, self.encoded["train"]), *count_lines(task)]:
             notice(line)
         self.data = {"dropped": dropped, **fingerprint(recipe.source, None)}
