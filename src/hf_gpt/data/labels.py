@@ -12,6 +12,7 @@ import datasets
 from datasets import Dataset, Value
 
 from ..errors import InputError, listed, shown
+from .sources import TextSource
 
 
 # A whole number of more digits may be of no type; beyond 2**53, two of them may be one number with a point.
@@ -112,6 +113,23 @@ def _plain_numbers(numbers: list[str], sign: str) -> dict[str, str]:
     if by_point:
         return {cell: cell.replace(",", "") for cell in numbers}
     return {cell: cell.replace(".", "").replace(",", ".") for cell in numbers}
+
+
+def check_finite(rows: Dataset, source: TextSource) -> None:
+    """Raise `InputError` for a label that is an infinity, of which no loss can be computed, or too large to be told from the next."""
+    feature = rows.features.get("label")
+    if not isinstance(feature, Value) or not feature.dtype.startswith("float"):
+        return
+    named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
+    for number, label in enumerate(rows["label"]):
+        if label is not None and math.isinf(label):
+            raise InputError(
+                f"dataset: row {number} of {named} has label {label}: give a finite number, or leave the row out."
+            )
+        if label is not None and abs(label) >= LARGEST_EXACT:
+            raise InputError(
+                f"dataset: row {number} of {named} has label {label:.0f}, or one beside it that is the same number: write it as a text."
+            )
 
 
 # ------------------------------------------------------------------------------------------------------- lists as text

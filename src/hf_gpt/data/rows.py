@@ -26,7 +26,7 @@ from .dialogues import (
     read_tools,
     read_turns,
 )
-from .labels import LARGEST_EXACT, by_names_of, check_labels, kind_of, read_labels, read_literal
+from .labels import by_names_of, check_finite, check_labels, kind_of, read_labels, read_literal
 from .loading import is_mixed, load_rows
 from .sources import FILE_FORMATS, TextSource, local_files
 from .splits import SPLITS, text_hash
@@ -237,23 +237,6 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, li
         rows = read_labels(rows, read_table(local_files(source)[0]).sign if source.path == "csv" else None)
     check_finite(rows, source)
     return rows, unread
-
-
-def check_finite(rows: Dataset, source: TextSource) -> None:
-    """Raise `InputError` for a label that is an infinity, of which no loss can be computed, or too large to be told from the next."""
-    feature = rows.features.get("label")
-    if not isinstance(feature, Value) or not feature.dtype.startswith("float"):
-        return
-    named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
-    for number, label in enumerate(rows["label"]):
-        if label is not None and math.isinf(label):
-            raise InputError(
-                f"dataset: row {number} of {named} has label {label}: give a finite number, or leave the row out."
-            )
-        if label is not None and abs(label) >= LARGEST_EXACT:
-            raise InputError(
-                f"dataset: row {number} of {named} has label {label:.0f}, or one beside it that is the same number: write it as a text."
-            )
 
 
 def _as_known(value: Any) -> Any:
