@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from hf_gpt import cli
 from hf_gpt.errors import InputError
 from hf_gpt.reports import console as printing
-from hf_gpt.reports import markdown
+from hf_gpt.reports import markdown, plots
 from hf_gpt.reports.model_card import render_card, write_card
 from hf_gpt.reports.plots import plot_comparison, plot_run, plot_task
 from hf_gpt.reports.record_fields import FIELDS, check_fields
@@ -139,6 +139,16 @@ def test_any_name_is_drawn_and_printed(name, tmp_path, capsys):
     printing.print_task_record(task, tmp_path)
     told = capsys.readouterr().out
     assert "[/red] :smile:" in told
+
+
+def test_minutes_of_other_machines_are_not_drawn_beside_each_other(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append([len(axis.lines) for axis in figure.axes]))
+    train = OF_KIND["train"]
+    other = {**train, "device": {**train["device"], "threads": train["device"]["threads"] + 1}}
+    plot_comparison([train, train], tmp_path / "same.png")
+    plot_comparison([train, other], tmp_path / "other.png")
+    assert drawn == [[2, 2], [2, 1]]
 
 
 @pytest.fixture

@@ -146,6 +146,8 @@ def label_beside(axis: Any, points: list[tuple[float | None, float, str, str]]) 
 def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
     """Validation loss of several runs against training tokens and against training time, as a PNG.
 
+    Against time stand only those whose machine, and number of threads, is the first one's.
+
     Args:
         records: Records of kind `train`; runs of one name are told apart by their order.
         path: Where the picture goes; written under another name first.
@@ -153,17 +155,29 @@ def plot_comparison(records: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     names = [record["name"] for record in records]
+    are_alike = [_is_paced_alike(record, records[0]) for record in records]
     for index, record in enumerate(records):
         name = names[index] if names.count(names[index]) == 1 else f"{names[index]} ({index + 1})"
         rows = [row for row in record["history"] if "eval_loss" in row]
         for axis, key, unit in ((axes[0], "tokens", 1e6), (axes[1], "elapsed_seconds", 60)):
             xs, losses = _series(rows, "eval_loss", key)
+            if axis is axes[1] and not are_alike[index]:
+                continue
             _plot(axis, ([x / unit for x in xs], losses), marker="o", markersize=3, label=name, color=f"C{index}")
     axes[0].set_xlabel("training tokens seen (millions)")
-    axes[1].set_xlabel("training time (minutes)")
+    axes[1].set_xlabel(f"training time (minutes){'' if all(are_alike) else ', on the first one of their machines'}")
     axes[0].set_ylabel("validation loss (nats per token)")
     _finish(figure)
     _save(figure, path)
+
+
+# Of a record's device: what minutes depend on.
+PACE = ("accelerator", "accelerators", "processor", "threads", "instructions")
+
+
+def _is_paced_alike(record: dict[str, Any], other: dict[str, Any]) -> bool:
+    ours, theirs = record.get("device", {}), other.get("device", {})
+    return all(ours.get(name) == theirs.get(name) for name in PACE if name in ours and name in theirs)
 
 
 def _save(figure: Figure, path: Path) -> None:
