@@ -32,7 +32,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "crossing": "after {before:.1f} to {after:.1f} min",
         "not crossing": "not yet",
         "foot": "One run each, seed {seed}; each name links to its record.",
-        "sample": " What the first model writes by then, and [on its way there]({samples}):",
+        "sample": " What the first model writes after its training, and [on its way there]({samples}):",
         "no accelerator": " No run on a GPU has a record yet.",
         "losing": "Fine-tuned models on record that lose to a simple baseline (its score): {}.",
         "of base": "from `{base}`, {scores}",
