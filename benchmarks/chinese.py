@@ -18,6 +18,7 @@ PHRASES = {
     "choice that shares most words with the question": "与问题相同的词最多的选项",
     "sentence that shares most words with the question": "与问题相同的词最多的句子",
     "most frequent tag of each word": "每个词最常见的标签",
+    "the longer answer is better": "较长的回答更好",
     "the same model before fine-tuning": "微调前的同一模型",
     "the same model before": "此前的同一模型",
     "first sentence of the source": "原文的第一句",
