@@ -18,8 +18,9 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", cutoff: f
 
 
 def listed(names: Iterable[Any], most: int = 20) -> str:
-    """Return names as a message lists them: the first of them, long ones cut, and how many there are beside these."""
-    texts = [str(name) for name in names]
+    """Return names as a message lists them: the first of them, long ones cut, signs that do not show written out, and how many
+    there are beside these."""
+    texts = [name if name.isprintable() else repr(name)[1:-1] for name in map(str, names)]
     cut = ", ".join(text if len(text) <= 60 else f"{text[:59]}…" for text in texts[:most])
     return f"{cut} and {len(texts) - most:,} more" if len(texts) > most else cut
 

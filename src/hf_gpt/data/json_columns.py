@@ -1,6 +1,7 @@
 """Columns of rows of JSON: each value as the file has it, in one type for a column."""
 
 import json
+import math
 from collections.abc import Collection
 from functools import reduce
 from typing import Any
@@ -100,4 +101,7 @@ def _fitted(value: Any, kind: Any) -> Any:
         return [_fitted(item, kind[0]) for item in value]
     if isinstance(kind, dict):
         return {name: _fitted(value.get(name), inner) for name, inner in kind.items()}
-    return str(value) if kind == "string" else float(value) if kind == "float64" else value
+    if kind == "string":
+        # Among texts, an infinity is none.
+        return None if isinstance(value, float) and not math.isfinite(value) else str(value)
+    return float(value) if kind == "float64" else value

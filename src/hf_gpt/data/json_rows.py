@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from .text_files import suffix_of
 
 # Lists of objects that are a cell of one row, and no rows.
 CELLS = ("messages", "conversations", "prompt", "chosen", "rejected", "answers", "tools")
+
+
+# Python's json and pandas write NaN where nothing is, which is no JSON.
+DECODER = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
 
 
 def check_json_rows(path: Path) -> None:
@@ -36,14 +41,26 @@ def read_json_rows(path: Path) -> list[Any]:
     for file in opened(path):
         text = file.read().decode("utf-8-sig")
         if text.lstrip().startswith("["):
-            rows += json.loads(text)
+            rows += DECODER.decode(text)
             continue
         place = _next_place(text, 0)
         while place < len(text):
-            row, place = json.JSONDecoder().raw_decode(text, place)
+            row, place = DECODER.raw_decode(text, place)
             rows.append(row)
             place = _next_place(text, place)
     return rows
+
+
+def check_characters(rows: list[Any], file: Path) -> None:
+    """Raise `ValueError` for a row with half of a character, as a text has it that was cut by UTF-16's units."""
+    for number, row in enumerate(rows):
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start].encode("unicode_escape").decode()
+            raise ValueError(
+                f"row {number} of {file.name} holds half of a character, {half}: write the whole one, or leave the row out"
+            ) from error
 
 
 # What JSON calls white space.
@@ -58,13 +75,15 @@ def find_fault(paths: list[Path]) -> str | None:
     """Return where the first fault in files of JSON is; none where Python reads all of them."""
     for path in paths:
         try:
-            read_json_rows(path)
+            check_characters(read_json_rows(path), path)
         except json.JSONDecodeError as error:
             line = error.doc.split("\n")[error.lineno - 1].strip()
             told = shown(line[max(0, error.colno - 60) :], 80)
             return f"line {error.lineno} of {path.name}, column {error.colno}: {error.msg}, in {told}"
         except RecursionError:
             return f"{path.name} has a row that is nested too deeply"
+        except ValueError as error:
+            return str(error)
     return None
 
 
@@ -108,7 +127,7 @@ def _only_object(path: Path) -> dict[str, Any] | None:
             if any(line.strip() for line in text):
                 return None
         try:
-            value = json.loads(first + text.read())
+            value = DECODER.decode(first + text.read())
         except ValueError:
             return None
         return value if isinstance(value, dict) else None

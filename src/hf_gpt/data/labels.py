@@ -25,6 +25,10 @@ COMMA_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 POINT_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
 
 
+def is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def check_labels(column: str, feature: Any) -> None:
     """Raise `InputError` for a column of anything but values, names of classes, or lists of either."""
     inner = feature.feature if isinstance(feature, datasets.List) else feature
@@ -172,8 +176,14 @@ def read_literal(text: str) -> Any:
     """Return what a text says in JSON, as Python shows it, or as NumPy shows an array.
 
     Raises:
-        ValueError: none of them.
+        ValueError: none of them, or half of a character in it.
     """
+    value = _literal(text)
+    json.dumps(value, ensure_ascii=False, default=str).encode()
+    return value
+
+
+def _literal(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:

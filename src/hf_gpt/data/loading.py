@@ -19,7 +19,8 @@ from ..errors import InputError, listed, reason_of, shown
 from .cached import by_this_code, code_hash
 from .conll import CONLL_COLUMNS, read_conll
 from .json_columns import json_dataset
-from .json_rows import check_json_rows, find_fault, read_json_rows, rows_in_object
+from .json_rows import check_characters, check_json_rows, find_fault, read_json_rows, rows_in_object
+from .labels import is_nan
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES
 from .sources import FILE_FORMATS, TextSource, local_files
@@ -115,8 +116,8 @@ def _load_files(source: TextSource, texts: Collection[str] | None, is_part: bool
 
 
 def _is_as_written(feature: Any) -> bool:
-    """Return whether `datasets` reads a column of JSON as the texts that it holds, and not as times or as JSON once more."""
-    return "timestamp" not in str(feature) and not is_mixed(feature)
+    """Return whether `datasets` reads a column of JSON as the texts that it holds, and not as times, numbers or JSON once more."""
+    return "timestamp" not in str(feature) and not is_mixed(feature) and not is_float(feature)
 
 
 def _load_json(
@@ -126,6 +127,8 @@ def _load_json(
     with refused(f"dataset: files={shown(source.files)} cannot be read as json"):
         try:
             parts = [read_json_rows(file) if part is None else part for file, part in zip(files, objects)]
+            for file, part in zip(files, parts):
+                check_characters(part, file)
         except (ValueError, RecursionError) as error:
             raise ValueError(find_fault(files) or error) from error
         rows = json_dataset([row for part in parts for row in part], (source.text_column,) if texts is None else texts)
@@ -244,7 +247,7 @@ def text_rows(rows: Any, text_column: str) -> Any:
     if rows.features is None:
         return rows.map(partial(_as_text, name=text_column))
     kind = rows.features["text"]
-    if is_mixed(kind):
+    if is_mixed(kind) or is_float(kind):
         features = datasets.Features({**rows.features, "text": datasets.Value("string")})
         return rows.map(partial(_as_text, name=text_column), features=features)
     if not isinstance(kind, datasets.Value):
@@ -260,13 +263,25 @@ def is_mixed(feature: Any) -> bool:
     return type(feature).__name__ == "Json"
 
 
+def is_float(feature: Any) -> bool:
+    """Return whether a column holds numbers with a point, of which NaN is none."""
+    return isinstance(feature, datasets.Value) and feature.dtype.startswith(("float", "double"))
+
+
+def number_text(value: float) -> str:
+    """Return a number as a text: without a point where it is whole, since pandas knows no whole number that is missing."""
+    return str(value).removesuffix(".0")
+
+
 def _as_text(row: dict[str, Any], name: str) -> dict[str, Any]:
     value = row["text"]
     if isinstance(value, (dict, list)):
         raise InputError(
             f"dataset: text_column={name!r} is a column of {type(value).__name__}, and not of text: name another one."
         )
-    return {"text": value if value is None or isinstance(value, str) else str(value)}
+    if value is None or isinstance(value, str):
+        return {"text": value}
+    return {"text": None if is_nan(value) else number_text(value)}
 
 
 def _load_conll(layout: str, files: list[Path]) -> Dataset:

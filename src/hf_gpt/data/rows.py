@@ -1,7 +1,6 @@
 """Rows as people have them, in the columns, types and splits that a task reads: JSON in a cell, other layouts of dialogues."""
 
 import json
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,8 +25,8 @@ from .dialogues import (
     read_tools,
     read_turns,
 )
-from .labels import by_names_of, check_finite, check_labels, kind_of, read_labels, read_literal
-from .loading import is_mixed, load_rows
+from .labels import by_names_of, check_finite, check_labels, is_nan, kind_of, read_labels, read_literal
+from .loading import is_float, is_mixed, load_rows, number_text
 from .sources import FILE_FORMATS, TextSource, local_files
 from .splits import SPLITS, text_hash
 from .tables import read_table
@@ -101,6 +100,8 @@ def _is_text(rows: Dataset, column: str, feature: Any) -> bool:
 def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
     if is_mixed(feature):
         return _read(rows, column, Value("string"), as_text)
+    if is_float(feature):
+        return _read(rows, column, Value("string"), number_text)
     if not isinstance(feature, Value):
         raise InputError(
             f"dataset: column {column!r} holds {kind_of(feature)}, and not text: name another one in dataset.columns."
@@ -110,7 +111,8 @@ def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
 
 
 def _as_words(rows: Dataset, column: str, feature: Any) -> Dataset:
-    if isinstance(feature, Value) or is_mixed(getattr(feature, "feature", feature)):
+    inner = getattr(feature, "feature", feature)
+    if isinstance(feature, Value) or is_mixed(inner) or is_float(inner):
         return _read(rows, column, datasets.List(Value("string")), _words)
     if not isinstance(feature, datasets.List) or not isinstance(feature.feature, Value):
         raise InputError(f"dataset: column {column!r} holds {kind_of(feature)}, and not a list of texts: name another one.")
@@ -134,7 +136,8 @@ def _read(rows: Dataset, column: str, kind: Any, read: Callable[[Any], Any]) -> 
 
 def _read_row(row: dict[str, Any], number: int, column: str, read: Callable[[Any], Any]) -> dict[str, Any]:
     try:
-        return {column: None if row[column] is None and column != "answers" else read(row[column])}
+        value = None if is_nan(row[column]) else row[column]
+        return {column: None if value is None and column != "answers" else read(value)}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = error if isinstance(error, InputError) else f"{shown(row[column], 80)}."
         raise InputError(f"dataset: column {column!r} of row {number} cannot be read: {why}") from error
@@ -145,11 +148,12 @@ def _words(value: Any) -> list[str | None]:
     found = read_literal(value) if isinstance(value, str) else value
     if not isinstance(found, list):
         raise ValueError(value)
-    return [None if word is None else as_text(word) for word in found]
+    return [None if word is None or is_nan(word) else as_text(word) for word in found]
 
 
-def _answers(value: Any) -> dict[str, list[Any]]:
-    """Return answers as `{text: [...], answer_start: [...]}`, blank ones left out, from SQuAD's own list of answers, or from none."""
+def _answers(value: Any) -> dict[str, list[Any]] | None:
+    """Return answers as `{text: [...], answer_start: [...]}`, blank ones left out, from SQuAD's own list of answers, or from none;
+    `None` where all that there are are blank."""
     if isinstance(value, str):
         value = read_literal(value)
     if value is None:
@@ -161,24 +165,30 @@ def _answers(value: Any) -> dict[str, list[Any]]:
         pairs = list(zip(texts or [], starts or [], strict=True))
     else:
         pairs = [(answer["text"], answer["answer_start"]) for answer in value]
-    pairs = [(as_text(text), int(start)) for text, start in pairs if text is not None and str(text).strip()]
-    return {"text": [text for text, _ in pairs], "answer_start": [start for _, start in pairs]}
+    full = [(as_text(text), int(start)) for text, start in pairs if not _is_blank(text)]
+    return {"text": [text for text, _ in full], "answer_start": [start for _, start in full]} if full or not pairs else None
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or is_nan(value) or not str(value).strip()
 
 
 def is_empty(column: str, value: Any) -> bool:
     """Return whether a value is nothing to learn from: nothing, NaN, white space, a list without anything or with a hole in it."""
-    if isinstance(value, float) and math.isnan(value):
+    if is_nan(value):
         return True
     if column == "messages" or (column in TURNS and isinstance(value, list)):
         return not value or any(map(_says_nothing, value))
     if column in WORDS or column == "tags":
-        return not value or any(word is None for word in value)
+        return not value or any(map(_is_blank, value))
     if column == "label" and isinstance(value, list):
         # A text of no class is one to learn from.
-        return any(label is None for label in value)
-    if column == "answers" or isinstance(value, (int, float)):
+        return any(map(_is_blank, value))
+    if column == "answers":
+        return value is None or value["text"] is None
+    if isinstance(value, (int, float)):
         return False
-    return not value or not str(value).strip()
+    return not value or _is_blank(value)
 
 
 def _says_nothing(turn: dict[str, Any]) -> bool:
@@ -253,7 +263,7 @@ def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str
         whole = json.dumps([*row.values()], ensure_ascii=False, default=str)
         of_group = row[group] if isinstance(row[group], str) else json.dumps(row[group], ensure_ascii=False)
         # Rows of no group have none in common.
-        keys["hash"].append(text_hash(of_group if row[group] not in (None, "") else whole))
+        keys["hash"].append(text_hash(whole if is_empty("group", row[group]) else of_group))
         keys["identity"].append(text_hash(whole))
         keys["is_empty"].append(any(is_empty(name, row[name]) for name in row if name in needed or name == "text_pair"))
     return keys
