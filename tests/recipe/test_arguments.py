@@ -1,11 +1,13 @@
 """Recipes: what is read, and what is refused with the key, the value and a hint."""
 
+import re
+
 import pytest
 
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.identity import public_values
 from hf_gpt.recipe.packaged import copy_recipes, find_recipe
-from hf_gpt.recipe.parser import load_recipe, parse_recipe, recipe_text
+from hf_gpt.recipe.parser import apply_overrides, load_recipe, parse_recipe, recipe_text
 
 
 MINIMAL = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x"}
@@ -76,6 +78,44 @@ def test_overrides_reach_into_mappings():
     assert recipe.training.learning_rate == 1e-3
     assert recipe.model.config["hidden_size"] == 128
     assert recipe.data.dataset == {"path": "text", "files": "a.txt"}
+
+
+def test_overrides_reach_as_deep_as_mappings_are():
+    changes = ["config.rope_parameters.rope_type=yarn", "config.rope_parameters.factor=2.0", "class_names.0.5=half"]
+    values = {**MINIMAL, "config": {"hidden_size": 64}}
+    apply_overrides(values, [*changes, "dataset.where.my.column=1"])
+    assert values["config"] == {"hidden_size": 64, "rope_parameters": {"rope_type": "yarn", "factor": 2.0}}
+    # A name of the data is whole, whatever signs are in it.
+    assert (values["class_names"], values["dataset"]["where"]) == ({"0.5": "half"}, {"my.column": 1})
+    with pytest.raises(InputError, match=r"config\.hidden_size is not a mapping"):
+        apply_overrides(values, ["config.hidden_size.a=1"])
+
+
+def test_a_key_that_comes_twice_is_refused():
+    with pytest.raises(InputError, match="'max_steps' is given 2 times: keep one of them"):
+        load_recipe("pretrain/quickstart", ["max_steps=3", "config.num_layers=2", "max_steps=4"])
+
+
+def test_rows_of_ones_own_are_held_out(tmp_path, monkeypatch):
+    """By files of any format, as parts of one file, and in place of what a recipe holds out; a name of a file is none of the Hub's."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.jsonl", "dev.csv"):
+        (tmp_path / name).write_text("text,label\na,0\n")
+    mine, dev = ("finetune/rotten-tomatoes", ["dataset.files=mine.jsonl"]), "dataset.validation.files=dev.csv"
+    held = load_recipe(mine[0], [*mine[1], dev, "dataset.columns.text=body"]).source
+    assert (held.path, held.validation.path, held.validation.files) == ("json", "csv", "dev.csv")
+    assert held.validation.columns == {"text": "body"}
+    assert load_recipe(mine[0], [dev]).source.validation.path == "csv"
+    parts = load_recipe(mine[0], [*mine[1], "dataset.field=train", "dataset.test.field=test"]).source
+    assert (parts.field, parts.test.field, parts.test.files) == ("train", "test", "mine.jsonl")
+    own = load_recipe("finetune/question-answering", ["dataset.files=mine.jsonl", "dataset.test.files=dev.csv"])
+    assert (own.source.test.path, own.source.test.limit) == ("csv", None)
+    assert "dataset.test: yours takes the place of the recipe's squad-dev." in own.notices
+    for given in ("dev.csv", "missing.csv"):
+        with pytest.raises(InputError, match=re.escape(f"give it as dataset.validation.files={given}.")):
+            load_recipe(mine[0], [*mine[1], f"dataset.validation={given}"])
+    with pytest.raises(InputError, match=r"path='dev\.csv' is the name of a file: give it as dataset\.files=dev\.csv"):
+        load_recipe(mine[0], ["dataset=dev.csv"])
 
 
 @pytest.mark.parametrize("override", ["learning_rate", "=3", "preset: x"])

@@ -146,3 +146,12 @@ def test_a_link_to_no_text_is_called_one(here):
     (here / "chat.txt").symlink_to("gone.txt")
     with pytest.raises(InputError, match="is a link that leads nowhere"):
         load_recipe("chat.txt")
+
+
+@pytest.mark.parametrize(
+    "dataset", ["{files: my.txt}", "{}", "{mixture: [{path: text, files: my.txt, weight: 1}]}", "x", "null"]
+)
+def test_a_text_is_named_once(here, dataset):
+    (here / "my.txt").write_text("A line.\n" * 1000)
+    with pytest.raises(InputError, match="the text is named already"):
+        recipe_of("my.txt", f"dataset={dataset}")

@@ -12,7 +12,6 @@ import torch
 from huggingface_hub import ModelCard
 from reliability.faults import forked, one_thread
 from tests.helpers.children import end_of, launched
-from tests.helpers.commands import run_command
 from tests.helpers.recipes import (
     TASKS,
     classification,
@@ -91,26 +90,6 @@ def test_what_stands_behind_the_figures_and_an_end_in_time(base, tmp_path, capsy
         parse_recipe(
             task_values(base, rows, tmp_path / "x", "text-classification", early_stopping_patience=2, eval_strategy="no")
         )
-
-
-def test_a_learning_curve_is_a_run_for_each_number_of_rows(base, tmp_path, monkeypatch, capsys):
-    rows = write_rows(tmp_path, lambda number: {**classification(number), "text": f"{number} {sentence(number)}"})
-    few = {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "learning_curve": [32, 8, 1000], "shown_rows": 0}
-    path = write_recipe(tmp_path, task_values(base, rows, tmp_path / "curve", "text-classification", **few))
-    code, told, _ = run_command(monkeypatch, capsys, "train", path)
-    assert code == 0
-    assert str(tmp_path / "curve" / "learning_curve.png") in told
-    curve = json.loads((tmp_path / "curve" / "learning_curve.json").read_text())
-    assert curve["figure"] == "accuracy"
-    assert [point["rows"] for point in curve["points"][:2]] == [8, 32]
-    assert 64 < curve["points"][2]["rows"] < 160
-    assert len(curve["baselines"]) == 3
-    assert (tmp_path / "curve" / "learning_curve.png").is_file()
-    record = json.loads((tmp_path / "curve" / "rows-8" / "record.json").read_text())
-    assert record["details"]["mistakes"] == []
-    # Repeated, it trains nothing again.
-    code, told, _ = run_command(monkeypatch, capsys, "train", path)
-    assert code == 0
 
 
 def test_the_surest_mistakes_are_on_the_card_as_they_are(base, tmp_path):

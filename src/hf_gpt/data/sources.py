@@ -1,6 +1,7 @@
 """Where rows come from: a package, files, or the Hub, as a recipe's `dataset:` names them."""
 
 import glob
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,10 +11,11 @@ from datasets import Dataset
 from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
+from ..checks.names import FILE_NAME
 from ..errors import InputError, did_you_mean, shown
 from .conll import CONLL_COLUMNS
 from .packages import PACKAGES, provenance, sha256_of
-from .text_files import FileState, file_state, read_folder
+from .text_files import FileState, file_state, read_folder, source_of
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
@@ -55,11 +57,14 @@ class TextSource:
     mixture: tuple[tuple["TextSource", float], ...] = ()
 
 
-def text_source(value: dict[str, Any] | str) -> TextSource:
+def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSource:
     """Parse the value of `dataset:`.
 
+    Args:
+        key: What its keys are called on a command line.
+
     Raises:
-        InputError: an unknown key, no path, or a file format without files.
+        InputError: an unknown key, no path, a path that is a file, or a file format without files.
     """
     given: dict[str, Any] = {"path": value} if isinstance(value, str) else dict(value)
     unknown = sorted(set(given) - set(DATASET_KEYS), key=str)
@@ -70,6 +75,10 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
         return _mixture(given)
     if not given.get("path"):
         raise InputError(f"dataset: path is missing: one of {', '.join((*PACKAGES, *FILE_FORMATS))}, or a Hub id.")
+    is_known = given["path"] in (*PACKAGES, *FILE_FORMATS)
+    if not is_known and (os.path.isfile(given["path"]) or FILE_NAME.fullmatch(given["path"])):
+        # Nobody is asked on the Hub for what is a file here, or was meant to be.
+        raise InputError(f"dataset: path={given['path']!r} is the name of a file: give it as {key}files={given['path']}.")
     if given["path"] in FILE_FORMATS and not given.get("files"):
         raise InputError(
             f"dataset: path={given['path']!r} needs files: a file, a folder, a pattern such as 'data/*.txt', or a list."
@@ -97,9 +106,19 @@ def text_source(value: dict[str, Any] | str) -> TextSource:
         if held_out is not None:
             own = held_out if isinstance(held_out, dict) else {"path": held_out}
             # A file that holds several splits is named once.
-            same_file = {key: given[key] for key in ("files",) if "field" in own and key in given}
-            given[name] = text_source({**inherited, **same_file, **own})
+            same_file = {"files": given["files"]} if "field" in own and "files" in given else {}
+            given[name] = text_source({**inherited, **same_file, **own_format(own, given["path"]), **own}, f"dataset.{name}.")
     return TextSource(**given)
+
+
+def own_format(held_out: dict[str, Any], path: str) -> dict[str, str]:
+    """Return, as `{"path": ...}`, the format that the suffix of held-out files tells; empty where that of the training data holds."""
+    check_types(held_out)
+    files = held_out.get("files")
+    if not files or "path" in held_out:
+        return {}
+    found = source_of(Path(os.path.expanduser(files if isinstance(files, str) else files[0])))["path"]
+    return {} if found == "text" and path in FILE_FORMATS else {"path": found}
 
 
 DATASET_KEYS = tuple(item.name for item in fields(TextSource))
@@ -147,7 +166,7 @@ def _mixture(given: dict[str, Any]) -> TextSource:
             raise InputError("dataset: a part of a mixture has neither mixture nor streaming: set streaming beside mixture.")
         lines = {"sample_by": "line"} if part.get("path") == "text" else {}
         chosen = {key: value for key, value in part.items() if key != "weight"}
-        source = text_source({**lines, **chosen, "streaming": streaming})
+        source = text_source({**lines, **chosen, "streaming": streaming}, "")
         sources.append((source, float(weight)))
     return TextSource("mixture", streaming=streaming, mixture=tuple(sources))
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..data.loading import find_text_column, load_rows, text_rows
 from ..data.sources import TextSource, text_source
 from ..data.text_files import name_of, read_folder, source_of
-from ..errors import InputError, counted
+from ..errors import InputError, counted, shown
 from .arguments import DataArguments, Recipe
 from .packaged import RECIPE_SUFFIXES, list_recipes
 from .parser import apply_overrides, parse_recipe, read_recipe
@@ -44,8 +44,8 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
     values = {**base, "dataset": source_of(path), "output_dir": f"runs/{place}"}
     apply_overrides(values, overrides)
     dataset = values["dataset"]
-    if not isinstance(dataset, dict):
-        raise InputError(f"dataset={dataset!r}: the text is named already, and dataset.key=value says how it is read.")
+    if any(override.partition("=")[0] == "dataset" for override in overrides):
+        raise InputError(f"dataset={shown(dataset)}: the text is named already, and dataset.key=value says how it is read.")
     if dataset["path"] == "text":
         dataset.setdefault("sample_by", "line" if dataset.get("streaming") else "document")
         how = f"plain text, sample_by: {dataset['sample_by']}"

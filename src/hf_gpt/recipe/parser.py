@@ -2,6 +2,7 @@
 
 import os
 import typing
+from collections import Counter
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
 
     Args:
         name: A path or the name of a packaged recipe.
-        overrides: `key=value`, the value in YAML; `dataset.files=x.txt` and `config.hidden_size=128` reach into a mapping.
+        overrides: `key=value`, the value in YAML; `dataset.files=x.txt` and `dataset.validation.files=y.txt` reach into mappings.
 
     Raises:
         InputError: a file that is no recipe, an unknown key, a value of the wrong type, or values that exclude each other.
@@ -90,14 +91,19 @@ def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ..
         A line for each thing of the recipe that is about its own data and is left out with these.
     """
     before = values.get("dataset")
+    given = Counter(override.partition("=")[0] for override in overrides)
+    keys = set(given)
+    for key in keys:
+        if given[key] > 1:
+            raise InputError(f"{shown(key)} is given {given[key]} times: keep one of them.")
     for override in overrides:
         _apply_override(values, override)
-    keys = {override.partition("=")[0] for override in overrides}
     if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
         # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
         values.pop("max_minutes", None)
-    named = {key.partition(".")[2] for key in keys if key.partition(".")[0] == "dataset"}
-    notices = _own_files(values, before, named)
+    places = [_places(key)[1:] for key in keys if _places(key)[0] == "dataset"]
+    named = {".".join(place[:1]) for place in places}
+    notices = [*_own_files(values, before, named), *_own_held_out(values, before, places)]
     is_named = any(key.partition(".")[0] == "class_names" for key in keys)
     if named - SAME_LABELS and not is_named and values.pop("class_names", None) is not None:
         notices.append(
@@ -123,21 +129,47 @@ def _own_files(values: dict[str, Any], before: Any, named: set[str]) -> list[str
     return [f"dataset: files={shown(now['files'])} as {path} takes the place of the recipe's {replaced}{also}."]
 
 
+def _own_held_out(values: dict[str, Any], before: Any, places: list[list[str]]) -> list[str]:
+    """Have held-out files, or those of `dataset.files`, take the place of what a recipe holds out of a package or of the Hub."""
+    notices, has_files = [], ["files"] in places
+    for name in ("validation", "test"):
+        old = before.get(name) if isinstance(before, dict) else None
+        replaced = old.get("path") if isinstance(old, dict) else old
+        named = {place[1] for place in places if place[0:1] == [name] and len(place) > 1}
+        if isinstance(replaced, str) and replaced not in FILE_FORMATS and named and (has_files or "files" in named):
+            values["dataset"][name] = {key: value for key, value in values["dataset"][name].items() if key in named}
+            notices.append(f"dataset.{name}: yours takes the place of the recipe's {replaced}.")
+    return notices
+
+
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"{shown(override)} is not an override: write key=value.")
     value = read_yaml(text, f"the value of {shown(key)}")
-    parent, dot, child = key.partition(".")
+    *parents, last = _places(key)
+    for place, parent in enumerate(parents, start=1):
+        inner = values.get(parent)
+        if isinstance(inner, str) and parent in SOURCE_KEYS:
+            inner = {"path": inner}
+        if inner is not None and not isinstance(inner, dict):
+            raise InputError(f"{shown(override)}: {'.'.join(parents[:place])} is not a mapping.")
+        values[parent] = {**(inner or {})}
+        values = values[parent]
+    values[last] = value
+
+
+# What names a source of rows, and may be a word; and whose keys are names of the data, with any sign in them.
+SOURCE_KEYS = ("dataset", "validation", "test")
+NAMED_BY_DATA = ("class_names", "columns", "where")
+
+
+def _places(key: str) -> list[str]:
+    """Return the keys that a dotted one leads through, the last one too."""
+    first, dot, rest = key.partition(".")
     if not dot:
-        values[key] = value
-        return
-    inner = values.get(parent, {})
-    if isinstance(inner, str) and parent == "dataset":
-        inner = {"path": inner}
-    if not isinstance(inner, dict):
-        raise InputError(f"{shown(override)}: {parent} is not a mapping.")
-    values[parent] = {**inner, child: value}
+        return [key]
+    return [first, rest] if first in NAMED_BY_DATA else [first, *_places(rest)]
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:

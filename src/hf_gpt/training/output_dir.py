@@ -14,7 +14,7 @@ import yaml
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..checks.places import check_place, writing
-from ..data.sources import FILE_FORMATS, fingerprint, text_source
+from ..data.sources import fingerprint, text_source
 from ..errors import InputError
 from ..recipe.arguments import RECIPE_FILE, Recipe
 from ..recipe.identity import LENGTHS, recipe_identity
@@ -314,9 +314,9 @@ def edited_file(recipe: Recipe, before: dict[str, Any]) -> str | None:
     Args:
         before: What identifies the data of that run.
     """
-    source = text_source(recipe.data.dataset)
-    if source.path not in FILE_FORMATS or not before:
+    if not before:
         return None
+    source = text_source(recipe.data.dataset)
     now, then = _files(fingerprint(source, None)), _files(before)
     return next((name for name, _ in sorted(now - then) or sorted(then - now)), None)
 
