@@ -169,7 +169,7 @@ def test_empty_inputs_are_refused(tmp_path, tokenizer):
         loading.load_rows(sources.text_source({"path": "text", "files": str(path)}))
     with pytest.raises(InputError, match="every row is empty"):
         split_rows(Dataset.from_dict({"text": ["", " "]}), "text", 0.1, 0.1)
-    with pytest.raises(InputError, match="leave none for the"):
+    with pytest.raises(InputError, match="leaves none for the"):
         split_rows(Dataset.from_dict({"text": ["only one"]}), "text", 0.1, 0.1)
     with pytest.raises(InputError, match="block_size=512 is more than the"):
         packing.pack(packing.tokenize(Dataset.from_dict({"text": ["short"]}), tokenizer), 512)
