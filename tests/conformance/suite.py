@@ -124,10 +124,20 @@ def no_reentrant(self, *arguments):
     self.skipTest("Reentrant checkpointing records scores of experts without gradients, which is refused")
 
 
-ROPE_TESTS = [name for name, test in vars(ModelTesterMixin).items() if name.startswith("test_model_rope") and callable(test)]
+def no_experts(self, *arguments):
+    self.skipTest("No mixture of experts, of which the class says that it can be one")
+
+
+def tests_named(start):
+    return [name for name, test in vars(ModelTesterMixin).items() if name.startswith(start) and callable(test)]
+
+
+ROPE_TESTS, EXPERT_TESTS = tests_named("test_model_rope"), tests_named("test_eager_matches_batched_and_grouped")
 
 for name, config in CONFIGS.items():
     left_out = {} if config.position_embedding_type == "rope" else dict.fromkeys(ROPE_TESTS, no_rotary)
+    if config.mlp_type != "moe":
+        left_out |= dict.fromkeys(EXPERT_TESTS, no_experts)
     if config.router_aux_loss_coef:
         left_out["test_training_gradient_checkpointing_use_reentrant_true"] = no_reentrant
     globals()[name] = conformance_test(name, config, OUR_HEADS, **left_out)
