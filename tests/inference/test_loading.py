@@ -11,11 +11,14 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import tiny_config
 from tests.helpers.commands import run_command
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    BertConfig,
     GPT2Config,
 )
 
@@ -68,7 +71,14 @@ SPOILT = {
     "two missing": (lambda tensors: [tensors.pop(name) for name in list(tensors)[:2]], " more, which would be random"),
     "nan": (lambda tensors: tensors[PLACE].view(-1)[3:4].fill_(float("nan")), f"the weight {PLACE} is not finite"),
     "infinity": (lambda tensors: tensors[PLACE].view(-1)[3:4].fill_(float("inf")), f"the weight {PLACE} is not finite"),
-    "shape": (lambda tensors: tensors.update({PLACE: torch.zeros(3, 5)}), "cannot be loaded"),
+    "shape": (
+        lambda tensors: tensors.update({PLACE: torch.zeros(3, 5)}),
+        f"the weight {PLACE} in another shape: (3, 5) in its files and (64, 32) by its config",
+    ),
+    "of nobody": (
+        lambda tensors: tensors.update({"model.layers.2.mlp.up_proj.weight": torch.zeros(64, 32)}),
+        "the weight model.layers.2.mlp.up_proj.weight, which no parameter takes",
+    ),
     "empty": (lambda tensors: tensors.clear(), "lacks the weight"),
 }
 
@@ -162,6 +172,87 @@ def test_a_new_head_is_new_and_a_base_is_not(folder):
         load_pretrained(AutoModelForSequenceClassification, str(folder), head_is_new=True)
 
 
+def test_what_another_task_has_read_with_is_left_out(folder, tmp_path):
+    config = load_config(str(folder))
+    config.num_labels = 3
+    AutoModelForTokenClassification.from_config(config).save_pretrained(tmp_path / "tagger")
+    for auto_class in (AutoModelForSequenceClassification, AutoModelForQuestionAnswering):
+        load_pretrained(auto_class, str(tmp_path / "tagger"), head_is_new=True)
+    with pytest.raises(InputError, match=r"score\.bias, which no parameter takes"):
+        load_pretrained(AutoModelForSequenceClassification, str(tmp_path / "tagger"))
+    tiny = {"vocab_size": 32, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    bert = BertConfig(**tiny)
+    for auto_class in (AutoModelForSequenceClassification, AutoModelForMaskedLM):
+        auto_class.from_config(bert).save_pretrained(tmp_path / "bert")
+        load_pretrained(AutoModelForTokenClassification, str(tmp_path / "bert"), head_is_new=True)
+
+
+FIVE = {"num_experts": 5}
+REFUSED_FIELDS = [
+    (
+        "gpt2",
+        {"use_bias": False},
+        r"input_layernorm\.bias and 10 more, which no parameter takes.*leave config\.use_bias=False out",
+    ),
+    ("gpt2", {"num_hidden_layers": 1, "layer_types": ["full_attention"]}, r"layers\.1\..* no parameter takes"),
+    ("gpt2", {"norm_type": "rmsnorm"}, r"input_layernorm\.bias"),
+    (
+        "gpt2",
+        {"position_embedding_type": "rope", "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+        "embed_positions",
+    ),
+    ("gpt2", {"tie_word_embeddings": False}, r"lacks the weight lm_head\.weight"),
+    ("gpt2", {"max_position_embeddings": 32}, r"\(64, 32\) in its files and \(32, 32\) by its config: leave config\.max_posi"),
+    ("modern", {"qk_norm": False}, r"k_norm\.weight and 3 more, which no parameter takes"),
+    ("oss", {"attention_sinks": False}, r"sinks and 1 more, which no parameter takes"),
+    (
+        "oss",
+        FIVE,
+        r"experts\.down_proj .*\(4, 32, 64\) in its files and \(5, 32, 64\) by its config: leave config\.num_experts=5 out",
+    ),
+]
+
+
+@pytest.mark.parametrize("is_base_alone", [False, True])
+@pytest.mark.parametrize(("kind", "values", "told"), REFUSED_FIELDS)
+def test_a_field_with_which_trained_weights_have_no_place_is_refused(kind, values, told, is_base_alone, tmp_path):
+    """transformers tells it in a table, and goes on with what is left."""
+    auto_class = AutoModel if is_base_alone else AutoModelForCausalLM
+    auto_class.from_config(tiny_config(kind)).save_pretrained(tmp_path)
+    config = load_config(str(tmp_path))
+    override_fields(config, values)
+    if is_base_alone and "tie_word_embeddings" in values:
+        pytest.skip("a base alone has no output matrix")
+    with pytest.raises(InputError, match=told) as raised:
+        load_pretrained(AutoModelForCausalLM, str(tmp_path), config=config)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "told"),
+    [
+        (
+            "gpt2",
+            {"hidden_act": "relu"},
+            "config.hidden_act='relu' differs from what the weights were trained with ('gelu_new')",
+        ),
+        ("gpt2", {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}, "config.num_attention_heads=2 differs"),
+        ("modern", {"rope_parameters": {"rope_type": "default", "rope_theta": 5.0}}, "config.rope_parameters="),
+        ("modern", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 4}, "config.sliding_window=4 differs"),
+        ("oss", {"num_experts_per_tok": 1}, "config.num_experts_per_tok=1 differs"),
+        ("oss", {"router_aux_loss_coef": 0.3, "resid_dropout": 0.1, "is_causal": False, "classifier_pooling": "mean"}, ""),
+    ],
+)
+def test_a_field_that_gives_trained_weights_another_meaning_is_told(kind, values, told, tmp_path, capsys):
+    AutoModelForCausalLM.from_config(tiny_config(kind)).save_pretrained(tmp_path)
+    config = load_config(str(tmp_path))
+    override_fields(config, values)
+    load_pretrained(AutoModelForCausalLM, str(tmp_path), config=config)
+    out = capsys.readouterr().out
+    assert told in out
+    assert bool(out) is bool(told)
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -242,6 +333,22 @@ def test_a_config_of_a_recipe_that_no_machine_holds(config, told):
     for given in ({}, {"preset": "gpt3-125m"}):
         with pytest.raises(InputError, match=told):
             model_config(parse_recipe({**MINIMAL, **given, "config": config}), 300)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"router_aux_loss_coef": "nan"}, "router_aux_loss_coef=nan must be at least 0, and finite"),
+        ({"resid_dropout": "nan"}, "resid_dropout=nan must be at least 0 and less than 1"),
+        ({"norm_eps": "small"}, "config.norm_eps='small' must be a number"),
+        ({"use_bias": 3}, "config.use_bias=3 is of type int, expected bool"),
+    ],
+)
+def test_a_field_of_a_config_is_read_as_a_key_of_a_recipe_is(config, told, folder):
+    with pytest.raises(InputError, match=told):
+        model_config(parse_recipe({**MINIMAL, "config": config}), 300)
+    with pytest.raises(InputError, match=told):
+        override_fields(load_config(str(folder)), parse_recipe({**MINIMAL, "config": config}).model.config)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports.records import folder_hash
 from hf_gpt.training import adapters
+from hf_gpt.training.finetuning import build_task, model_config
 from hf_gpt.training.preparation import check_sources, find_base
 from hf_gpt.training.run import run
 
@@ -246,3 +247,31 @@ def test_experts_are_adapted_by_the_names_of_their_parameters(tmp_path):
     model = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "run", num_labels=2).eval()
     wanted = model(ids).logits
     torch.testing.assert_close(model.merge_and_unload()(ids).logits, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [0, 9])
+def test_an_adapter_that_does_not_find_its_place_weight_by_weight_is_refused(layer, base, tmp_path):
+    """peft warns of what is missing and says nothing of what is left; transformers shows a table of both."""
+    config = adapters.lora_config("AutoModelForCausalLM", {"r": 2}, False, True)
+    adapters.add_adapter(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path)
+    for path in base.glob("tokenizer*"):
+        shutil.copy(path, tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    first = next(name for name in tensors if "layers.0." in name)
+    # One of layer 0 is taken away, or one of layer 9 added.
+    tensor = tensors.pop(first) if layer == 0 else tensors[first]
+    tensors |= {} if layer == 0 else {first.replace("layers.0.", "layers.9."): tensor.clone()}
+    save_file(tensors, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    told = r"lacks the weight .*layers\.0\." if layer == 0 else r"has no place for its weight .*layers\.9\."
+    with pytest.raises(InputError, match=told):
+        load_model(str(tmp_path))
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with pytest.raises(InputError, match=told):
+        adapters.load_adapter(model, str(tmp_path), str(base), "AutoModelForCausalLM")
+
+
+def test_an_answer_is_never_learned_by_a_model_that_sees_it(base, tmp_path):
+    rows = write_rows(tmp_path, classification)
+    recipe = parse_recipe(task_values(base, rows, tmp_path / "run", "chat", config={"is_causal": False}))
+    with pytest.raises(InputError, match=r"config\.is_causal=false: each position would see the answer that task='chat'"):
+        model_config(recipe, build_task(recipe))

@@ -1,5 +1,7 @@
 """Trained models from a folder or from the Hub: whole, finite and of a size that fits, or refused with what is wrong."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ..errors import InputError, did_you_mean, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..planning import hardware
 from ..planning.capacity import check_memory, check_sizes
+from ..reports.terminal import notice
 from .adapter_config import ADAPTER_CONFIG, adapter_base, adapter_config, is_same_base
 from .pretrained import find_model
 
@@ -93,39 +96,78 @@ def load_pretrained(
     Raises:
         InputError: see the messages.
     """
-    config = load_config(name, field) if config is None else config
-    check_memory(config, auto_class, f"{field}={name!r}")
-    with refused(f"{field}={name!r} cannot be loaded"):
+    what, changed = f"{field}={name!r}", {}
+    if config is None:
+        config = load_config(name, field)
+    else:
+        changed = changed_fields(config, load_config(name, field))
+    check_memory(config, auto_class, what)
+    with refused(f"{what} cannot be loaded"):
         model, found = auto_class.from_pretrained(
-            name, config=config, output_loading_info=True, trust_remote_code=False, **arguments
+            name, config=config, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **arguments
         )
-    check_weights(model, found, f"{field}={name!r}", head_is_new)
+    check_weights(model, found, what, head_is_new, changed)
+    for key, (now, trained) in changed.items():
+        notice(f"Mind that config.{key}={shown(now)} differs from what the weights were trained with ({shown(trained)}).")
     return model
 
 
-def check_weights(model: Any, found: dict[str, Any], what: str, head_is_new: bool) -> None:
-    """Raise `InputError` when a weight was not in the files, had another shape there, or is not finite.
+# Fields of a config by which no trained weight computes anything else: they are for training, for heads, or for ids of tokens. What
+# sees later tokens or not is a way to use a base for some tasks.
+HARMLESS = re.compile(
+    r".*(drop|pdrop).*|classifier_.*|router_aux_loss_coef|auxiliary_lm_weight|initializer_range|residual_init|is_causal|fused_loss"
+    r"|use_cache|(bos|eos|pad)_token_id|id2label|label2id|problem_type|architectures"
+)
+
+
+def changed_fields(config: Any, saved: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the fields that change what trained weights compute, each with its value and the one they were trained with."""
+    now, trained = config.to_dict(), saved.to_dict()
+    return {key: (now[key], trained.get(key)) for key in now if now[key] != trained.get(key) and not HARMLESS.fullmatch(key)}
+
+
+def check_weights(
+    model: Any, found: dict[str, Any], what: str, head_is_new: bool, changed: dict[str, tuple[Any, Any]]
+) -> None:
+    """Raise `InputError` when a weight was not in the files, had another shape there, has no place in the model, or is not finite.
 
     Args:
         found: What `from_pretrained` tells with `output_loading_info`.
         what: The model, for the message.
+        changed: See `changed_fields`.
     """
     inside = f"{model.base_model_prefix}."
     missing = [key for key in sorted(found["missing_keys"]) if key.startswith(inside) or not head_is_new]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise InputError(
-            f"{what} lacks the weight {missing[0]}{more}, which would be random: its config is another checkpoint's, or files are "
-            "missing."
-        )
-    mismatched = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found.get("mismatched_keys") or [])
-    if mismatched:
-        raise InputError(
-            f"{what}: the weight {mismatched[0]} has another shape than its config says: they do not belong together."
-        )
+    mismatched = {key: f"{tuple(stored)} in its files and {tuple(shape)}" for key, stored, shape in found["mismatched_keys"]}
+    left = [key for key in sorted(found["unexpected_keys"]) if not is_of_another_head(model, key, head_is_new)]
+    settings = ", ".join(f"config.{key}={shown(now)}" for key, (now, _) in changed.items())
+    hint = f"leave {settings} out" if changed else "its config is another checkpoint's, or its files are not whole"
+    for names, fault in (
+        (missing, "lacks the weight {}{}, which would be random"),
+        (sorted(mismatched), "has the weight {}{} in another shape: {} by its config"),
+        (left, "has the weight {}{}, which no parameter takes and which would be thrown away"),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise InputError(f"{what} {fault.format(names[0], more, mismatched.get(names[0]))}: {hint}.")
     for key, parameter in model.named_parameters():
         if parameter.is_floating_point() and not parameter.is_meta and not torch.isfinite(parameter).all():
             raise InputError(f"{what}: the weight {key} is not finite: take another checkpoint, this one is damaged.")
+
+
+def is_of_another_head(model: Any, key: str, head_is_new: bool) -> bool:
+    """Return whether a weight that a model has no parameter for is of the head of another task, which is meant to be left out.
+
+    Args:
+        head_is_new: Whether a head of the same name may be another, too.
+    """
+    inside = f"{model.base_model_prefix}."
+    part = key.removeprefix(inside).split(".")[0]
+    if key.startswith(inside):
+        # What classifiers of BERT's family read, and taggers do without.
+        return part == "pooler"
+    # The names of a base that was saved alone have no prefix.
+    return not hasattr(model.base_model, part) and (head_is_new or not hasattr(model, part))
 
 
 # What a model with another head than that of a language model is used by, by the end of its architecture's name.
@@ -152,6 +194,13 @@ def check_adapter(name: str) -> None:
     kind = adapter_config(name).get("task_type")
     if kind not in (None, "CAUSAL_LM"):
         raise InputError(f"model={name!r} is an adapter with a head of its own ({shown(kind)}), and no causal language model.")
+
+
+def check_adapter_weights(missing: Iterable[str], left: Iterable[str], what: str, base: str) -> None:
+    """Raise `InputError` when a weight of an adapter is not in its file, or one of its file has no place in its base."""
+    for names, fault in ((missing, "lacks the weight"), (left, f"does not fit {base!r}, which has no place for its weight")):
+        for name in sorted(names)[:1]:
+            raise InputError(f"{what} {fault} {name}: give the base that it was trained on, or copy its files again.")
 
 
 def find_base(folder: str, base: str, what: str) -> str:
@@ -207,7 +256,12 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
             if len(tokenizer) > model.config.vocab_size:
                 # The rows that are new come with the adapter: nothing is drawn for them.
                 model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-            model.load_adapter(name)
+            found = model.load_adapter(name)
+        # A second copy of a matrix that was trained is in some files: the one beside it is read.
+        left = [
+            key for key in found.unexpected_keys if not key.endswith((".modules_to_save.weight", ".original_module.weight"))
+        ]
+        check_adapter_weights(found.missing_keys, left, f"model={name!r}", base)
     if getattr(model.config, "is_causal", True) is False:
         raise InputError(
             f"model={name!r} is a masked language model, which neither continues a text nor has a probability of one: use "

@@ -17,6 +17,7 @@ from ..checks.places import expand_home
 from ..data.sources import FILE_FORMATS, check_types, text_source
 from ..data.text_files import source_of
 from ..errors import InputError, did_you_mean, shown
+from ..modeling.configuration_hf_gpt import GPTConfig
 from ..planning import training_flops
 from ..planning.capacity import check_sizes
 from ..presets import preset
@@ -195,6 +196,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         )
     # Before a config is made of them, which `run_size` does.
     check_sizes(model.config, "config")
+    model.config = checked_fields(model.config)
     check_ranges({key: value for part in sorted_values.values() for key, value in part.items()})
     data = DataArguments(**sorted_values["data"])
     source = text_source(data.dataset)
@@ -229,6 +231,12 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     model.attn_implementation = settled.attention
     training = _training_arguments(settled.training)
     return Recipe(read, model, data, run, task, training, settled.training, folder, source, settled.notices, settled.values)
+
+
+def checked_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of a config, those that are of `GPTConfig` as its types; what another config takes, it looks at itself."""
+    hints = GPTConfig.__annotations__
+    return {key: checked(f"config.{key}", value, hints[key]) if key in hints else value for key, value in config.items()}
 
 
 def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:

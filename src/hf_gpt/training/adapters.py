@@ -20,6 +20,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from ..errors import InputError, did_you_mean, shown
 from ..inference.adapter_config import adapter_base, adapter_config, is_same_base
+from ..inference.loading import check_adapter_weights
 from ..planning import hardware
 from ..recipe.arguments import Recipe
 from ..recipe.packaged import how_to_make
@@ -137,16 +138,32 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str, auto_class: str
     try:
         if kind == "CAUSAL_LM" != wanted:
             return under_new_head(model, folder, auto_class)
-        adapted = PeftModel.from_pretrained(model, folder, is_trainable=True, trust_remote_code=False)
+        adapted = put_into(model, folder, f"adapter={folder!r}", base, is_trainable=True)
         # The base may have another name by now, and is looked for by the one that is saved.
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
         return adapted
     except SafetensorError as error:
         raise InputError(f"adapter={folder!r}: its weights cannot be read ({error}): copy them again.") from error
+    except InputError:
+        raise
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"adapter={folder!r} does not fit model_name_or_path={base!r}: {(str(error).splitlines() or [type(error).__name__])[-1]}"
         ) from error
+
+
+def put_into(model: PreTrainedModel, folder: str, what: str, base: str, is_trainable: bool = False) -> PeftModel:
+    """Return a model with the adapter in a folder, all of whose weights have found their place.
+
+    Args:
+        what: The adapter, for a message.
+        base: What the model is called there.
+    """
+    adapted = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable, trust_remote_code=False)
+    # peft only warns of what is missing, and drops what is left.
+    found = set_peft_model_state_dict(adapted, load_peft_weights(folder, "cpu"))
+    check_adapter_weights([name for name in found.missing_keys if ".lora_" in name], found.unexpected_keys, what, base)
+    return adapted
 
 
 def under_new_head(model: PreTrainedModel, folder: str, auto_class: str) -> PeftModel:

@@ -210,6 +210,11 @@ def model_config(recipe: Recipe, task: Task) -> Any:
     # A token that the tokenizer has gained is beyond the table until this has grown with it.
     config.pad_token_id = task.tokenizer.pad_token_id if task.tokenizer.pad_token_id < config.vocab_size else None
     override_fields(config, {**task.config, **recipe.model.config})
+    if task.auto_class == "AutoModelForCausalLM" and getattr(config, "is_causal", True) is False:
+        raise InputError(
+            f"config.is_causal=false: each position would see the answer that task={recipe.task.task!r} learns to write: leave it out, "
+            "or take a causal model."
+        )
     # Not every architecture has a limit.
     limit = getattr(config, "max_position_embeddings", None)
     if limit is not None and recipe.task.max_length > limit:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
@@ -14,6 +13,7 @@ from ..errors import InputError
 from ..inference.adapter_config import adapter_base, adapter_config
 from ..inference.loading import find_base, load_config, load_pretrained
 from ..recipe.packaged import how_to_make
+from .adapters import put_into
 
 
 SCORED_AT_ONCE = 32
@@ -63,7 +63,7 @@ def load_reward_model(folder: str, tokenizer: PreTrainedTokenizerBase) -> Any:
         with refused(f"{what} cannot be put into its base {base!r}"):
             if vocabulary_size(own) > model.config.vocab_size:
                 model.resize_token_embeddings(vocabulary_size(own), mean_resizing=False)
-            model = PeftModel.from_pretrained(model, folder, trust_remote_code=False)
+            model = put_into(model, folder, what, base)
     return model.eval().requires_grad_(False)
 
 
