@@ -9,6 +9,7 @@ from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
 from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.recipe.task_keys import EVERY_TASK, READ_BY
 
 
 def recipe_values(text, output_dir, **changes):
@@ -155,7 +156,7 @@ def write_rows(folder, maker, count=160):
 
 
 def task_values(base, rows, output, task, **changes):
-    return {
+    given = {
         "task": task,
         "model_name_or_path": str(base),
         "dataset": {"path": "json", "files": str(rows)},
@@ -177,5 +178,7 @@ def task_values(base, rows, output, task, **changes):
         "max_new_tokens": 8,
         "max_test_rows": 8,
         **TASK_VALUES.get(task, {}),
-        **changes,
     }
+    if changes.get("reward", "format") != "format":
+        given.pop("reward_pattern", None)
+    return {key: value for key, value in given.items() if task in READ_BY.get(key, EVERY_TASK)} | changes

@@ -64,7 +64,7 @@ def test_missing_keys(missing):
 def test_a_home_folder_is_written_as_in_a_shell(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     names = {key: f"~/{key}" for key in ("adapter", "reward_model", "tokenizer", "output_dir", "model_name_or_path")}
-    recipe = parse_recipe({**MINIMAL, "preset": None, **names})
+    recipe = parse_recipe({**MINIMAL, "preset": None, "task": "reinforcement", "reward": "model", **names})
     found = {**vars(recipe.model), **vars(recipe.task), **vars(recipe.data), "output_dir": str(recipe.output_dir)}
     assert {key: found[key] for key in names} == {key: str(tmp_path / key) for key in names}
     (tmp_path / "adapter").mkdir()

@@ -154,6 +154,7 @@ def test_a_run_is_not_written_over_what_it_starts_from(key, adapted, base, tmp_p
         base if key in ("model_name_or_path", "tokenizer") else folder / "adapter", tmp_path / "in" / "it"
     )
     given = {**values, "lora": None, "overwrite": True, key: str(source)}
+    given |= {"task": "reinforcement", "reward": "model"} if key == "reward_model" else {}
     for place, how in (("in/it", "is"), ("in", "holds"), ("in/it/run", "lies in"), ("link/in/it", "is")):
         recipe = parse_recipe({**given, "output_dir": str(tmp_path / place)})
         with pytest.raises(InputError, match=f"{place}' {how} {key}='.*', from which the run starts"):

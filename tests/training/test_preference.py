@@ -12,10 +12,12 @@ from tests.helpers.recipes import sentence, task_values, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_gpt.data.rows import task_splits
+from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import load_model
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.tasks import TASKS, TaskSettings
 from hf_gpt.training.finetuning import build_task
+from hf_gpt.training.preparation import check_settings
 from hf_gpt.training.run import run
 
 
@@ -81,7 +83,13 @@ def answer_length(model, prompt, most):
     return next((place for place, token in enumerate(output) if token in ends), len(output))
 
 
-@pytest.mark.parametrize("adapter", [{}, {"lora": {"r": 4}}], ids=["full", "lora"])
+def test_no_coefficient_leaves_nothing_to_learn(base, tmp_path):
+    values = task_values(base, write_rows(tmp_path, of_three_lengths), tmp_path / "run", "preference", kl_coefficient=0)
+    with pytest.raises(InputError, match=r"kl_coefficient=0\.0 leaves direct preference optimization nothing to learn"):
+        check_settings(parse_recipe(values))
+
+
+@pytest.mark.parametrize("adapter", [{}, {"lora": {"r": 4}, "kl_coefficient": 0.4}], ids=["full", "lora"])
 def test_accuracy_by_length_and_the_length_of_answers_are_on_record(adapter, base, tmp_path):
     """Each margin by hand, also where the last batch is smaller: beta times what the log-ratios of both answers differ by."""
     pytest.importorskip("trl", reason="trl needs Python 3.11")
@@ -97,7 +105,9 @@ def test_accuracy_by_length_and_the_length_of_answers_are_on_record(adapter, bas
     def gain(row, name):
         return log_likelihood(after, row["prompt_ids"], row[name]) - log_likelihood(before, row["prompt_ids"], row[name])
 
-    margins = np.array([BETA * (gain(row, "chosen_ids") - gain(row, "rejected_ids")) for row in encoded])
+    margins = np.array(
+        [adapter.get("kl_coefficient", BETA) * (gain(row, "chosen_ids") - gain(row, "rejected_ids")) for row in encoded]
+    )
     assert np.abs(margins).min() > 1e-5
     assert 0 < (margins > 0).mean() < 1
     longer = np.array([len(row["chosen_ids"]) > len(row["rejected_ids"]) for row in encoded])

@@ -198,6 +198,8 @@ def check_adapter(name: str) -> None:
 
 def check_adapter_weights(missing: Iterable[str], left: Iterable[str], what: str, base: str) -> None:
     """Raise `InputError` when a weight of an adapter is not in its file, or one of its file has no place in its base."""
+    # A second copy of a matrix that was trained is in some files: the one beside it is read.
+    left = [name for name in left if not name.endswith((".modules_to_save.weight", ".original_module.weight"))]
     for names, fault in ((missing, "lacks the weight"), (left, f"does not fit {base!r}, which has no place for its weight")):
         for name in sorted(names)[:1]:
             raise InputError(f"{what} {fault} {name}: give the base that it was trained on, or copy its files again.")

@@ -23,13 +23,13 @@ from ..planning.capacity import check_sizes
 from ..presets import preset
 from ..run_folder.manifest import RECORD_FILE, read_manifest
 from ..run_folder.settled import read_settled
-from ..tasks import TASKS
 from .arguments import PARTS, RECIPE_FILE, DataArguments, ModelArguments, Recipe, RunArguments, TaskArguments
 from .identity import LENGTHS, SOURCES, recipe_identity
 from .machine import RunSize, settle_machine
 from .packaged import RECIPE_SUFFIXES, find_recipe
 from .schedule import MOST_EPOCHS
 from .strict_yaml import read_yaml
+from .task_keys import EVERY_TASK, check_readers
 from .typed import checked
 
 
@@ -220,6 +220,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     if not values.get("output_dir"):
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)
+    check_readers({key: value for part in sorted_values.values() for key, value in part.items() if key in values}, task.task)
     _check_weights(task, model, sorted_values["training"])
     # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
     read = {key: sorted_values[home[key]][key] for key in values}
@@ -241,9 +242,9 @@ def checked_fields(config: dict[str, Any]) -> dict[str, Any]:
 
 def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArguments:
     task = TaskArguments(**values)
-    names = ["language-modeling", *TASKS]
-    if task.task not in names:
-        raise InputError(f"task={task.task!r} is unknown.{did_you_mean(task.task, names)} The tasks are {', '.join(names)}.")
+    if task.task not in EVERY_TASK:
+        hint = did_you_mean(task.task, EVERY_TASK)
+        raise InputError(f"task={task.task!r} is unknown.{hint} The tasks are {', '.join(EVERY_TASK)}.")
     if task.lora is not None and task.qlora is not None:
         raise InputError("a recipe has either lora or qlora: the second is the first on a base of 4 bits.")
     if task.adapter is not None and (task.lora is not None or task.qlora is not None):

@@ -114,6 +114,10 @@ def check_settings(recipe: Recipe) -> None:
     if task.trainer == "reinforcement":
         check_reward(settings)
         check_groups(recipe)
+    if task.trainer == "dpo" and settings.kl_coefficient == 0:
+        raise InputError(
+            "kl_coefficient=0.0 leaves direct preference optimization nothing to learn: make it larger, such as 0.1."
+        )
     if task.is_scored_by_answers and settings.max_new_tokens >= settings.max_length:
         raise InputError(
             f"max_new_tokens={settings.max_new_tokens} leaves no room for a prompt within max_length={settings.max_length}: make it "

@@ -110,6 +110,16 @@ def sft_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     return trainer
 
 
+# Of each trainer that measures against the model as it was: those of the papers' authors and of TRL.
+KL_COEFFICIENTS = {"dpo": 0.1, "reinforcement": 0.05}
+
+
+def kl_coefficient(task: Task) -> float:
+    """Return what a nat of distance from the model as it was costs: what the recipe says, or what is usual for the task."""
+    given = task.settings.kl_coefficient
+    return KL_COEFFICIENTS[task.trainer] if given is None else given
+
+
 def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Dataset]) -> GuardedTrainer:
     """TRL's, against the model as it was."""
     trl = import_trl(recipe)
@@ -119,7 +129,7 @@ def dpo_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[str, Datas
     trainer = guarded(trl.DPOTrainer, _prepare_dataset=as_encoded)(
         **parts(task, model, encoded),
         ref_model=reference,
-        args=trl_arguments(trl.DPOConfig, recipe, max_length=recipe.task.max_length),
+        args=trl_arguments(trl.DPOConfig, recipe, max_length=recipe.task.max_length, beta=kl_coefficient(task)),
     )
     # TRL's class takes no factory of an optimizer, which the trainer below it reads when training begins.
     trainer.optimizer_cls_and_kwargs = optimizer_arguments(recipe)
@@ -149,7 +159,8 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
     trl = import_trl(recipe)
     settings, training = recipe.task, recipe.training
     trainer_name, config_name, told = ALGORITHMS[settings.algorithm]
-    has_reference = settings.kl_coefficient > 0 and not isinstance(model, PeftModel)
+    beta = kl_coefficient(task)
+    has_reference = beta > 0 and not isinstance(model, PeftModel)
     reference = copy.deepcopy(model) if has_reference else None
     arguments = trl_arguments(
         getattr(trl, config_name),
@@ -160,7 +171,7 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
         num_generations=settings.num_generations,
         # Of each prompt one answer: more prompts say more of a model than more answers do.
         num_generations_eval=1,
-        beta=0.0 if has_reference else settings.kl_coefficient,
+        beta=0.0 if has_reference else beta,
         # What is drawn and what is learned from are to be the same model.
         disable_dropout=True,
     )
@@ -172,7 +183,7 @@ def reinforcement_trainer(recipe: Recipe, task: Task, model: Any, encoded: dict[
         args=arguments,
     )
     if reference is not None:
-        set_reference(trainer, reference, settings.kl_coefficient)
+        set_reference(trainer, reference, beta)
     trainer.optimizer_cls_and_kwargs = optimizer_arguments(recipe)
     trainer.add_callback(FlatRewards())
     return trainer
@@ -183,7 +194,7 @@ def as_ids(trainer: Any, prompts: list[list[int]]) -> tuple[list[list[int]], Non
     return prompts, None, {}
 
 
-def set_reference(trainer: Any, reference: Any, kl_coefficient: float) -> None:
+def set_reference(trainer: Any, reference: Any, beta: float) -> None:
     """Give a trainer the model as it was. Left to itself, TRL reads it from where the model came from, without the tokens that its
     tokenizer has gained."""
     from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
@@ -191,7 +202,7 @@ def set_reference(trainer: Any, reference: Any, kl_coefficient: float) -> None:
     disable_dropout_in_model(reference)
     add_fused_lm_head(reference, temperature=trainer.temperature)
     trainer.ref_model = trainer.accelerator.prepare_model(reference, evaluation_mode=True)
-    trainer.beta = kl_coefficient
+    trainer.beta = beta
 
 
 TRAINERS = {
