@@ -161,7 +161,7 @@ def put_into(model: PreTrainedModel, folder: str, what: str, base: str, is_train
     """
     adapted = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable, trust_remote_code=False)
     # peft only warns of what is missing, and drops what is left.
-    found = set_peft_model_state_dict(adapted, load_peft_weights(folder, "cpu"))
+    found: Any = set_peft_model_state_dict(adapted, load_peft_weights(folder, "cpu"))
     check_adapter_weights([name for name in found.missing_keys if ".lora_" in name], found.unexpected_keys, what, base)
     return adapted
 
