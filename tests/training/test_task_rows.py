@@ -123,7 +123,7 @@ BAD_ROWS = {
         "text-classification",
         classification,
         {"config": {"is_causal": "maybe"}},
-        "expected bool, got str",
+        "is of type str, expected bool",
     ),
     "a quantized base of random weights": (
         "text-classification",
