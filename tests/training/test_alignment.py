@@ -182,7 +182,7 @@ def test_a_reward_model_reads_answers_that_end_as_those_it_has_learned_of(learne
     read = []
     monkeypatch.setattr(rewards, "load_reward_model", lambda folder, tokenizer: torch.nn.Identity())
     monkeypatch.setattr(rewards, "scores", lambda model, tokenizer, rows: read.extend(rows) or torch.zeros(len(rows)))
-    task = TASKS["reinforcement"](tokenizer, load_recipe("align/grpo", [f"reward_model={folder}"]).task)
+    task = TASKS["reinforcement"](tokenizer, load_recipe("align/grpo", ["reward=model", f"reward_model={folder}"]).task)
     task.stop_ids = [text, turn]
     asked = REWARDS["model"](task, torch.device("cpu"))
     end = text if learned == "text" else turn
