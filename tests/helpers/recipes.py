@@ -9,7 +9,7 @@ from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 
 from hf_gpt.data.tokenizer import train_tokenizer
-from hf_gpt.recipe.task_keys import EVERY_TASK, READ_BY
+from hf_gpt.recipe.task_keys import READ_BY
 
 
 def recipe_values(text, output_dir, **changes):
@@ -181,4 +181,4 @@ def task_values(base, rows, output, task, **changes):
     }
     if changes.get("reward", "format") != "format":
         given.pop("reward_pattern", None)
-    return {key: value for key, value in given.items() if task in READ_BY.get(key, EVERY_TASK)} | changes
+    return {key: value for key, value in given.items() if key not in READ_BY or task in READ_BY[key]} | changes

@@ -157,7 +157,7 @@ def rewarded_task(base, **settings):
 
 
 def rewarded(base, name, **settings):
-    return REWARDS[name](rewarded_task(base, **settings), torch.device("cpu"))
+    return REWARDS[name](rewarded_task(base, reward=name, **settings), torch.device("cpu"))
 
 
 def test_rewards_by_hand(base):
