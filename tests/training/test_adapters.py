@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.conftest import tiny_config
 from tests.helpers.recipes import classification, task_values, write_base, write_rows
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -276,3 +277,66 @@ def test_an_answer_is_never_learned_by_a_model_that_sees_it(base, tmp_path):
     recipe = parse_recipe(task_values(base, rows, tmp_path / "run", "chat", config={"is_causal": False}))
     with pytest.raises(InputError, match=r"config\.is_causal=false: each position would see the answer that task='chat'"):
         model_config(recipe, build_task(recipe))
+
+
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+
+
+@pytest.mark.parametrize(
+    ("lora", "words"),
+    [
+        (
+            {"target_parameters": [*EXPERTS, "mlp.experts.nope"]},
+            "target_parameters has 'mlp.experts.nope', which names no parameter",
+        ),
+        ({"target_modules": ["q_proj", "c_attn"]}, "target_modules has 'c_attn', which names no module"),
+        (
+            {"target_modules": ".*[.]c_attn", "target_parameters": EXPERTS},
+            "target_modules has '.*[.]c_attn', which names no module",
+        ),
+        ({"target_modules": "("}, "target_modules='(' is no regular expression"),
+        ({"exclude_modules": ["lm_head", "wte"]}, "exclude_modules has 'wte', which names no matrix"),
+        # A block is left out by its matrices.
+        ({"exclude_modules": ["layers.0"]}, "exclude_modules has 'layers.0', which names no matrix"),
+        ({"modules_to_save": ["embed_tokens", "wte"]}, "modules_to_save has 'wte', which names no module"),
+        ({"trainable_token_indices": {"wte": [1]}}, "trainable_token_indices has 'wte', which names no module"),
+        ({"trainable_token_indices": [9999]}, "lora: "),
+        ({"layers_to_transform": [0, 7]}, "layers_to_transform has 7, which names no adapted module"),
+        ({"layers_to_transform": 7}, "lora: "),
+        ({"target_modules": [], "target_parameters": EXPERTS, "layers_to_transform": 0}, "layers_to_transform has 0"),
+        (
+            {"layers_to_transform": 0, "layers_pattern": ["layers", "h"]},
+            "layers_pattern has 'h', which names no adapted module",
+        ),
+        ({"rank_pattern": {"q_proj": 2, "k_proj": 4}}, "rank_pattern has 'k_proj', which names no adapted matrix"),
+        ({"alpha_pattern": {"nope": 2}}, "alpha_pattern has 'nope', which names no adapted matrix"),
+    ],
+    ids=str,
+)
+def test_an_entry_that_names_nothing_is_refused_beside_one_that_does(lora, words):
+    model = AutoModelForCausalLM.from_config(tiny_config("oss"))
+    config = adapters.lora_config("AutoModelForCausalLM", {"target_modules": ["q_proj"], **lora}, False, False)
+    with pytest.raises(InputError) as refused:
+        adapters.add_adapter(model, config)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+    if "which names no" in words:
+        assert " of the model: there are " in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"target_modules": "all-linear", "exclude_modules": ["k_proj", "router"], "layers_to_transform": None},
+        {"target_modules": r".*\.(q|k)_proj", "rank_pattern": {r"0\.self_attn\.[qk]_proj": 2}},
+        {"target_modules": ["layers.1.self_attn.q_proj", "o_proj"], "target_parameters": EXPERTS, "layers_to_transform": [1]},
+        {"target_parameters": EXPERTS, "rank_pattern": {"experts.down_proj": 1}, "modules_to_save": ["embed_tokens", "norm"]},
+        {"layers_to_transform": 1, "layers_pattern": "layers", "trainable_token_indices": {"embed_tokens": [1, 2]}},
+        {"trainable_token_indices": [3], "exclude_modules": r".*\.1\..*"},
+    ],
+    ids=str,
+)
+def test_entries_that_name_something_are_as_peft_takes_them(lora):
+    model = AutoModelForCausalLM.from_config(tiny_config("oss"))
+    config = adapters.lora_config("AutoModelForCausalLM", {"target_modules": ["q_proj"], **lora}, False, False)
+    assert adapters.add_adapter(model, config).get_nb_trainable_parameters()[0]

@@ -97,7 +97,7 @@ BAD_ROWS = {
         "text-classification",
         classification,
         {"lora": {"target_modules": ["c_attn"]}},
-        "hf-gpt: lora: No modules were targeted",
+        "hf-gpt: lora: target_modules has 'c_attn', which names no module of the model: there are ",
     ),
     "qlora without bitsandbytes": (
         "text-classification",

@@ -1,5 +1,6 @@
 """Adapters by `peft`: low-rank updates of a frozen model (Hu et al. 2021), on a base in 4 bits too (Dettmers et al. 2023)."""
 
+import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,10 +16,12 @@ from peft import (
     set_peft_model_state_dict,
 )
 from safetensors import SafetensorError
+from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_bitsandbytes_available
 
-from ..errors import InputError, did_you_mean, shown
+from ..errors import InputError, did_you_mean, listed, shown
 from ..inference.adapter_config import adapter_base, adapter_config, is_same_base
 from ..inference.loading import check_adapter_weights
 from ..planning import hardware
@@ -88,17 +91,65 @@ def check_field_types(values: dict[str, Any]) -> None:
             ) from None
 
 
+# Of the fields of LoraConfig that name parts of a model: what they name, and by which regular expression peft looks for an entry.
+ENTRIES = {
+    "target_modules": ("module", r"(.*\.)?{}"),
+    "target_parameters": ("parameter", r"(.*\.)?{}"),
+    "exclude_modules": ("matrix", r"(.*\.)?{}"),
+    "modules_to_save": ("module", r".*{}"),
+    "trainable_token_indices": ("module", r".*{}"),
+    "layers_to_transform": ("adapted module", r".*\.{}\..*"),
+    "layers_pattern": ("adapted module", r"(.*\.)?{}\.\d+\..*"),
+    "rank_pattern": ("adapted matrix", r"(.*\.)?({})"),
+    "alpha_pattern": ("adapted matrix", r"(.*\.)?({})"),
+}
+
+
+def check_entries(config: LoraConfig, names: dict[str, list[str]]) -> None:
+    """Raise `InputError` for an entry that names nothing: where another one names something, peft passes over it.
+
+    Args:
+        names: Those of each kind, as far as they are known.
+    """
+    for field, (kind, form) in ENTRIES.items():
+        given: Any = getattr(config, field)
+        # Neither names a module: every matrix, and tokens of the one table.
+        is_nameless = given == "all-linear" or (field == "trainable_token_indices" and isinstance(given, list))
+        if kind not in names or given is None or is_nameless:
+            continue
+        is_whole, is_adapted = isinstance(given, str), kind.startswith("adapted")
+        entries: list[Any] = [given] if isinstance(given, (str, int)) else sorted(given)
+        for entry in entries:
+            # Of modules, a list has ends of names, and one text is a regular expression, as is all that chooses among the adapted.
+            pattern = form.format(entry if is_adapted else re.escape(entry)) if is_adapted or not is_whole else entry
+            try:
+                if any(re.fullmatch(pattern, name) for name in names[kind]):
+                    continue
+            except re.error as error:
+                raise InputError(f"lora: {field}={entry!r} is no regular expression: {error}.") from error
+            known = dict.fromkeys(name if is_adapted else re.sub(r".*\.\d+\.", "", name) for name in names[kind])
+            raise InputError(f"lora: {field} has {entry!r}, which names no {kind} of the model: there are {listed(known)}.")
+
+
 def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
     """Return a frozen model with a new adapter.
 
     Raises:
-        InputError: `target_modules` that match nothing.
+        InputError: an entry of a field that names nothing of the model, or what else peft finds wrong.
     """
+    matrices = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Embedding, Conv1D))]
+    modules = [*matrices, *(name for name, _ in model.named_modules(remove_duplicate=False) if name)]
+    parameters = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    check_entries(config, {"matrix": matrices, "module": modules, "parameter": parameters})
     try:
-        return get_peft_model(model, config)
-    except (ValueError, TypeError, KeyError, AttributeError, ImportError, NotImplementedError) as error:
+        adapted = get_peft_model(model, config)
+    except (ValueError, TypeError, LookupError, AttributeError, ImportError, NotImplementedError) as error:
         # peft looks at most of its fields only when it meets the modules, and then in many ways.
         raise InputError(f"lora: {' '.join(str(error).split()) or type(error).__name__}") from error
+    tuner: Any = adapted.base_model
+    modules, parameters = tuner.targeted_module_names, tuner.targeted_parameter_names
+    check_entries(config, {"adapted module": modules, "adapted matrix": [*modules, *parameters]})
+    return adapted
 
 
 def check_adapter(folder: str, auto_class: str) -> None:
