@@ -132,7 +132,8 @@ def tests_named(start):
     return [name for name, test in vars(ModelTesterMixin).items() if name.startswith(start) and callable(test)]
 
 
-ROPE_TESTS, EXPERT_TESTS = tests_named("test_model_rope"), tests_named("test_eager_matches_batched_and_grouped")
+ROPE_TESTS = tests_named("test_model_rope")
+EXPERT_TESTS = [*tests_named("test_eager_matches_batched_and_grouped"), *tests_named("test_output_router_logits")]
 
 for name, config in CONFIGS.items():
     left_out = {} if config.position_embedding_type == "rope" else dict.fromkeys(ROPE_TESTS, no_rotary)
