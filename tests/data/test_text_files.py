@@ -365,16 +365,6 @@ def test_a_folder_of_one_kind_of_table_is_that_table(tmp_path):
     assert list(read(given)["text"]) == ["a.jsonl", "b.ndjson"]
 
 
-def test_what_a_run_wrote_below_a_folder_is_no_text_of_it(tmp_path):
-    (tmp_path / "a.txt").write_text("a text\n")
-    before = text_files.read_folder(tmp_path)
-    run = tmp_path / "runs" / "mine"
-    (run / "checkpoint-4").mkdir(parents=True)
-    for name in ("run.json", "samples.md", "checkpoint-4/trainer_state.json"):
-        (run / name).write_text("{}\n")
-    assert text_files.read_folder(tmp_path) == before == text_files.Folder((tmp_path / "a.txt",), "text", 0)
-
-
 @pytest.mark.parametrize("sign", [";", "\t", "|"])
 def test_a_table_tells_its_separator(tmp_path, sign):
     path = tmp_path / "rows.csv"

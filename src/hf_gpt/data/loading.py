@@ -23,7 +23,7 @@ from .json_rows import check_characters, check_json_rows, find_fault, read_json_
 from .labels import is_nan
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES
-from .sources import FILE_FORMATS, TextSource, local_files
+from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .tables import check_rows, quoting_of, read_table
 from .text_files import check_utf8, file_state, read_documents
 
@@ -51,7 +51,7 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
         state = {**provenance(PACKAGES[source.path]), "code": code_hash()}
         rows = Dataset.from_generator(_package_rows, gen_kwargs={"name": source.path, "state": state})
     elif source.path in FILE_FORMATS:
-        rows = _load_files(source, texts, is_part)
+        rows = load_files(source, texts, is_part)
         if source.sample_by == "document":
             return rows
     else:
@@ -85,7 +85,7 @@ def _load_mixture(source: TextSource) -> Dataset | IterableDataset:
     return datasets.interleave_datasets(parts, probabilities=shares, seed=MIXTURE_SEED, stopping_strategy="first_exhausted")
 
 
-def _load_files(source: TextSource, texts: Collection[str] | None, is_part: bool) -> Dataset | IterableDataset:
+def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool) -> Dataset | IterableDataset:
     """Return the rows of files of a format; see `load_rows`."""
     files = local_files(source)
     if source.path != "parquet":
@@ -133,31 +133,6 @@ def _load_json(
             raise ValueError(find_fault(files) or error) from error
         rows = json_dataset([row for part in parts for row in part], (source.text_column,) if texts is None else texts)
     return rows.to_iterable_dataset() if source.streaming else rows
-
-
-# Rows that are looked at to find the column of the texts.
-FIRST_ROWS = 200
-
-
-def find_text_column(source: TextSource) -> str:
-    """Return the column of a table that holds its texts: `text`, else the one with the longest.
-
-    Raises:
-        InputError: no column of text; or see `load_rows`.
-    """
-    rows = list(_load_files(source, None, False).take(FIRST_ROWS))
-    lengths: dict[str, int] = {}
-    for row in rows:
-        for column, value in row.items():
-            if isinstance(value, str):
-                lengths[column] = lengths.get(column, 0) + len(value)
-    # Who calls a column so means it, also where it holds numbers.
-    if any("text" in row for row in rows):
-        return "text"
-    if not lengths:
-        columns = list(rows[0]) if rows else []
-        raise InputError(f"dataset: no column holds text; the columns are {', '.join(columns) or 'none'}.")
-    return max(lengths, key=lambda column: lengths[column])
 
 
 def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Dataset | IterableDataset:
@@ -229,10 +204,8 @@ def clean_name(name: str) -> str:
 
 def table_lines(source: TextSource) -> list[str]:
     """Return a line for each table that is read in another way than its suffix says."""
-    parts = [part for part in (source.validation, source.test, *(part for part, _ in source.mixture)) if part is not None]
-    lines = [line for part in parts for line in table_lines(part)]
-    files = local_files(source) if source.path == "csv" else []
-    return lines + [line for file in files for line in read_table(file).notices(file)]
+    files = [file for part in parts_of(source) if part.path == "csv" for file in local_files(part)]
+    return [line for file in files for line in read_table(file).notices(file)]
 
 
 def text_rows(rows: Any, text_column: str) -> Any:

@@ -12,7 +12,7 @@ from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from ..checks.names import FILE_NAME
-from ..errors import InputError, did_you_mean, shown
+from ..errors import InputError, counted, did_you_mean, shown
 from .conll import CONLL_COLUMNS
 from .packages import PACKAGES, provenance, sha256_of
 from .text_files import FileState, file_state, read_folder, source_of
@@ -193,6 +193,23 @@ def local_files(source: TextSource) -> list[Path]:
             raise InputError(f"dataset: files={pattern!r} matches no file: give the path of an existing one.")
         found += matches
     return found
+
+
+def parts_of(source: TextSource) -> list[TextSource]:
+    """Return a source, its held-out data and the parts of its mixture."""
+    parts = (source.validation, source.test, *(part for part, _ in source.mixture))
+    return [source, *(inner for part in parts if part is not None for inner in parts_of(part))]
+
+
+def folder_lines(source: TextSource) -> list[str]:
+    """Return a line for each folder of which not all is read."""
+    lines = []
+    for part in parts_of(source):
+        for path in (Path(name).expanduser() for name in ([part.files] if isinstance(part.files, str) else part.files or [])):
+            folder = read_folder(path, part.path) if path.is_dir() else None
+            if folder is not None and folder.left_out():
+                lines.append(f"{path}: {counted(len(folder.files), 'files are read')}{folder.left_out()}.")
+    return lines
 
 
 def file_states(source: TextSource) -> dict[Path, FileState]:

@@ -2,16 +2,18 @@
 
 import codecs
 import gzip
+import json
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..checks.places import home_folder
-from ..errors import InputError
+from ..errors import InputError, counted
 from .encoding import pieces
 from .packed_files import BROKEN_ARCHIVES, CHUNK, COMPRESSED, members, opened, unreadable
 
@@ -81,7 +83,8 @@ def source_of(path: Path) -> dict[str, Any]:
         return {"path": format_of(path), "files": str(path)}
     folder = read_folder(path)
     if not folder.files:
-        raise InputError(f"dataset: the folder {path} holds no text: no file below it is UTF-8 that is not hidden.")
+        beside = f" beside {counted(folder.runs, 'run folders')}" if folder.runs else ""
+        raise InputError(f"dataset: the folder {path} holds no text: no file below it{beside} is UTF-8 that is not hidden.")
     return {"path": folder.kind, "files": str(path)}
 
 
@@ -216,17 +219,26 @@ class Folder:
         files: The files that are read, sorted.
         kind: How they are read: a format of tables where all are of that one, else `text`.
         skipped: Number of files that are no text.
+        runs: Number of folders of runs.
     """
 
     files: tuple[Path, ...]
     kind: str
     skipped: int
+    runs: int = 0
+
+    def left_out(self) -> str:
+        """Return what is not read of it, as the end of a list; nothing where all is read."""
+        counts = {"others": self.skipped, "run folders": self.runs}
+        parts = " and ".join(counted(count, what) for what, count in counts.items() if count)
+        return f", {parts} left out" if parts else ""
 
 
 # Of version control, and what tools write beside a source; others of their kind begin with a dot.
 SKIPPED_FOLDERS = ("CVS", "__pycache__", "node_modules")
-# What marks the folder of a run: what a model wrote is no text of the user's, and grows from run to run.
-RUN_FILES = ("run.json", "record.json")
+# What marks the folder of a run, and keys that no other file of that name has: what a model wrote is no text of the user's, and grows
+# from run to run.
+RUN_FILES = {"run.json": {"recipe", "data", "stage", "files"}, "record.json": {"kind", "recipe", "model_sha256"}}
 
 
 def read_folder(folder: Path, kind: str | None = None) -> Folder:
@@ -242,7 +254,8 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
     home = home_folder()
     if home is not None and (folder.resolve() == home or folder.resolve() in home.parents):
         raise InputError(f"dataset: the folder {folder} is your home folder, or holds it: name the folder of the texts.")
-    files = sorted(path for path in _files_below(folder) if path.is_file())
+    found, runs = _files_below(folder)
+    files = sorted(path for path in found if path.is_file())
     formats = {path: format_of(path) for path in files}
     if kind is None:
         kinds = set(formats.values())
@@ -251,19 +264,32 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kept = tuple(path for path in files if is_text(path, file_state(path)))
     else:
         kept = tuple(path for path in files if formats[path] == kind and path.stat().st_size)
-    return Folder(kept, kind, len(files) - len(kept))
+    return Folder(kept, kind, len(files) - len(kept), runs)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def _files_below(folder: Path) -> tuple[list[Path], int]:
+    """Return the files, those of runs left out, and the number of runs."""
+    files: list[Path] = []
+    runs = 0
+
     def refuse(error: OSError) -> None:
         raise unreadable(Path(error.filename), error) from error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
-        if set(RUN_FILES).isdisjoint(names):
-            yield from (Path(place, name) for name in names if not name.startswith("."))
-        else:
+        if any(_is_of_run(Path(place, name)) for name in names if name in RUN_FILES):
             folders.clear()
+            runs += 1
+        else:
+            files += (Path(place, name) for name in names if not name.startswith("."))
+    return files, runs
+
+
+def _is_of_run(path: Path) -> bool:
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(found, dict) and set(found) >= RUN_FILES[path.name]
+    return False
 
 
 @cache

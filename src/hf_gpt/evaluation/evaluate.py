@@ -12,7 +12,7 @@ from ..checks.names import check_name
 from ..data.loading import load_rows, text_rows
 from ..data.packages import PACKAGES
 from ..data.packing import LOSSY, check_token_ids, is_lossy, pack_texts
-from ..data.sources import text_source
+from ..data.sources import folder_lines, text_source
 from ..data.splits import split_rows, without_empty
 from ..data.text_files import source_of
 from ..errors import InputError
@@ -46,6 +46,7 @@ def evaluate_folder(
         given["sample_by"] = sample_by
         notes.append(f"each {sample_by} is a text, as in training")
     source = text_source({**given, "text_column": text_column})
+    notes += folder_lines(source)
     rows = load_rows(source)
     if source.path in PACKAGES:
         shares = held_out_shares(recipe)

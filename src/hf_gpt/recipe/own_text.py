@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..data.loading import find_text_column, load_rows, text_rows
+from ..data.loading import load_rows, text_rows
 from ..data.sources import TextSource, text_source
+from ..data.text_columns import find_text_column
 from ..data.text_files import name_of, read_folder, source_of
 from ..errors import InputError, counted, shown
 from .arguments import DataArguments, Recipe
@@ -50,7 +51,8 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
         dataset.setdefault("sample_by", "line" if dataset.get("streaming") else "document")
         how = f"plain text, sample_by: {dataset['sample_by']}"
     else:
-        dataset.setdefault("text_column", find_text_column(text_source(dataset)))
+        if "text_column" not in dataset:
+            dataset["text_column"] = find_text_column(text_source(dataset))
         how = f"{dataset['path']}, text_column: {dataset['text_column']}"
     source = text_source(dataset)
     size = _bytes(source)
@@ -84,8 +86,7 @@ def _folder_counts(path: Path, kind: str) -> str:
     if not path.is_dir():
         return ""
     folder = read_folder(path, kind)
-    skipped = f", {counted(folder.skipped, 'others left out')}" if folder.skipped else ""
-    return f" ({counted(len(folder.files), 'files')}{skipped})"
+    return f" ({counted(len(folder.files), 'files')}{folder.left_out()})"
 
 
 # Of the text for each entry of the vocabulary, so that few entries are seen only once or twice.

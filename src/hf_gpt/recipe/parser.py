@@ -14,7 +14,7 @@ from transformers.trainer_utils import SchedulerType
 
 from ..checks.limits import check_ranges, check_schedule_keywords, check_training_keys
 from ..checks.places import expand_home
-from ..data.sources import FILE_FORMATS, check_types, text_source
+from ..data.sources import FILE_FORMATS, check_types, folder_lines, text_source
 from ..data.text_files import source_of
 from ..errors import InputError, did_you_mean, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
@@ -50,7 +50,7 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     values = read_recipe(name)
     changed = apply_overrides(values, overrides)
     recipe = parse_recipe(values)
-    recipe.notices[:0] = changed
+    recipe.notices[:0] = [*changed, *folder_lines(recipe.source)]
     return recipe
 
 

@@ -1,0 +1,61 @@
+"""Folders of text with runs among them: what a run wrote is no text of it, and what only looks so is."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from tests.conftest import ROOT
+
+from hf_gpt.data import sources, text_files
+from hf_gpt.errors import InputError
+from hf_gpt.recipe.parser import load_recipe
+from hf_gpt.run_folder.manifest import Manifest, write_manifest
+
+
+def test_what_a_run_wrote_below_a_folder_is_no_text_of_it(tmp_path):
+    (tmp_path / "a.txt").write_text("a text\n")
+    before = text_files.read_folder(tmp_path)
+    run = tmp_path / "runs" / "mine"
+    (run / "checkpoint-4").mkdir(parents=True)
+    for name in ("samples.md", "checkpoint-4/trainer_state.json"):
+        (run / name).write_text("{}\n")
+    write_manifest(run, Manifest({}, {}))
+    assert (
+        text_files.read_folder(tmp_path) == replace(before, runs=1) == text_files.Folder((tmp_path / "a.txt",), "text", 0, 1)
+    )
+    (run / "run.json").unlink()
+    for card in ("quickstart", "rotten-tomatoes-lora-8"):
+        shutil.copy(ROOT / "model_cards" / card / "record.json", run)
+        assert text_files.read_folder(tmp_path).runs == 1
+
+
+@pytest.mark.parametrize("name", ["run.json", "record.json"])
+@pytest.mark.parametrize(
+    "content", ['{"title": "my vinyl record"}', "[1]", "no JSON", '{"kind": "a", "recipe": "b", "data": 1}']
+)
+def test_a_file_that_is_called_as_one_of_a_run_is_a_text(tmp_path, name, content):
+    """Whatever lies beside it is somebody's, too."""
+    (tmp_path / "notes").mkdir()
+    for file in (name, "lost.txt"):
+        (tmp_path / "notes" / file).write_text(content)
+    found = text_files.read_folder(tmp_path)
+    assert sorted(path.name for path in found.files) == sorted((name, "lost.txt"))
+    assert found.runs == found.skipped == 0
+
+
+def test_what_of_a_folder_is_not_read_is_said(tmp_path):
+    (tmp_path / "run").mkdir()
+    write_manifest(tmp_path / "run", Manifest({}, {}))
+    with pytest.raises(InputError, match="no file below it beside 1 run folder is UTF-8"):
+        text_files.source_of(tmp_path)
+    (tmp_path / "a.txt").write_text("a text\n")
+    source = sources.text_source({"path": "text", "files": [str(tmp_path), str(tmp_path / "a.txt")]})
+    assert sources.folder_lines(source) == [f"{tmp_path}: 1 file is read, 1 run folder left out."]
+    (tmp_path / "b.png").write_bytes(b"\0")
+    given = {"path": "text", "files": str(tmp_path / "a.txt"), "test": {"files": str(tmp_path)}}
+    said = [f"{tmp_path}: 1 file is read, 1 other and 1 run folder left out."]
+    assert sources.folder_lines(sources.text_source(given)) == said
+    assert load_recipe("finetune/imdb", [f"dataset={{path: text, files: {tmp_path}}}"]).notices[1:2] == said
+    (tmp_path / "b.png").unlink()
+    shutil.rmtree(tmp_path / "run")
+    assert sources.folder_lines(source) == []
