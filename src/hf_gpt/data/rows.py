@@ -1,7 +1,6 @@
-"""Rows as people have them, in the columns, types and splits that a task reads: JSON in a cell, other layouts of dialogues."""
+"""Rows as people have them, in the columns and splits that a task reads."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,194 +8,14 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
-from ..checks.boundary import refused
 from ..errors import InputError, counted, did_you_mean, listed, shown
-from .dialogues import (
-    LAYOUTS,
-    MESSAGES,
-    MESSAGES_WITH_MORE,
-    MORE,
-    SPOKEN_NAMES,
-    adopt_layout,
-    as_text,
-    calls_tools,
-    is_dialogue,
-    read_messages,
-    read_tools,
-    read_turns,
-)
-from .labels import by_names_of, check_finite, check_labels, is_nan, kind_of, read_labels, read_literal
-from .loading import is_float, is_mixed, load_rows, number_text
+from .cells import TEXTS, TURNS, WORDS, is_empty, read_columns
+from .dialogues import LAYOUTS, MORE, adopt_layout
+from .labels import by_names_of, check_finite, read_labels
+from .loading import load_rows
 from .sources import FILE_FORMATS, TextSource, local_files
 from .splits import SPLITS, text_hash
 from .tables import read_table
-
-
-# What the columns of the tasks hold, by their names.
-TEXTS = ("text", "text_pair", "question", "context", "source", "target", "answer", "system")
-WORDS = ("tokens", "choices")
-# Either a text or messages, and who says them.
-TURNS = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
-
-ANSWERS = {"text": datasets.List(Value("string")), "answer_start": datasets.List(Value("int64"))}
-
-
-def read_columns(rows: Dataset) -> Dataset:
-    """Return the rows with each column of a task in the type that the task reads.
-
-    Raises:
-        InputError: a column or a cell that cannot be read as that.
-    """
-    rows = _in_plain_types(rows)
-    for column, feature in list(rows.features.items()):
-        if column in TEXTS or (column in TURNS and _is_text(rows, column, feature)):
-            rows = _as_texts(rows, column, feature)
-        elif column in WORDS:
-            rows = _as_words(rows, column, feature)
-        elif column == "tags" and (isinstance(feature, Value) or is_mixed(getattr(feature, "feature", feature))):
-            rows = _read(rows, column, datasets.List(Value("string")), _words)
-        elif column == "label" and is_mixed(feature):
-            rows = _read(rows, column, Value("string"), as_text)
-        elif column in ("tags", "label"):
-            check_labels(column, feature)
-        elif column == "messages" or column in TURNS:
-            read = partial(read_turns, role=TURNS[column]) if column in TURNS else read_messages
-            rows = _as_messages(rows, column, feature, read)
-        elif column == "tools":
-            rows = _read(rows, column, Value("string"), read_tools)
-        elif column == "answers":
-            rows = _read(rows, column, ANSWERS, _answers)
-    return rows
-
-
-def _in_plain_types(rows: Dataset) -> Dataset:
-    """Return the rows without lists of large offsets, which Polars writes, and with bytes of a label as text."""
-    plain = {name: _plain_type(feature) for name, feature in rows.features.items()}
-    if "label" in plain and plain["label"] in (Value("binary"), Value("large_binary")):
-        plain["label"] = Value("string")
-    with refused("dataset: the rows cannot be read as text"):
-        return rows if plain == dict(rows.features) else rows.cast(datasets.Features(plain))
-
-
-def _plain_type(feature: Any) -> Any:
-    if isinstance(feature, dict):
-        return {name: _plain_type(inner) for name, inner in feature.items()}
-    if isinstance(feature, (datasets.List, datasets.LargeList)):
-        length = getattr(feature, "length", -1)
-        return datasets.List(_plain_type(feature.feature), length=length)
-    return feature
-
-
-def _is_text(rows: Dataset, column: str, feature: Any) -> bool:
-    """Return whether no prompt or answer is messages. A prompt with a `system` text before it is such."""
-    if not isinstance(feature, Value) and not is_mixed(feature):
-        return False
-    has_system = (
-        column == "prompt" and "system" in rows.column_names and any(str(text or "").strip() for text in rows["system"])
-    )
-    return not has_system and not any(map(is_dialogue, rows[column]))
-
-
-def _as_texts(rows: Dataset, column: str, feature: Any) -> Dataset:
-    if is_mixed(feature):
-        return _read(rows, column, Value("string"), as_text)
-    if is_float(feature):
-        return _read(rows, column, Value("string"), number_text)
-    if not isinstance(feature, Value):
-        raise InputError(
-            f"dataset: column {column!r} holds {kind_of(feature)}, and not text: name another one in dataset.columns."
-        )
-    with refused(f"dataset: column {column!r} cannot be read as text"):
-        return rows if feature.dtype in ("string", "large_string") else rows.cast_column(column, Value("string"))
-
-
-def _as_words(rows: Dataset, column: str, feature: Any) -> Dataset:
-    inner = getattr(feature, "feature", feature)
-    if isinstance(feature, Value) or is_mixed(inner) or is_float(inner):
-        return _read(rows, column, datasets.List(Value("string")), _words)
-    if not isinstance(feature, datasets.List) or not isinstance(feature.feature, Value):
-        raise InputError(f"dataset: column {column!r} holds {kind_of(feature)}, and not a list of texts: name another one.")
-    is_text = feature.feature.dtype in ("string", "large_string")
-    return rows if is_text else rows.cast_column(column, datasets.List(Value("string")))
-
-
-def _as_messages(rows: Dataset, column: str, feature: Any, read_cell: Callable[[Any], Any]) -> Dataset:
-    fields = getattr(feature, "feature", None)
-    if not isinstance(fields, dict) or not set(fields) <= set(SPOKEN_NAMES):
-        read = _read(rows, column, MESSAGES_WITH_MORE, read_cell)
-        if any(turn[MORE] for turns in read[column] for turn in turns or []):
-            return read
-    return _read(rows, column, MESSAGES, read_cell)
-
-
-def _read(rows: Dataset, column: str, kind: Any, read: Callable[[Any], Any]) -> Dataset:
-    features = datasets.Features({**rows.features, column: kind})
-    return rows.map(partial(_read_row, column=column, read=read), with_indices=True, features=features)
-
-
-def _read_row(row: dict[str, Any], number: int, column: str, read: Callable[[Any], Any]) -> dict[str, Any]:
-    try:
-        value = None if is_nan(row[column]) else row[column]
-        return {column: None if value is None and column != "answers" else read(value)}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        why = error if isinstance(error, InputError) else f"{shown(row[column], 80)}."
-        raise InputError(f"dataset: column {column!r} of row {number} cannot be read: {why}") from error
-
-
-def _words(value: Any) -> list[str | None]:
-    """Return a list of texts, or what is one as a JSON string."""
-    found = read_literal(value) if isinstance(value, str) else value
-    if not isinstance(found, list):
-        raise ValueError(value)
-    return [None if word is None or is_nan(word) else as_text(word) for word in found]
-
-
-def _answers(value: Any) -> dict[str, list[Any]] | None:
-    """Return answers as `{text: [...], answer_start: [...]}`, blank ones left out, from SQuAD's own list of answers, or from none;
-    `None` where all that there are are blank."""
-    if isinstance(value, str):
-        value = read_literal(value)
-    if value is None:
-        value = []
-    if isinstance(value, dict):
-        texts, starts = value["text"], value["answer_start"]
-        if not isinstance(texts, list):
-            texts, starts = [texts], [starts]
-        pairs = list(zip(texts or [], starts or [], strict=True))
-    else:
-        pairs = [(answer["text"], answer["answer_start"]) for answer in value]
-    full = [(as_text(text), int(start)) for text, start in pairs if not _is_blank(text)]
-    return {"text": [text for text, _ in full], "answer_start": [start for _, start in full]} if full or not pairs else None
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or is_nan(value) or not str(value).strip()
-
-
-def is_empty(column: str, value: Any) -> bool:
-    """Return whether a value is nothing to learn from: nothing, NaN, white space, a list without anything or with a hole in it."""
-    if is_nan(value):
-        return True
-    if column == "messages" or (column in TURNS and isinstance(value, list)):
-        return not value or any(map(_says_nothing, value))
-    if column in WORDS or column == "tags":
-        return not value or any(map(_is_blank, value))
-    if column == "label" and isinstance(value, list):
-        # A text of no class is one to learn from.
-        return any(map(_is_blank, value))
-    if column == "answers":
-        return value is None or value["text"] is None
-    if isinstance(value, (int, float)):
-        return False
-    return not value or _is_blank(value)
-
-
-def _says_nothing(turn: dict[str, Any]) -> bool:
-    # A system message of nothing keeps a template from writing one of its own, and a tool may have nothing to return.
-    return not (turn["content"] or "").strip() and turn["role"] not in ("system", "tool") and not calls_tools(turn)
-
-
-# ------------------------------------------------------------------------------------------------------ rows of a task
 
 
 def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, list[str]]:
@@ -249,6 +68,10 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, li
     return rows, unread
 
 
+# What a task learns of a row, and what it reads of it is the rest.
+LABELS = ("label", "tags")
+
+
 def _as_known(value: Any) -> Any:
     """Return a cell whose messages have no field that only those of other rows have: of the same row it is the same anywhere."""
     if isinstance(value, list) and value and isinstance(value[0], dict) and MORE in value[0]:
@@ -257,7 +80,7 @@ def _as_known(value: Any) -> Any:
 
 
 def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str, list]:
-    keys: dict[str, list] = {"hash": [], "identity": [], "is_empty": []}
+    keys: dict[str, list] = {"hash": [], "identity": [], "given": [], "labels": [], "is_empty": []}
     for values in zip(*batch.values()):
         row = dict(zip(batch, map(_as_known, values)))
         whole = json.dumps([*row.values()], ensure_ascii=False, default=str)
@@ -265,6 +88,10 @@ def _row_keys(batch: dict[str, list], needed: list[str], group: str) -> dict[str
         # Rows of no group have none in common.
         keys["hash"].append(text_hash(whole if is_empty("group", row[group]) else of_group))
         keys["identity"].append(text_hash(whole))
+        given = [value for name, value in row.items() if name not in (*LABELS, "group")]
+        keys["given"].append(text_hash(json.dumps(given, ensure_ascii=False, default=str)))
+        labels = [row[name] for name in LABELS if name in row]
+        keys["labels"].append(text_hash(json.dumps(labels, default=str)))
         keys["is_empty"].append(any(is_empty(name, row[name]) for name in row if name in needed or name == "text_pair"))
     return keys
 
@@ -278,9 +105,19 @@ def _keys(rows: Dataset, needed: list[str], group: tuple[str, ...]) -> dict[str,
         partial(_row_keys, needed=needed, group=_group_column(rows, group)),
         batched=True,
         remove_columns=rows.column_names,
-        features=datasets.Features({"hash": Value("int64"), "identity": Value("int64"), "is_empty": Value("bool")}),
+        features=datasets.Features(
+            {**dict.fromkeys(("hash", "identity", "given", "labels"), Value("int64")), "is_empty": Value("bool")}
+        ),
         desc="Hashing rows",
     ).with_format("numpy")[:]
+
+
+def _contradicted(keys: dict[str, np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    """Return which of some rows are as another one of them but for the label."""
+    given, labels = (np.asarray(keys[name])[numbers] for name in ("given", "labels"))
+    distinct = np.unique(np.stack([given, labels]), axis=1)[0]
+    found, times = np.unique(distinct, return_counts=True)
+    return np.isin(given, found[times > 1])
 
 
 def task_splits(
@@ -294,8 +131,8 @@ def task_splits(
         validation, test: Shares that are held out where `dataset:` does not name held-out data.
 
     Returns:
-        The splits, how many rows were left out for which reason, and by split what else is counted: columns that are not read, and
-        rows of held-out data with the text of a training row.
+        The splits, how many rows were left out for which reason, and by split what else is counted: columns that are not read,
+        rows that differ in nothing but the label, and rows of held-out data with the text of a training row.
 
     Raises:
         InputError: see `task_rows`; or a split without rows, or held-out data of nothing but rows to train on.
@@ -307,6 +144,7 @@ def task_splits(
     held: dict[str, dict[str, np.ndarray]] = {}
     rows, unread = task_rows(source, columns)
     counts: dict[str, dict[str, int]] = {}
+    doubted: dict[str, int] = {}
     if unread:
         counts["train"] = {f"columns not read: {listed(unread)}": len(unread)}
     for name in shares:
@@ -321,6 +159,7 @@ def task_splits(
             is_full = ~np.asarray(held[name]["is_empty"])
             held[name] = {key: np.asarray(values)[is_full] for key, values in held[name].items()}
             splits[name] = whole.select(np.flatnonzero(is_full))
+            doubted[name] = int(_contradicted(held[name], np.arange(len(splits[name]))).sum())
             dropped["empty rows"] += len(whole) - len(splits[name])
     keys = _keys(rows, needed, group)
     is_full = ~np.asarray(keys["is_empty"])
@@ -341,6 +180,10 @@ def task_splits(
                 f"dataset: {what}{counted(len(first), 'rows leave')} none for the {name} split: give more rows, a larger share, or "
                 f"dataset.{name if name != 'train' else 'files'}."
             )
+    is_doubted = _contradicted(keys, first)
+    doubted = {name: int(is_doubted[of_split].sum()) for name, of_split in chosen.items()} | doubted
+    for name in (name for name in SPLITS if doubted[name]):
+        counts.setdefault(name, {})["rows are as another one is, but for the label"] = doubted[name]
     for name, part in held.items():
         if np.isin(part["identity"], keys["identity"]).all():
             raise InputError(

@@ -11,7 +11,7 @@ from transformers import DataCollatorForMultipleChoice, EvalPrediction
 from ..data.labels import WHOLE
 from ..errors import InputError, counted, shown
 from .metrics import accuracy
-from .task import Task
+from .task import Task, count_line
 
 
 class MultipleChoice(Task):
@@ -41,15 +41,23 @@ class MultipleChoice(Task):
                 )
             label = int(row["label"]) if WHOLE.fullmatch(str(row["label"])) else row["label"]
             if not isinstance(label, int) or not 0 <= label < self.choices:
+                first = " (the first one is 0, not 1)" if label == self.choices else ""
                 raise InputError(
                     f"row {number} of the {split} split has label {shown(label)}: give the index of the right choice, 0 to "
-                    f"{self.choices - 1}."
+                    f"{self.choices - 1}{first}."
                 )
             question, *choices = self.token_ids([row["question"], *row["choices"]])
             inputs.append([self.fitted(split, [question, choice]) for choice in choices])
             masks.append([[1] * len(ids) for ids in inputs[-1]])
             labels.append(label)
         return Dataset.from_dict({"input_ids": inputs, "attention_mask": masks, "labels": labels})
+
+    def summary(self, train: Dataset) -> list[str]:
+        counts = Counter(int(label) for label in train["label"])
+        line = count_line("right choices of the train split", counts)
+        return (
+            [line] if 0 in counts else [line, "Mind that the first choice, 0, is right in no row: labels count from 0, not 1."]
+        )
 
     def collator(self) -> Any:
         return DataCollatorForMultipleChoice(self.tokenizer, pad_to_multiple_of=self.pad_to_multiple_of)

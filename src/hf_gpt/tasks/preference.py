@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 from datasets import Dataset
 
+from ..data.cells import TURNS
 from ..data.conversations import answer_ids, reply_ids
 from ..data.dialogues import WEIGHT, as_given, with_system
-from ..data.rows import TURNS
 from ..errors import InputError
 from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, template_refusals, turn_ends

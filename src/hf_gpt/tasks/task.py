@@ -207,6 +207,15 @@ class Task(ABC):
         if given and not set(map(str, given.values())) & set(names):
             raise InputError(f"class_names: none of {listed(given)} is a label: the labels are {listed(names)}.")
 
+    def unused_class_names(self, names: list[str]) -> list[str]:
+        """Return a line for names that `class_names` gives to what is no label, such as 2 where labels are 0 and 1."""
+        unused = [f"{value}: {name}" for value, name in (self.settings.class_names or {}).items() if str(name) not in names]
+        if not unused:
+            return []
+        return [
+            f"Mind that class_names has {listed(unused)}, and no such label is in the train split, which has {listed(names)}."
+        ]
+
     def token_ids(self, texts: list[str]) -> list[list[int]]:
         return [ids.tolist() for ids in text_ids(self.tokenizer, texts)]
 

@@ -131,9 +131,9 @@ class TextClassification(Task):
             return lines
         if self.is_multi_hot:
             sums = dict(zip(self.names, np.asarray(labels, dtype=int).sum(0).tolist()))
-            return [count_line("labels of the train split", Counter(sums))]
+            return [count_line("labels of the train split", Counter(sums)), *self.unused_class_names(self.names)]
         counts = Counter(self.called(label for row in labels for label in (row if isinstance(row, list) else [row])))
-        return [count_line("labels of the train split", counts), *doubtful(counts)]
+        return [count_line("labels of the train split", counts), *doubtful(counts), *self.unused_class_names(self.names)]
 
     @staticmethod
     def scores(predictions: Any, targets: Any) -> dict[str, float]:

@@ -106,7 +106,7 @@ class TokenClassification(Task):
 
     def summary(self, train: Dataset) -> list[str]:
         counts = Counter(self.called(tag for row in train["tags"] for tag in row))
-        return [count_line("tags of the train split", counts), *doubtful(counts)]
+        return [count_line("tags of the train split", counts), *doubtful(counts), *self.unused_class_names(self.names)]
 
     def scores(self, found: Any, wanted: Any) -> dict[str, float]:
         return compute((tag_accuracy, entity_f1) if self.is_entities else (tag_accuracy,), found, wanted)
