@@ -7,9 +7,9 @@ from datasets import Dataset, DatasetDict
 from tests.data.test_conversations import PLAIN, learned, ours, with_template
 from tests.data.test_json_columns import rows_of
 
+from hf_gpt.data.cells import read_columns
 from hf_gpt.data.conversations import MARK, template_text
 from hf_gpt.data.dialogues import as_given
-from hf_gpt.data.cells import read_columns
 from hf_gpt.errors import InputError
 from hf_gpt.tasks import TASKS, TaskSettings
 
