@@ -50,7 +50,7 @@ def test_rows_of_a_task_are_told_their_recipe(kind, tmp_path, monkeypatch):
         recipe_of_text("my rows.jsonl", [])
     assert "\n" not in str(refused.value)
     # What it says is a command that finds the columns of its task.
-    name, *overrides = shlex.split(str(refused.value).partition("hf-gpt train ")[2].partition(", or as texts")[0])
+    name, *overrides = shlex.split(str(refused.value).partition("hf-gpt train ")[2].partition(", or with")[0])
     recipe = load_recipe(name, overrides)
     assert recipe.source.files == "my rows.jsonl"
     for column in (column for column, is_needed in TASKS[recipe.task.task].columns.items() if is_needed):

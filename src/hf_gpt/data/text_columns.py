@@ -76,7 +76,7 @@ def _check_task(source: TextSource, rows: list[dict[str, Any]], columns: list[st
         chosen.append(f"dataset.columns={{{', '.join(f'{name}: {column}' for name, column in called.items())}}}")
     raise InputError(
         f"dataset: files={given!r} has rows of a task, with {' and '.join(names)}: hf-gpt train {recipe} "
-        f"{' '.join(map(shlex.quote, chosen))}, or as texts: dataset.text_column={names[-1]}, or another of its columns."
+        f"{' '.join(map(shlex.quote, chosen))}, or with dataset.text_column=COLUMN learn one of its columns as text."
     )
 
 
