@@ -55,7 +55,8 @@ def test_an_infinity_among_names_is_none(tmp_path):
 def test_a_text_of_nan_is_none(name, text, tmp_path):
     if name == "rows.parquet" and text is str:
         pytest.skip("a column of texts has no NaN in Parquet")
-    given = [{"text": NAN if i % 10 == 0 else text(i), "label": i % 2} for i in range(100)]
+    nothing = (NAN, float("inf"), float("-inf"))
+    given = [{"text": nothing[i % 3] if i % 10 == 0 else text(i), "label": i % 2} for i in range(100)]
     found, dropped = rows_of(tmp_path / name, "text-classification", given)
     assert dropped == {"empty rows": 10}
     assert {row["text"].removesuffix(".0") for row in found} == {str(i) for i in range(100) if i % 10}
@@ -67,7 +68,11 @@ def test_a_text_of_nan_is_none(name, text, tmp_path):
 def test_a_text_of_nan_is_none_to_a_language_model(name, text, streaming, tmp_path):
     if name == "rows.parquet" and text is not float:
         pytest.skip("a column of texts has no NaN in Parquet")
-    source = source_of(tmp_path / name, [{"text": NAN if i % 3 == 0 else text(i)} for i in range(30)], streaming=streaming)
+    source = source_of(
+        tmp_path / name,
+        [{"text": (NAN, float("inf"))[i % 2] if i % 3 == 0 else text(i)} for i in range(30)],
+        streaming=streaming,
+    )
     found = [row["text"] for row in loading.text_rows(loading.load_rows(source), "text")]
     # A number of JSON is as the file has it.
     wanted = [str(text(i)) for i in (1, 2)]

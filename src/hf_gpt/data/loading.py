@@ -1,6 +1,7 @@
 """The rows of a source: of a package, of files, of the Hub, or of a mixture of these."""
 
 import glob
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,6 @@ from .cached import by_this_code, code_hash
 from .conll import CONLL_COLUMNS, read_conll
 from .json_columns import json_dataset
 from .json_rows import check_characters, check_json_rows, find_fault, read_json_rows, rows_in_object
-from .labels import is_nan
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
@@ -241,9 +241,10 @@ def is_float(feature: Any) -> bool:
     return isinstance(feature, datasets.Value) and feature.dtype.startswith(("float", "double"))
 
 
-def number_text(value: float) -> str:
-    """Return a number as a text: without a point where it is whole, since pandas knows no whole number that is missing."""
-    return str(value).removesuffix(".0")
+def number_text(value: float) -> str | None:
+    """Return a number as a text, without a point where it is whole, since pandas knows no whole number that is missing; NaN and an
+    infinity are none."""
+    return str(value).removesuffix(".0") if math.isfinite(value) else None
 
 
 def _as_text(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -254,7 +255,7 @@ def _as_text(row: dict[str, Any], name: str) -> dict[str, Any]:
         )
     if value is None or isinstance(value, str):
         return {"text": value}
-    return {"text": None if is_nan(value) else number_text(value)}
+    return {"text": number_text(value) if isinstance(value, float) else str(value)}
 
 
 def _load_conll(layout: str, files: list[Path]) -> Dataset:
