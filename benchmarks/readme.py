@@ -34,7 +34,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "foot": "One run each, seed {seed}; each name links to its record.",
         "sample": " What the first model writes after its training, and [on its way there]({samples}):",
         "no accelerator": " No run on a GPU has a record yet.",
-        "losing": "Fine-tuned models on record that lose to a simple baseline (its score): {}.",
+        "winning": "Fine-tuned models on record that beat the best simple baseline (its score): {}.",
+        "losing": "Those that do not: {}.",
         "of base": "from `{base}`, {scores}",
         "score": "`{name}` {value} ({best})",
         "lists": (", ", "; "),
@@ -59,7 +60,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "foot": "各运行一次，种子 {seed}；名称链接到运行记录。",
         "sample": "第一个模型训练完写出的文字（[训练途中的样子]({samples})）：",
         "no accelerator": "还没有 GPU 上的记录。",
-        "losing": "现有记录里，微调后仍不如简单基线的有：{}。",
+        "winning": "现有记录里，微调后胜过最好的简单基线的有：{}。",
+        "losing": "没有胜过的有：{}。",
         "of base": "以 `{base}` 为基座，{scores}",
         "score": "`{name}` {value}（基线 {best}）",
         "lists": ("、", "；"),
@@ -178,23 +180,29 @@ def fine_tuned() -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
             yield path.stem, record, (frame.find_record(f"{name}-baselines") or record).get("baselines", [])
 
 
-def losing(language: str) -> list[str]:
-    """Return the fine-tuned models that a baseline beats, by the base that they started from."""
+def beside_baselines(language: str) -> list[str]:
+    """Return the scores of fine-tuned models beside their best baselines, those that win first, by the base that they started from."""
     words = WORDS[language]
     comma, semicolon = words["lists"]
-    by_base: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {"winning": {}, "losing": {}}
     for name, record, baselines in fine_tuned():
         figure, digits = TASKS[record["task"]].figure if record.get("task") in TASKS else ("", 0)
         others = [row[figure] for row in baselines if figure in row and figure not in LOSSES]
-        if others and max(others) > record["test"][figure]:
-            value, best = (f"{number:.{digits}f}" for number in (record["test"][figure], max(others)))
+        if others:
+            value, best = record["test"][figure], max(others)
             base = record["recipe"]["model_name_or_path"].removeprefix("runs/")
-            by_base.setdefault(base, []).append(words["score"].format(name=name, value=value, best=best))
-    found = [words["of base"].format(base=base, scores=comma.join(rows)) for base, rows in by_base.items()]
-    return [words["losing"].format(semicolon.join(found))] if found else []
+            row = words["score"].format(name=name, value=f"{value:.{digits}f}", best=f"{best:.{digits}f}")
+            found["winning" if value > best else "losing"].setdefault(base, []).append(row)
+    told = {
+        kind: semicolon.join(
+            words["of base"].format(base=base, scores=comma.join(rows)) for base, rows in sorted(by_base.items(), reverse=True)
+        )
+        for kind, by_base in found.items()
+    }
+    return [words[kind].format(scores) for kind, scores in told.items() if scores]
 
 
 SECTIONS = [
     *(Section(ROOT / f"{page}{end}.md", "costs", partial(costs, page, end)) for page in SHOWN for end in WORDS),
-    *(Section(ROOT / f"README{end}.md", "losing", partial(losing, end)) for end in WORDS),
+    *(Section(ROOT / f"README{end}.md", "baselines", partial(beside_baselines, end)) for end in WORDS),
 ]

@@ -241,8 +241,8 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     )
 
 
-def test_a_score_that_loses_is_in_the_readme(tmp_path, monkeypatch):
-    """One that was beaten by a baseline which was scored later is, too; a loss and a run beside a recipe are not."""
+def test_scores_stand_beside_their_best_baselines_in_the_readme(tmp_path, monkeypatch):
+    """Also of baselines that were scored later; a loss and a run beside a recipe are left out."""
     (tmp_path / "finetune-base").mkdir()
     texts = {"task": "text-classification", "recipe": {"model_name_or_path": "runs/base"}, "test": {"accuracy": 0.5}}
     beaten = {"baselines": [{"name": "counts", "accuracy": 0.625}]}
@@ -253,12 +253,14 @@ def test_a_score_that_loses_is_in_the_readme(tmp_path, monkeypatch):
         "b-baselines": beaten,
         "chat": chat,
         "a-lora-2": texts | beaten,
+        "c": texts | {"test": {"accuracy": 0.75}} | beaten,
     }
     for name, record in records.items():
         (tmp_path / "finetune-base" / f"{name}.json").write_text(json.dumps(record))
     monkeypatch.setattr(frame, "RECORDS", tmp_path)
-    (line,) = readme.losing("")
-    assert line.endswith("(its score): from `base`, `a` 0.500 (0.625), `b` 0.500 (0.625).")
+    winning, losing = readme.beside_baselines("")
+    assert winning.endswith("(its score): from `base`, `c` 0.750 (0.625).")
+    assert losing == "Those that do not: from `base`, `a` 0.500 (0.625), `b` 0.500 (0.625)."
 
 
 def test_a_run_on_an_accelerator_is_a_row_of_the_readme(monkeypatch):
