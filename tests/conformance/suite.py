@@ -128,12 +128,12 @@ def no_experts(self, *arguments):
     self.skipTest("No mixture of experts, of which the class says that it can be one")
 
 
-def tests_named(start):
+def those_named(start):
     return [name for name, test in vars(ModelTesterMixin).items() if name.startswith(start) and callable(test)]
 
 
-ROPE_TESTS = tests_named("test_model_rope")
-EXPERT_TESTS = [*tests_named("test_eager_matches_batched_and_grouped"), *tests_named("test_output_router_logits")]
+ROPE_TESTS = those_named("test_model_rope")
+EXPERT_TESTS = [*those_named("test_eager_matches_batched_and_grouped"), *those_named("test_output_router_logits")]
 
 for name, config in CONFIGS.items():
     left_out = {} if config.position_embedding_type == "rope" else dict.fromkeys(ROPE_TESTS, no_rotary)
