@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("hf-gpt needs Python 3.10 or later, and $(PYTHON) is %d.%d: make install PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
 	@echo "1/4  The virtual environment $(VENV): seconds"
 	@$(PYTHON) -m venv $(VENV) && $(PIP) --quiet --upgrade pip
-	@echo "2/4  PyTorch$(if $(TORCH_INDEX), from $(TORCH_INDEX),: 3 GB with CUDA on Linux and 100 MB elsewhere; without CUDA by TORCH_INDEX, see Makefile)"
+	@echo "2/4  PyTorch$(if $(TORCH_INDEX), from $(TORCH_INDEX),: 3 GB with CUDA on Linux and 100 to 200 MB elsewhere; 200 MB without CUDA by TORCH_INDEX, see Makefile)"
 	@$(PIP) torch==2.13.0 $(TORCH_FLAGS) $(SHOWN)
 	@echo "3/4  The other packages: 300 MB, one to three minutes"
 	@$(PIP) -r requirements.lock $(SHOWN)

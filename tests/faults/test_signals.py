@@ -63,19 +63,23 @@ def test_a_signal_saves_and_ends_and_the_run_resumes_to_the_same_bits(name, tell
     assert is_equal(state_of(tmp_path / "run"), state_of(undisturbed))
 
 
-def test_a_second_ctrl_c_ends_at_once(corpus, tmp_path):
+@pytest.mark.parametrize(("save_steps", "what_for"), [(1, "resume"), (1000, "start it again")])
+def test_a_second_ctrl_c_ends_at_once(save_steps, what_for, corpus, tmp_path):
     def slow():
         training_step = Trainer.training_step
-        Trainer.training_step = lambda self, *a, **k: (training_step(self, *a, **k), time.sleep(600))[0]
+        slowed = lambda self, *a, **k: (training_step(self, *a, **k), time.sleep(600 if self.state.global_step else 0))[0]  # noqa: E731
+        Trainer.training_step = slowed
 
-    child, phase = in_child(values_of(corpus, tmp_path / "run"), tmp_path / "log", before=slow)
-    wait_for(phase, "stepping", 1)
+    child, phase = in_child(values_of(corpus, tmp_path / "run", save_steps=save_steps), tmp_path / "log", before=slow)
+    wait_for(phase, "stepping", 2)
     os.kill(child, signal.SIGINT)
     time.sleep(0.3)
     os.kill(child, signal.SIGINT)
     assert os.waitstatus_to_exitcode(end_of(child, seconds=10)) == 130
-    assert "Stopped at once: rerun the same command" in (tmp_path / "log").read_text()
-    assert not list((tmp_path / "run").glob("checkpoint-*"))
+    log = (tmp_path / "log").read_text()
+    assert "Stopped at once; " in log
+    assert f": rerun the same command to {what_for}." in log
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-1"] * (save_steps == 1)
 
 
 def test_a_run_whose_output_nobody_reads_saves_and_ends(corpus, undisturbed, tmp_path):

@@ -112,7 +112,7 @@ def test_a_seed_gives_the_same_conversation_again(plain, say):
 
 def test_the_oldest_turns_go_when_the_conversation_is_too_long(taught, say):
     _, err, conversation = say(taught, *[f"film {i}" for i in range(12)], max_new_tokens=16)
-    assert err[0] == "(the conversation is longer than 256 positions: its oldest 2 turns are dropped)"
+    assert err[0] == "(the conversation is longer than 256 positions: its 2 oldest turns are dropped)"
     assert conversation.turns[-2] == "film 11"
     del conversation.turns[-1]
     assert 100 < len(conversation.ids()) <= 256 - 16

@@ -41,7 +41,7 @@ def test_a_word_of_our_own_is_not_used_where_the_field_has_one(banned):
 CHINESE = [ROOT / "README_zh.md", *sorted((ROOT / "docs").glob("*_zh.md"))]
 # Code, what links lead to, tags, titles of works and quotes; what a model has written is a quote.
 QUOTED = re.compile(
-    r"```.*?```|<!-- (?:samples|alignment-answers):begin.*?:end -->|<!--.*?-->|^>[^\n]*|`[^`]*`|\]\([^)]*\)|https?://\S+|<[^>\n]+>"
+    r"<!-- (?:samples|alignment-answers):begin.*?:end -->|<!--.*?-->|^>[^\n]*|`[^`]*`|\]\([^)]*\)|https?://\S+|<[^>\n]+>"
     r"""|(?<!\*)\*[^*\n]+\*(?!\*)|“[^”]*”|'[^'\n]*'|"[^"\n]*\"""",
     re.DOTALL | re.MULTILINE,
 )
@@ -54,8 +54,14 @@ OF_A_SENTENCE = re.compile(
 )
 
 
+BLOCK = re.compile(r"```.*?```", re.DOTALL)
+# What code says to its reader: a comment, behind a line or on one of its own, and a docstring.
+COMMENT = re.compile(r'(?:^|[ \t])# +([^\n]*)|"""(.*?)"""', re.DOTALL | re.MULTILINE)
+
+
 def english_in(text):
     """What of a page is English: three words or more, beside each other, of which one holds a sentence together."""
+    text = BLOCK.sub(lambda block: "\n".join(map("".join, COMMENT.findall(block[0]))), text)
     runs = re.findall(rf"{WORD}(?:[ ,;:()\d.%/]+{WORD}){{2,}}", QUOTED.sub("·", text))
     return [run for run in runs if OF_A_SENTENCE.search(run)]
 
@@ -75,7 +81,11 @@ def test_a_chinese_page_has_no_english_but_code_names_and_quotes(page):
         ("Radford 等，2018，*Improving language understanding by generative pre-training*；见 `a file of the run`", 0),
         ("modern、gpt1、gpt2；Intel Xeon Processor；“This movie is a film”", 0),
         ("> **This movie is** a film that I have seen", 0),
-        ("```bash\nhf-gpt train my.txt   # the same with your own text\n```", 0),
+        ("```bash\nhf-gpt train my.txt   # the same with your own text\n```", 1),
+        ("```bash\n# the same with your own text\nhf-gpt train my.txt\n```", 1),
+        ('```python\ndef changed(model):\n    """Whether the logits change."""\n```', 1),
+        ('```python\nfor one in the_rows_of(it):  # 每一行\n    print(f"and this is not one of them")\n```', 0),
+        ("```bash\nhf-gpt train my.txt   # 用自己的文本\n```", 0),
     ],
 )
 def test_an_english_sentence_on_a_chinese_page_is_found(line, found):

@@ -1,5 +1,6 @@
 """Figures of a task from predictions that are made up: each is what its definition gives by hand."""
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from tests.helpers.recipes import TASKS as EXAMPLES
 from transformers import EvalPrediction
 
 from hf_gpt.data.tokenizer import train_tokenizer
-from hf_gpt.tasks import TASKS, TaskSettings, metrics
+from hf_gpt.tasks import TASKS, TaskSettings, details, metrics
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +114,17 @@ def test_figures_by_hand():
 def test_a_task_says_what_a_card_and_a_table_need(name):
     assert TASKS[name].figure[0] in EXAMPLES[name][1] | {"rougeL"}
     assert TASKS[name].pipeline in ("text-generation", "text-classification", name)
+
+
+def test_figures_of_rows_that_are_all_alike_come_without_a_warning_of_a_library():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for found, wanted in (([0, 0], [0, 0]), ([0, 0], [1, 1]), ([0, 1], [0, 0])):
+            assert metrics.compute((metrics.accuracy, metrics.macro_f1, metrics.matthews), found, wanted)["matthews"] == 0
+            assert details.label_scores([str(label) for label in found], ["0", "0"], ["0", "1"])["1"]["recall"] == 0
+        assert metrics.micro_f1(np.zeros((2, 2), int), np.zeros((2, 2), int)) == {"f1": 0}
+        for numbers in ([0.5, 0.5], [0.5]):
+            assert np.isnan(metrics.correlation(numbers, numbers)["pearson"])
+        assert metrics.entity_scores([["O"]], [["O"]]) == {}
+        assert metrics.entity_f1([["O"]], [["O"]])["entity_f1"] == 0
+        assert metrics.rouge([""], ["a"])["rouge1"] == metrics.translation([""], ["a"])["bleu"] == 0

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -23,8 +24,10 @@ from hf_gpt import planning
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.recipe.schedule import epoch_line
 from hf_gpt.reports.terminal import hide_bars_of_weights, is_worth_telling, silence_libraries
+from hf_gpt.training import callbacks
 from hf_gpt.training.callbacks import (
     EarlyStopping,
+    ProgressLine,
     ProgressRecorder,
     earlier_seconds,
     log_line,
@@ -111,6 +114,34 @@ def test_rows_say_speed_and_what_is_left():
     history = [{"tokens_per_second": 1.0, "mfu": 0.1}, {"tokens_per_second": 3.0, "mfu": 0.3}, {"loss": 1.0}]
     assert measured_speed([*history, history[1]]) == {"tokens_per_second": 3.0, "mfu": 0.3}
     assert measured_speed([{"loss": 1.0}]) == {}
+
+
+def test_the_clock_runs_while_the_first_step_is_compiled(tmp_path, monkeypatch, capsys):
+    seconds = threading.Semaphore(0)
+    monkeypatch.setattr(callbacks.time, "sleep", lambda _: seconds.acquire(timeout=10))
+    arguments = TrainingArguments(str(tmp_path), torch_compile=True, use_cpu=True)
+    line, state = ProgressLine(), TrainerState(max_steps=3, is_world_process_zero=True)
+    line.on_train_begin(arguments, state, TrainerControl())
+    bar = line.training_bar
+    refreshed = []
+    monkeypatch.setattr(bar, "refresh", lambda: refreshed.append(bar.desc))
+    for ticks in (1, 2):
+        seconds.release()
+        wait_until(lambda ticks=ticks: len(refreshed) == ticks)
+    assert refreshed == ["compiling"] * 2
+    state.global_step = 1
+    line.on_step_end(arguments, state, TrainerControl())
+    seconds.release()
+    wait_until(lambda: not any(thread.name == "compiling" for thread in threading.enumerate()))
+    bar.close()
+
+
+def wait_until(is_so):
+    for _ in range(1000):
+        if is_so():
+            return
+        threading.Event().wait(0.01)
+    raise TimeoutError
 
 
 def test_mfu_is_that_of_the_device(monkeypatch):

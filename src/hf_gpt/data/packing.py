@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .encoding import gives_back, opening, text_ids
 from .sources import text_count
 from .splits import rows_at_a_time, workers_for
@@ -124,7 +124,8 @@ def pack(documents: Dataset, block_size: int) -> Dataset:
     total = token_count(documents)
     if total < block_size:
         raise InputError(
-            f"block_size={block_size} is more than the {total} tokens of the split: give more text or a smaller block_size."
+            f"block_size={block_size} is more than the {counted(total, 'tokens')} of the split: give more text or a smaller "
+            "block_size."
         )
     features = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"), length=block_size)})
     return Dataset.from_generator(full_blocks, features=features, gen_kwargs=arguments)

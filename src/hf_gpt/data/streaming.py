@@ -16,7 +16,7 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .encoding import opening
 from .packing import check_closing, cut_blocks, document_ids
 from .sources import check_unchanged
@@ -154,7 +154,7 @@ def load_state(stream: PackedStream, folder: Path, workers: int) -> None:
     before = max((state["workers"] for state in kept["states"].values()), default=workers)
     if before != max(workers, 1):
         raise InputError(
-            f"dataloader_num_workers={workers}, but the run that is resumed had {before} readers per process: set as many, or start "
-            "anew with overwrite=true."
+            f"dataloader_num_workers={workers}, but the run that is resumed had {counted(before, 'readers')} per process: "
+            "set as many, or start anew with overwrite=true."
         )
     stream.states, stream.first_worker = kept["states"], kept["first_worker"]

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteriaList, TextStre
 
 from ..checks.boundary import refused
 from ..data.conversations import template_ids, template_text
-from ..errors import InputError
+from ..errors import InputError, counted
 from .loading import load_model
 from .writing import Told, check_settings, endings, id_inputs, prompt_ids, sampling
 
@@ -155,7 +155,9 @@ def chat(
                 with refused("the tokenizer's chat template refuses the conversation"):
                     dropped = 0 if limit is None else conversation.shorten(limit - max_new_tokens)
                 if dropped:
-                    tell(f"the conversation is longer than {limit} positions: its oldest {dropped} turns are dropped")
+                    tell(
+                        f"the conversation is longer than {limit} positions: its {counted(dropped, 'oldest turns are')} dropped"
+                    )
                 with refused(f"model={name!r} cannot generate with its generation_config.json"):
                     answer = write_answer(model, conversation, max_new_tokens, sampling(temperature, top_p))
             except InputError as error:

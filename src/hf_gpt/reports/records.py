@@ -70,12 +70,14 @@ def peak_memory() -> dict[str, int]:
 
 # As git's pathspecs.
 WRITTEN_BY_RUNS = (":(top,exclude)benchmarks/records", ":(top,exclude)docs")
+CODE = tuple(f":(top,glob){name}/**/*.py" for name in ("src", "benchmarks", "experiments", "reliability"))
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit of the checkout that `folder` lies in and whether it has uncommitted changes; `None` outside of one.
+    """Return commit of the checkout that the code in `folder` is of, and whether it has uncommitted changes; `None` outside of one.
 
-    Records and the pages made of them do not count: a series of runs writes both between its first run and its last.
+    Records and the pages made of them do not count: a series of runs writes both between its first run and its last. Nor does what was
+    never added, code apart: texts and recipes of one's own, which a record names or holds.
     """
 
     def git(*arguments: str) -> str | None:
@@ -86,11 +88,12 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return result.stdout.strip() if result.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    return (
-        None
-        if commit is None
-        else {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", ":/", *WRITTEN_BY_RUNS))}
-    )
+    # An installed package may lie in somebody's checkout, and is not of it.
+    if commit is None or git("ls-files", "--error-unmatch", ".") is None:
+        return None
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *WRITTEN_BY_RUNS)
+    added = git("ls-files", "--others", "--exclude-standard", "--", *CODE)
+    return {"commit": commit, "dirty": bool(changed or added)}
 
 
 @cache

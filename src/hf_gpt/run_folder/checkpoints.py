@@ -89,6 +89,13 @@ def newest(folder: Path) -> str:
     return f"the last good checkpoint is {name}" if name else "there is no checkpoint yet"
 
 
+def rerun(folder: Path) -> str:
+    """For a message, behind `newest`: what the same command does."""
+    return (
+        f"rerun the same command to {'resume' if folder.is_dir() and get_last_checkpoint(str(folder)) else 'start it again'}"
+    )
+
+
 # --------------------------------------------------------------------------------------------- the folder of a run
 
 

@@ -28,6 +28,9 @@ def matthews(predictions: Any, references: Any) -> dict[str, float]:
     """Compute the correlation of two labellings, 0 for chance whatever the sizes of the classes (Matthews 1975; scikit-learn)."""
     from sklearn.metrics import matthews_corrcoef
 
+    # Of a single class, scikit-learn gives the same, with a warning.
+    if len(np.union1d(predictions, references)) < 2:
+        return {"matthews": 0.0}
     return {"matthews": float(matthews_corrcoef(references, predictions))}
 
 
@@ -39,10 +42,12 @@ def micro_f1(predictions: Any, references: Any) -> dict[str, float]:
 
 
 def correlation(predictions: Any, references: Any) -> dict[str, float]:
-    """Compute Pearson's r of the numbers and Spearman's rho of their ranks (scipy)."""
+    """Compute Pearson's r of the numbers and Spearman's rho of their ranks (scipy); of equal numbers, neither is defined."""
     from scipy.stats import pearsonr, spearmanr
 
     found, wanted = (np.asarray(numbers, dtype=np.float64) for numbers in (predictions, references))
+    if np.ptp(found) == 0 or np.ptp(wanted) == 0:
+        return {"pearson": float("nan"), "spearman": float("nan")}
     return {"pearson": float(pearsonr(found, wanted)[0]), "spearman": float(spearmanr(found, wanted)[0])}
 
 
@@ -66,7 +71,10 @@ def entity_f1(predictions: list[list[str]], references: list[list[str]]) -> dict
 def entity_scores(predictions: list[list[str]], references: list[list[str]]) -> dict[str, dict[str, float]]:
     """Compute precision, recall and F1 of the entities of each type in the BIO scheme (seqeval), with how many there are."""
     from seqeval.metrics import classification_report
+    from seqeval.metrics.sequence_labeling import get_entities
 
+    if not get_entities([*references, *predictions]):
+        return {}
     report: Any = classification_report(references, predictions, output_dict=True, zero_division=0)
     return {
         kind: {

@@ -2,6 +2,7 @@
 
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Sized
 from pathlib import Path
@@ -131,6 +132,13 @@ def measured_speed(history: list[dict[str, Any]]) -> dict[str, float]:
     return speed
 
 
+def _tick(bar: Any) -> None:
+    """Let the clock of a bar run until its first step is made: compiling may take minutes on a busy machine."""
+    while bar.desc and not bar.disable:
+        time.sleep(1)
+        bar.refresh()
+
+
 class ProgressLine(ProgressCallback):
     """The bar of `Trainer`, which knows when the number of steps is fixed, and rows that a person reads.
 
@@ -150,6 +158,7 @@ class ProgressLine(ProgressCallback):
             first = state.global_step
             bar: Any = tqdm(desc=doing, total=total, initial=first, dynamic_ncols=True, unit="step", bar_format=BAR)
             self.training_bar = bar
+            threading.Thread(target=_tick, args=(bar,), name="compiling", daemon=True).start()
 
     def _is_open(self) -> bool:
         return self.budget is not None and not self.budget.is_fixed

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.distributed.configuration_utils import DistributedConfig
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..reports.terminal import notice
 
 
@@ -76,8 +76,8 @@ def read_launch(processes: int) -> Launch:
     if sizes.tp_size > 1:
         if sizes.tp_size != processes:
             raise InputError(
-                f"tp_size={sizes.tp_size} over {processes} processes: tensor parallelism alone takes all of them; start as many, or "
-                "use recipes/accelerate/hsdp.yaml for more devices."
+                f"tp_size={sizes.tp_size} over {counted(processes, 'processes')}: tensor parallelism alone takes all of "
+                "them; start as many, or use recipes/accelerate/hsdp.yaml for more devices."
             )
         return Launch("tensor parallel", processes, sizes.tp_size)
     return Launch("ddp", processes)

@@ -182,7 +182,7 @@ def run_time(run: PlannedRun, device: Device, devices: int, is_timed: bool, spee
             timings, training_pass=timings.training_pass * times, evaluation_pass=timings.evaluation_pass * times
         )
         kind = f"{'bfloat16' if run.load.bfloat16 else 'float32'}{', compiled' if run.is_compiled else ''}"
-        source = f"measured here: steps of {rows} x {run.load.length} tokens in {kind}"
+        source = f"measured here: steps of {rows} x {counted(run.load.length, 'tokens')} in {kind}"
     per_step = run.accumulation * run.load.tokens * devices
     step = per_step / speed if timings is None else run.accumulation * timings.training_pass + timings.optimizer_step
     told = RunTime(per_step / step, source or "extrapolated", notes=run.notes)
@@ -240,7 +240,8 @@ def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timing
         if steps == limit and arguments.max_steps <= 0:
             notes = (
                 *notes,
-                f"{counted(arguments.num_train_epochs, 'epochs', 'g')} of the train split, about {known:,.0f} tokens, and no more",
+                f"{counted(arguments.num_train_epochs, 'epochs', 'g')} of the train split, about "
+                f"{counted(known, 'tokens', ',.0f')}, and no more",
             )
     elif blocks is not None:
         steps, extra = limit, 0

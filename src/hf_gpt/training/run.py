@@ -124,7 +124,9 @@ def train(trainer: GuardedTrainer, recipe: Recipe) -> None:
         if recipe.training.torch_compile and trainer.is_world_process_zero():
             config: Any = getattr(trainer.model, "config", None)
             seconds = compile_seconds(getattr(config, "num_hidden_layers", None), trainer.args.device.type)
-            notice(f"Compiling before the first step, about {seconds:.0f} s; less where this was done before.")
+            notice(
+                f"Compiling before the first step, about {seconds:.0f} s: less where it was done before, more on a busy machine."
+            )
         trainer.train(resume_from_checkpoint=checkpoint)
         if stop.has_stopped:
             after = f"Stopped by {stop.signal_name} after step {trainer.state.global_step}"

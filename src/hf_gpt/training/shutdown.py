@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from ..checks.system import ENDING_SIGNALS, SIGPIPE
 from ..reports.terminal import silence
+from ..run_folder.checkpoints import newest, rerun
 from .trainer import GuardedTrainer
 
 
@@ -68,7 +70,8 @@ class GracefulShutdown(TrainerCallback):
             saving = "saving after this step, then stopping" if self.can_save else "stopping after this step"
             _say(f"{self.signal_name}: {saving}; once more stops at once.", self.is_talking)
         elif now - self._received_at >= ECHO_SECONDS or (number == signal.SIGINT and not _is_launched()):
-            _say("Stopped at once: rerun the same command to resume from the last checkpoint.", self.is_talking)
+            folder = Path(str(self.trainer.args.output_dir))
+            _say(f"Stopped at once; {newest(folder)}: {rerun(folder)}.", self.is_talking)
             os._exit(128 + number)
 
     def _notify(self, number: signal.Signals) -> None:

@@ -26,7 +26,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from ..checks.boundary import refused
 from ..errors import InputError
 from ..recipe.schedule import FIELDS, resolve_schedule
-from ..run_folder.checkpoints import STAGING_FOLDER, check_in_place, finalize, newest
+from ..run_folder.checkpoints import STAGING_FOLDER, check_in_place, finalize, newest, rerun
 from ..run_folder.manifest import announce
 from .balance import AUX_LOSS, EXPERT_USE, ExpertUse
 from .causes import first_line
@@ -284,7 +284,7 @@ class GuardedTrainer(Trainer):
                 shutil.rmtree(staging, ignore_errors=True)
             raise InputError(
                 f"{folder / name} cannot be written: {first_line(error)} ({shutil.disk_usage(folder).free:,} bytes are free there); "
-                f"{newest(folder)}. Free the place and rerun the same command to resume."
+                f"{newest(folder)}. Free the place and {rerun(folder)}."
             ) from error
         finally:
             self._staging = None
