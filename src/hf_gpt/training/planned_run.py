@@ -241,7 +241,7 @@ def length_of(run: PlannedRun, recipe: Recipe, devices: int, step: float, timing
             notes = (
                 *notes,
                 f"{counted(arguments.num_train_epochs, 'epochs', 'g')} of the train split, about "
-                f"{counted(known, 'tokens', ',.0f')}, and no more",
+                f"{counted(known or 0, 'tokens', ',.0f')}, and no more",
             )
     elif blocks is not None:
         steps, extra = limit, 0

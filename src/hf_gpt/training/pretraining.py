@@ -196,6 +196,7 @@ def build_tokenizer(recipe: Recipe, train: Any) -> PreTrainedTokenizerBase:
         name = str(kept.parent)
     if name is not None:
         return finish(load_tokenizer(name))
+    notice(f"Training a tokenizer of {arguments.tokenizer_vocab_size:,} entries; then the texts are tokenised.")
     batches = text_batches(train, STREAM_TOKENIZER_TEXTS)
     limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
     return finish(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit))

