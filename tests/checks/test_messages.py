@@ -40,16 +40,18 @@ COUNTED = re.compile(r"""counted\([^"']*["'](?:[\w-]+ )?([\w-]+s)\b""")
 FILES = [path for path in sorted((ROOT / "src").rglob("*.py")) if path.parent.name != "modeling"]
 NOUNS = {noun for path in FILES for noun in COUNTED.findall(path.read_text())} - ALWAYS_MANY - {"names"}
 # Never one: a check or the formula before it says so.
-MORE_THAN_ONE = {"reward_model.py: {labels} labels", "finetuning.py: {task.settings.max_length} tokens"}
+MORE_THAN_ONE = {"reward_model.py: {labels} labels"}
 
 
 def uncounted(path):
     """Numbers of a file's messages with a plural behind them that stays one."""
     for text in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr)):
-        for value, behind in zip(text.values, text.values[1:]):
+        for before, value, behind in zip([None, *text.values], text.values, text.values[1:]):
             if not isinstance(value, ast.FormattedValue) or not isinstance(behind, ast.Constant):
                 continue
-            if re.search(r"counted\(|shown\(|!r", ast.unparse(value)):
+            # A setting is written as a recipe has it, `max_length=1`.
+            is_setting = isinstance(before, ast.Constant) and before.value.endswith("=")
+            if is_setting or re.search(r"counted\(|shown\(|!r", ast.unparse(value)):
                 continue
             is_length = isinstance(value.value, ast.Call) and ast.unparse(value.value.func) == "len"
             form = ast.unparse(value.format_spec).strip("f'\"") if value.format_spec is not None else ""

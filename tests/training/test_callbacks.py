@@ -187,7 +187,9 @@ def test_a_small_text_is_told_of_and_a_tiny_one_warned_of(corpus, tmp_path, caps
     small = tmp_path / "small.jsonl"
     small.write_text("".join(corpus.read_text().splitlines(keepends=True)[:60]))
     run(parse_recipe(values_of(small, tmp_path / "run", max_eval_blocks=4, per_device_train_batch_size=64, max_steps=12)))
-    assert re.search(r"The train split is small: 12 steps are [\d.]+ epochs", capsys.readouterr().out)
+    told = capsys.readouterr().out
+    assert re.search(r"The train split is small: 12 steps are [\d.]+ epochs", told)
+    assert re.search(r"Training a tokenizer of [\d,]+ entries; then the texts are tokenised\.", told)
 
 
 REPORT = "GPTForSequenceClassification LOAD REPORT from: runs/x\nKey | Status |\n{rows}\nNotes:"
