@@ -157,7 +157,10 @@ def chat(
     from .inference.chat import chat as converse
 
     hide_bars_of_weights()
-    converse(model, max_new_tokens, temperature, top_p, seed, system, sys.stdin.isatty())
+    is_terminal = sys.stdin.isatty()
+    unanswered = converse(model, max_new_tokens, temperature, top_p, seed, system, is_terminal)
+    if unanswered and not is_terminal:
+        raise InputError(f"{counted(unanswered, 'messages')} got no answer: the lines above say why.")
 
 
 @app.command()

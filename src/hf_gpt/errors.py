@@ -61,6 +61,24 @@ def reason_of(error: BaseException) -> str:
     return told
 
 
+# What a terminal obeys and a browser hides: controls but the ends of lines and a tab, and what turns the direction of a line around.
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+
+
+def _code(found: re.Match) -> str:
+    return str(found.group().encode("unicode_escape").decode())
+
+
+def visible(text: str) -> str:
+    """Return a text, of several lines maybe, with the codes of controls in place of them."""
+    return CONTROLS.sub(_code, text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line, whatever signs are in it: with the codes of all that is not printed as it is."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def shown(value: Any, limit: int = 120) -> str:
     """Return a value as a message shows it: on one line, cut where it would fill the screen."""
     if isinstance(value, (dict, list, tuple)) and len(value) > 20:

@@ -3,7 +3,10 @@
 import errno
 import io
 import os
+import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from typer.core import TyperGroup
 from ._environment import INTERRUPTED
 from .checks.places import PLACE_ERRORS
 from .checks.system import SIGPIPE
-from .errors import InputError, shown
+from .errors import InputError, one_line, shown, visible
 from .reports.terminal import Interruption, end_bars, silence, silence_libraries
 
 
@@ -28,6 +31,11 @@ EXTRAS = {
     "gguf": "gguf",
     "gradio": "demo",
 }
+# Orders to a terminal by libraries that print: rich's colours; tqdm's way back to the beginning of a line, and to the line above.
+COLOURS = frozenset({r"\x1b\[[\d;]*m"})
+BARS = frozenset({r"\r", r"\x1b\[A"})
+# Where one of these is set, rich or typer colours what goes into a file or a pipe.
+COLOURED = frozenset({"FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"})
 
 
 class UnreadError(Exception):
@@ -127,10 +135,19 @@ def silence_unwritable() -> None:
 
 
 def make_printable() -> None:
-    """Have letters that the terminal's encoding lacks printed as their code, in place of an exception."""
-    for stream in (sys.stdout, sys.stderr):
+    """Have printed as their code: letters that the terminal's encoding lacks, and controls, whoever has written them."""
+    has_colours = not COLOURED.isdisjoint(os.environ)
+    for stream, orders in ((sys.stdout, COLOURS), (sys.stderr, COLOURS | BARS)):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            kept = orders if has_colours or stream.isatty() else orders - COLOURS
+            # `print`, rich, tqdm and loggers all write by the method of the stream.
+            vars(stream)["write"] = partial(write_visible, stream.write, re.compile(f"({'|'.join(kept) or '(?!)'})"))
+
+
+def write_visible(write: Callable[[str], int], orders: re.Pattern, text: str) -> int:
+    """Write a text in which nothing but `orders` is one to the terminal."""
+    return write("".join(part if number % 2 else visible(part) for number, part in enumerate(orders.split(text))))
 
 
 def check_arguments(arguments: list[str]) -> None:
@@ -154,7 +171,7 @@ def check_caches() -> None:
 def fail(message: str, code: int = 2) -> None:
     """End with one line, whatever signs are in the names that it holds: the end of a line, a terminal's orders, marks of direction."""
     end_bars()
-    line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in message)
+    line = one_line(message)
     # Its beginning names what is wrong, and its end what to do.
     shortened = line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
     print(f"hf-gpt: {shortened}", file=sys.stderr)

@@ -3,11 +3,14 @@
 import builtins
 import errno
 import io
+import shutil
 import signal
 import sys
+import threading
 
 import pytest
 from tests.conftest import randomize, tiny_config
+from tests.helpers.commands import run_command
 from transformers import TextStreamer
 from typer.testing import CliRunner
 
@@ -98,6 +101,73 @@ def test_the_template_is_given_the_system_and_all_turns(taught, say):
     assert second in out
 
 
+HANGS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+REFUSING = {
+    "{{ raise_exception('\x1b[2J\x1b]0;owned\x07 a\nb') }}": "a b",
+    "{{ 'a' * 10**17 }}": "MemoryError",
+    "{{ 'a' * 10**20 }}": "cannot fit",
+    "{{ 10 ** 400 / 1 }}": "too large",
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}": "recursion",
+    "{{ 1 / 0 }}": "division by zero",
+    "{{ messages[9].content.x }}": "no element 9",
+    "{{ ''.__class__.__mro__ }}": "is unsafe",
+    "{% for %}": "Expected",
+}
+
+
+@pytest.fixture(scope="module")
+def with_template(taught, tmp_path_factory):
+    """A model whose tokenizer has that chat template."""
+
+    def make(template):
+        folder = tmp_path_factory.mktemp("template") / "model"
+        shutil.copytree(taught, folder)
+        (folder / "chat_template.jinja").write_text(template)
+        return str(folder)
+
+    return make
+
+
+@pytest.mark.parametrize("template", REFUSING)
+def test_what_a_template_raises_is_its_own_fault_in_one_line(template, with_template, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("film 1\n"))
+    code, out, err = run_command(monkeypatch, capsys, "chat", with_template(template))
+    told, end = [line for line in err.splitlines() if line.startswith(("(", "hf-gpt: "))]
+    assert code == 2
+    assert told.startswith("(the tokenizer's chat template refuses the conversation: ")
+    assert REFUSING[template] in told
+    assert end == "hf-gpt: 1 message got no answer: the lines above say why."
+    assert not {"\x1b", "\x07"} & set(out + err)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_ctrl_c_ends_a_template_that_hangs(is_terminal, with_template, say, monkeypatch, capsys):
+    def typed():
+        threading.Timer(1, signal.raise_signal, [signal.SIGINT]).start()
+        yield "film 1"
+
+    folder = with_template(HANGS)
+    monkeypatch.setattr(module, "messages", lambda is_terminal: typed())
+    if is_terminal:
+        *_, told = say(folder, is_terminal=True)[1]
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            say(folder)
+        *_, told = capsys.readouterr().err.splitlines()
+    assert told == "(interrupted before the answer began)"
+
+
+def test_orders_to_the_terminal_are_printed_as_codes(plain, say, monkeypatch, capsys):
+    """Whatever is in a prompt or in what a model writes; a text has lines."""
+    written = "a\x1b[2J\x1b[31m\x9b1A\u202eb\tc\nd\r\ne\rf"
+    shown = "a\\x1b[2J\\x1b[31m\\x9b1A\\u202eb\tc\nd\r\ne\\rf"
+    generate_text(plain, "film\x1b[2J", 2, 0.0, 0.95, 0)
+    assert "film\\x1b[2J" in capsys.readouterr().out
+    monkeypatch.setattr(TextStreamer, "put", lambda self, value: None)
+    monkeypatch.setattr(TextStreamer, "end", lambda self: self.on_finalized_text(written, stream_end=True))
+    assert say(plain, "film 1")[0].splitlines() == shown.splitlines()
+
+
 def test_reset_begins_anew_and_exit_ends(plain, say):
     out, _, conversation = say(plain, "film 1 is", "/reset", "film 1 is", "/exit", "never read")
     assert conversation.turns == ["film 1 is", conversation.turns[1]]
@@ -138,7 +208,7 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(plain, say, monkeypatch
                 signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(module, "TextStreamer", Interrupted)
+    monkeypatch.setattr(module, "VisibleStreamer", Interrupted)
     say(plain, "film 1 is", max_new_tokens=32)
     assert 3 <= Interrupted.parts <= 4
     _, _, conversation = say(plain, "film 1 is", "film 2 is", max_new_tokens=32)

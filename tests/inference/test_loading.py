@@ -29,6 +29,7 @@ from hf_gpt.errors import InputError
 from hf_gpt.inference.loading import build_new, load_config, load_pretrained, override_fields
 from hf_gpt.planning import capacity
 from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.training.adapters import check_adapter
 from hf_gpt.training.pretraining import model_config
 
 
@@ -95,6 +96,72 @@ def test_spoilt_weights_are_not_used(what, fault, folder, tmp_path, monkeypatch,
     assert told in message
     assert message.startswith("hf-gpt: ")
     assert not (tmp_path / "out").exists()
+
+
+def by_an_index(name):
+    def lead_out(folder, outside):
+        weights = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").rename(outside)
+        index = {"metadata": {}, "weight_map": dict.fromkeys(weights, name.format(outside=outside))}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    return lead_out
+
+
+def by_a_link(folder, outside):
+    (folder / "model.safetensors").rename(outside)
+    (folder / "model.safetensors").symlink_to(outside)
+
+
+def by_a_linked_folder(folder, outside):
+    (folder / "part").symlink_to(outside.parent)
+    by_an_index("part/outside.safetensors")(folder, outside)
+
+
+LEADING_OUT = {
+    "up": by_an_index("../outside.safetensors"),
+    "down and up": by_an_index("x/../../outside.safetensors"),
+    "absolute": by_an_index("{outside}"),
+    "backslashes": by_an_index("..\\outside.safetensors"),
+    "drive": by_an_index("C:outside.safetensors"),
+    "link": by_a_link,
+    "linked folder": by_a_linked_folder,
+}
+
+
+@pytest.mark.parametrize("way", LEADING_OUT)
+def test_weights_outside_of_the_folder_are_not_read(way, folder, tmp_path, monkeypatch, capsys):
+    LEADING_OUT[way](folder, tmp_path / "outside.safetensors")
+    (tmp_path / "text.txt").write_text("some words\n" * 50)
+    monkeypatch.setattr("safetensors.safe_open", lambda *given, **named: pytest.fail("something is read"))
+    further = f"model_name_or_path={folder}"
+    for given in (
+        ["generate", folder, "some"],
+        ["chat", folder],
+        ["evaluate", folder, tmp_path / "text.txt"],
+        ["export", folder, tmp_path / "out"],
+        ["import", folder, tmp_path / "out"],
+        ["doctor", folder],
+        ["train", tmp_path / "text.txt", "preset=null", further, f"output_dir={tmp_path / 'out'}"],
+        ["train", tmp_path / "text.txt", f"tokenizer={folder}", f"output_dir={tmp_path / 'out'}"],
+    ):
+        code, message = command(monkeypatch, capsys, *given)
+        assert code == 2, given
+        assert "is a link out of that folder" in message or "lies outside of that folder" in message, message
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="out"):
+        check_adapter(str(folder), "AutoModelForCausalLM")
+
+
+def test_weights_beside_a_snapshot_of_the_hub_are_read(folder, tmp_path):
+    """As the cache of the Hub lies on a disk: snapshots of links to blobs."""
+    snapshot, blobs = tmp_path / "snapshots" / "0a1b2c", tmp_path / "blobs"
+    blobs.mkdir()
+    snapshot.parent.mkdir()
+    folder.rename(snapshot)
+    (snapshot / "model.safetensors").rename(blobs / "f00d")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/f00d")
+    load_pretrained(AutoModelForCausalLM, str(snapshot))
 
 
 @pytest.mark.parametrize("what", ["export", "import"])

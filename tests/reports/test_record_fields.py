@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import pytest
 from tests.conftest import ROOT
 
-from hf_gpt import cli
+from hf_gpt import cli, process
 from hf_gpt.errors import InputError
 from hf_gpt.reports import console as printing
 from hf_gpt.reports import markdown, plots
@@ -176,6 +177,47 @@ def test_a_locale_without_letters(comparison):
     command = [sys.executable, "-m", "hf_gpt", *comparison]
     result = subprocess.run(command, capture_output=True, check=False, env=environment, cwd=ROOT)
     assert result.returncode == 0, result.stderr
+
+
+ORDERS = "\x1b[2J\x1b]0;owned\x07\x9b1A\x7f\u202e\b\rx"
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_a_card_and_a_terminal_show_orders_as_codes(kind, tmp_path, capsys):
+    record = copy.deepcopy(OF_KIND[kind])
+    record["name"] = ORDERS + "\ncheck passed"
+    for row in (*record["baselines"], record["data"]):
+        row["name" if "name" in row else "path"] = ORDERS
+    record["samples"] = [{"prompt": ORDERS, "text": f"{ORDERS}\na line", "seed": 0}]
+    text = render_card(record)
+    printing.PRINTERS[kind](record, tmp_path)
+    printing.print_findings(ORDERS, [])
+    if kind == "train":
+        printing.print_comparison([record])
+    told = capsys.readouterr().out
+    for shown in (text, told):
+        assert "\\x1b" in shown
+        assert not set(ORDERS[:-1]) & set(shown) - set("[2J]0;owned1A")
+    assert "\ncheck passed" not in told
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_whatever_a_command_prints_no_order_reaches_the_terminal(is_terminal, monkeypatch):
+    """But colours on a terminal, and what moves a bar."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    for name, stream in (("stdout", out), ("stderr", err)):
+        monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+        monkeypatch.setattr(sys, name, stream)
+    for name in process.COLOURED:
+        monkeypatch.delenv(name, raising=False)
+    process.make_printable()
+    print("a\x1b[2J\x1b]0;x\x07b\r\x9bc\nd\te \x1b[1;31m")
+    logging.StreamHandler(err).emit(logging.makeLogRecord({"msg": "\rbar\x1b[A\x1b[2J"}))
+    out.flush()
+    err.flush()
+    colour = "\x1b[1;31m" if is_terminal else "\\x1b[1;31m"
+    assert out.buffer.getvalue().decode() == f"a\\x1b[2J\\x1b]0;x\\x07b\\r\\x9bc\nd\te {colour}\n"
+    assert err.buffer.getvalue().decode() == "\rbar\x1b[A\\x1b[2J\n"
 
 
 @pytest.mark.parametrize(

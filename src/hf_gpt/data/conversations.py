@@ -1,11 +1,14 @@
 """From a prompt or a conversation to the ids that a model reads: in training those that generation starts from, and then the answer."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ..checks.boundary import UNUSABLE
+from ..errors import InputError, reason_of
 from .dialogues import WEIGHT
 from .encoding import opening, plain
 
@@ -33,6 +36,25 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> 
 
 
 # ------------------------------------------------------------------------------------------------------- conversations
+
+
+@contextmanager
+def template_refusals(what: str, hint: str = ".") -> Iterator[None]:
+    """Within it, what a chat template raises of what it does not write, or cannot, is an `InputError` that names it.
+
+    Args:
+        what: A conversation or its place.
+        hint: The end of the message.
+    """
+    # A module of its own, so that a plain installation is told which extra brings it.
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (TemplateError, *UNUSABLE) as error:
+        raise InputError(f"the tokenizer's chat template refuses {what}: {reason_of(error).rstrip('.')}{hint}") from error
 
 
 def special_names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -85,7 +107,7 @@ def unwritten(
         less = [{key: part for key, part in message.items() if key != name} for message in messages]
         try:
             return template_text(tokenizer, less, tools=None if name == "tools" else tools) != whole
-        except (TemplateError, TypeError, ValueError):
+        except (TemplateError, *UNUSABLE):
             # A template that asks for a field knows it.
             return True
 

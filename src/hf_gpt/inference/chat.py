@@ -7,13 +7,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, StoppingCriteriaList, TextStreamer, set_seed
+from transformers import PreTrainedTokenizerBase, StoppingCriteriaList, set_seed
 
 from ..checks.boundary import refused
-from ..data.conversations import template_ids, template_text
-from ..errors import InputError, counted
+from ..data.conversations import template_ids, template_refusals, template_text
+from ..errors import InputError, counted, one_line
 from .loading import load_model
-from .writing import Told, check_settings, endings, id_inputs, prompt_ids, sampling
+from .writing import Told, VisibleStreamer, check_settings, endings, id_inputs, prompt_ids, sampling
 
 
 HELP = "/reset begins anew, /exit or Ctrl-D ends, Ctrl-C stops an answer"
@@ -43,17 +43,10 @@ class Conversation:
         """
         if not self.has_template:
             return prompt_ids(self.tokenizer, "\n".join([*([self.system] if self.system else []), *self.turns]))
-        # A module of its own, so that a plain installation is told which extra brings it.
-        from jinja2 import TemplateError
-
         messages = [{"role": "system", "content": self.system}] if self.system else []
         messages += [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(self.turns)]
-        try:
-            text = template_text(self.tokenizer, messages, True)
-        except TemplateError as error:
-            hint = ": leave --system out." if self.system else "."
-            raise InputError(f"the tokenizer's chat template refuses the conversation ({error}){hint}") from error
-        return template_ids(self.tokenizer, text)
+        with template_refusals("the conversation", ": leave --system out." if self.system else "."):
+            return template_ids(self.tokenizer, template_text(self.tokenizer, messages, True))
 
     def shorten(self, room: int) -> int:
         """Drop the oldest questions with their answers until the rest has at most `room` tokens; the last question stays.
@@ -118,7 +111,7 @@ def write_answer(model: Any, conversation: Conversation, max_new_tokens: int, op
             **options,
             max_new_tokens=max_new_tokens,
             **endings(model, tokenizer),
-            streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
+            streamer=VisibleStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
             stopping_criteria=StoppingCriteriaList([stop]),
         )
     return str(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
@@ -126,8 +119,11 @@ def write_answer(model: Any, conversation: Conversation, max_new_tokens: int, op
 
 def chat(
     name: str, max_new_tokens: int, temperature: float, top_p: float, seed: int, system: str | None, is_terminal: bool
-) -> None:
+) -> int:
     """Answer what is typed, or each line that is piped in, until the end; what is no answer goes to stderr.
+
+    Returns:
+        How many messages got no answer.
 
     Raises:
         InputError: the model cannot be loaded, or a setting is none that it may be.
@@ -143,17 +139,17 @@ def chat(
     if limit is not None:
         max_new_tokens = min(max_new_tokens, max(limit // 2, 1))
     set_seed(seed)
+    unanswered = 0
     with interrupt_raises():
         for message in messages(is_terminal):
             if message == "/exit":
-                return
+                break
             if message == "/reset":
                 conversation.turns.clear()
                 continue
             conversation.turns.append(message)
             try:
-                with refused("the tokenizer's chat template refuses the conversation"):
-                    dropped = 0 if limit is None else conversation.shorten(limit - max_new_tokens)
+                dropped = 0 if limit is None else conversation.shorten(limit - max_new_tokens)
                 if dropped:
                     tell(
                         f"the conversation is longer than {limit} positions: its {counted(dropped, 'oldest turns are')} dropped"
@@ -164,9 +160,17 @@ def chat(
                 # One question that cannot be answered is not the end of a conversation.
                 tell(str(error))
                 conversation.turns.pop()
+                unanswered += 1
+            except KeyboardInterrupt:
+                # A chat template is a program, and may take for ever.
+                tell("interrupted before the answer began")
+                conversation.turns.pop()
+                if not is_terminal:
+                    raise
             else:
                 conversation.turns.append(answer)
+    return unanswered
 
 
 def tell(message: str) -> None:
-    print(f"({message})", file=sys.stderr, flush=True)
+    print(f"({one_line(message)})", file=sys.stderr, flush=True)

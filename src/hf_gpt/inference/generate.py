@@ -1,10 +1,10 @@
 """Continue a prompt with a finished model."""
 
-from transformers import TextStreamer, set_seed
+from transformers import set_seed
 
 from ..checks.boundary import refused
 from .loading import load_model
-from .writing import check_settings, prompt_inputs, sampling
+from .writing import VisibleStreamer, check_settings, prompt_inputs, sampling
 
 
 def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> None:
@@ -23,5 +23,5 @@ def generate_text(name: str, prompt: str, max_new_tokens: int, temperature: floa
             **inputs,
             **sampling(temperature, top_p),
             max_new_tokens=max_new_tokens,
-            streamer=TextStreamer(tokenizer, skip_special_tokens=True),
+            streamer=VisibleStreamer(tokenizer, skip_special_tokens=True),
         )

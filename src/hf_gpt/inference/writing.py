@@ -6,10 +6,17 @@ from threading import Event
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer, set_seed
+from transformers import (
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+    TextStreamer,
+    set_seed,
+)
 
 from ..data.encoding import opening
-from ..errors import InputError, shown
+from ..errors import InputError, shown, visible
 from .inspect import check_ids, check_room
 
 
@@ -44,6 +51,13 @@ class Told(StoppingCriteria):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs) -> torch.Tensor:
         return torch.full((len(input_ids),), self.event.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+class VisibleStreamer(TextStreamer):
+    """Prints what is written as it comes, and no order to the terminal that is in it: any text may be in a prompt or a model."""
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        super().on_finalized_text(visible(text), stream_end)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

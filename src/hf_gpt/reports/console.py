@@ -4,18 +4,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from ..errors import counted
+from ..errors import counted, one_line, visible
 from ..presets import PUBLISHED_FLOPS, PUBLISHED_TOKENS
 from .records import overfitting_line
 
 
+class VisibleConsole(Console):
+    """A console that obeys markup, and no controls in the texts that it is given: a name in a record is somebody's."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
 def console_of(file: IO[str] | None, width: int = 100) -> Console:
     """Return what prints into a file, or where a person reads: in a notebook, rich shows there what is meant for a file, too."""
-    return Console(file=file, width=width, emoji=False, force_jupyter=None if file is None else False)
+    return VisibleConsole(file=file, width=width, emoji=False, force_jupyter=None if file is None else False)
+
+
+def escape(text: str) -> str:
+    """Return a text for one line or one cell, without markup."""
+    return markup.escape(one_line(text))
 
 
 def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = None) -> None:
@@ -38,7 +51,7 @@ def print_record(record: dict[str, Any], folder: Path, file: IO[str] | None = No
         how = " (in bold)" if console.is_terminal else ""
         console.print(f"What it writes after each prompt{how}, one draw each:\n", highlight=False)
     for sample in record["samples"]:
-        prompt, more = escape(sample["prompt"]), escape(sample["text"][len(sample["prompt"]) :])
+        prompt, more = (markup.escape(part) for part in (sample["prompt"], sample["text"][len(sample["prompt"]) :]))
         console.print(f"[bold]{prompt}[/bold]{more}", highlight=False)
         console.print()
     console.print(
@@ -60,11 +73,11 @@ def print_masked_record(record: dict[str, Any], folder: Path, file: IO[str] | No
     console = console_of(file)
     test = record["test"]
     lines = [
-        f"{record['name']}: {record['parameters']:,} parameters, {counted(record['tokens_seen'], 'tokens')} seen",
+        f"{one_line(record['name'])}: {record['parameters']:,} parameters, {counted(record['tokens_seen'], 'tokens')} seen",
         f"given all other tokens: loss {test['loss']:.3f} nats per token, bits per byte {test['bits_per_byte']:.3f} (compare it with "
         "masked models only)",
         *(["What it fills in:"] if record["samples"] else []),
-        *(f"{sample['prompt']} -> {sample['text']}" for sample in record["samples"]),
+        *(one_line(f"{sample['prompt']} -> {sample['text']}") for sample in record["samples"]),
         f"Trained in {record['training_seconds']:.0f} s, {record['total_seconds']:.0f} s in all. {folder} is a complete repository; "
         f"{folder}/README.md, its card, tells how to load it.",
     ]
@@ -110,7 +123,7 @@ def print_findings(title: str, findings: Sequence[Any], file: IO[str] | None = N
 
 def print_comparison(records: list[dict[str, Any]]) -> None:
     """Print records of kind `train` side by side."""
-    console = Console(width=100, emoji=False)
+    console = console_of(None)
     table = Table()
     headings = ("run", "parameters", "tokens seen", "minutes", "tokens/s", "test loss", "bits per byte")
     for heading in headings:
@@ -154,7 +167,7 @@ def print_plan(name: str, planned: dict, device: str, minutes: float | None) -> 
     Args:
         minutes: The time budget of the run.
     """
-    console = Console(width=120, emoji=False)
+    console = console_of(None, 120)
     counts, flops, tokens, times, given = (
         planned[key] for key in ("parameters", "flops_per_token", "tokens", "time", "given")
     )

@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from ..errors import visible
+
 
 class Safe(str):
     """What is Markdown already."""
@@ -33,7 +35,7 @@ def quoted(text: str) -> Safe:
 
 def code(value: Any) -> Safe:
     """Return a value as code within a line or a cell, between as many backticks as it needs."""
-    text = " ".join(str(value).split()).replace("|", "\\|")
+    text = visible(" ".join(str(value).split())).replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     space = " " if text.startswith("`") or text.endswith("`") or not text else ""
     return Safe(f"{fence}{space}{text}{space}{fence}")
@@ -41,9 +43,9 @@ def code(value: Any) -> Safe:
 
 def python(text: str) -> Safe:
     """Return a text as a literal of Python, for a block of code."""
-    return Safe(json.dumps(text, ensure_ascii=False).replace("`", "\\u0060"))
+    return Safe(visible(json.dumps(text, ensure_ascii=False)).replace("`", "\\u0060"))
 
 
 def _escaped(text: str) -> str:
-    marked = MARKS.sub(lambda found: "\\" + found.group(), text)
+    marked = MARKS.sub(lambda found: "\\" + found.group(), visible(text))
     return "".join(HTML.get(letter, letter) for letter in marked)

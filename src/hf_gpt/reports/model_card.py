@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from ..checks.boundary import refused
 from ..data.packages import sha256_of
-from ..errors import InputError, counted, shown
+from ..errors import InputError, counted, shown, visible
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..recipe.packaged import resource_folder
 from ..run_folder.checkpoints import write_atomically
@@ -185,7 +185,10 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
     with refused(f"{RECORD_FILE} makes no card"):
         try:
             text = template.render(
-                overfitting=overfitting_line(record), card_data=Safe(card_data(record)), record=record, place=place
+                overfitting=overfitting_line(record),
+                card_data=Safe(visible(str(card_data(record)))),
+                record=record,
+                place=place,
             )
         except TemplateError as error:
             # It names the field.

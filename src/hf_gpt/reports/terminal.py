@@ -8,6 +8,8 @@ import sys
 import warnings
 from typing import Any
 
+from ..errors import visible
+
 
 # What a logger of a library says that nothing follows from, by the name of the logger.
 NOISE = {
@@ -93,5 +95,5 @@ def notice(message: str) -> None:
     """Print a line for the user, not through the middle of a bar."""
     from tqdm.auto import tqdm
 
-    tqdm.write(message)
+    tqdm.write(visible(message))
     sys.stdout.flush()

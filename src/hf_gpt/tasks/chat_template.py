@@ -1,11 +1,8 @@
 """The chat template that a tokenizer without one is given."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from transformers import PreTrainedTokenizerBase
 
-from ..data.conversations import conversation_ids, special_names
+from ..data.conversations import conversation_ids, special_names, template_refusals
 from ..data.encoding import opening
 from ..errors import InputError
 
@@ -52,17 +49,3 @@ def turn_ends(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     special = map(tokenizer.convert_tokens_to_ids, special_names(tokenizer))
     last = [token for token, said in zip(ids, is_answer) if said][-1]
     return [tokenizer.eos_token_id, *({last} & set(special) - {tokenizer.eos_token_id})]
-
-
-@contextmanager
-def template_refusals(what: str) -> Iterator[None]:
-    """Within it, what a template raises of a conversation that it does not write is an `InputError` that names it."""
-    # A module of its own, so that a plain installation is told which extra brings it.
-    from jinja2 import TemplateError
-
-    try:
-        yield
-    except InputError:
-        raise
-    except (TemplateError, TypeError, ValueError) as error:
-        raise InputError(f"the tokenizer's chat template refuses {what}: {' '.join(str(error).split())}.") from error

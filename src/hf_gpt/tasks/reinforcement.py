@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import EvalPrediction
 
-from ..data.conversations import prompt_ids, template_ids, template_text
+from ..data.conversations import prompt_ids, template_ids, template_refusals, template_text
 from ..data.dialogues import as_given, with_system
 from ..errors import InputError, counted, shown
 from .chat import check_turns, is_written, tools_of
-from .chat_template import add_chat_template, template_refusals, turn_ends
+from .chat_template import add_chat_template, turn_ends
 from .last_number import is_number, last_number
 from .task import Task, small
 

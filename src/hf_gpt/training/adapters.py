@@ -21,6 +21,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_bitsandbytes_available
 
+from ..checks.names import check_inside
 from ..errors import InputError, did_you_mean, listed, shown
 from ..inference.adapter_config import adapter_base, adapter_config, is_same_base
 from ..inference.loading import check_adapter_weights
@@ -156,6 +157,7 @@ def check_adapter(folder: str, auto_class: str) -> None:
     """Raise `InputError` when a folder holds no adapter, or one with another head."""
     if not Path(folder).is_dir():
         raise InputError(f"adapter={folder!r} is no folder here{how_to_make(folder)}: give the folder of a run with lora.")
+    check_inside(Path(folder))
     if adapter_base(folder) is None:
         raise InputError(f"adapter={folder!r} has no adapter_config.json: give the folder of a run with lora.")
     kind = adapter_config(folder).get("task_type")

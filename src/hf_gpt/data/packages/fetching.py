@@ -10,11 +10,12 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from ...checks.names import leaves
 from ...errors import InputError
 from .debian import download_descriptions, release_file
 from .package import Package, cache_folder, sha256_of
@@ -163,7 +164,5 @@ def members(path: Path, pattern: str):
 
 
 def _check_name(path: Path, name: str) -> None:
-    # A Windows path counts as one everywhere: the cache may lie on a disk that Windows reads.
-    parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
-    if ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
+    if leaves(name):
         raise InputError(f"{path.name} has a member {name!r}, which lies outside of it: it is not used.")
