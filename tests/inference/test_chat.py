@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import hf_gpt
 from hf_gpt import cli
 from hf_gpt.data.tokenizer import train_tokenizer
-from hf_gpt.errors import InputError
+from hf_gpt.errors import InputError, visible
 from hf_gpt.inference import chat as module
 from hf_gpt.inference.chat import Conversation, chat
 from hf_gpt.inference.generate import generate_text
@@ -83,8 +83,8 @@ def test_a_model_without_a_template_goes_on_with_the_text(plain, say, capsys):
     assert (first, second) == ("film 1 is", "and")
     assert answer
     generate_text(plain, "film 1 is", 8, 0.0, 0.95, 0)
-    assert capsys.readouterr().out.strip().endswith(answer)
-    assert answer in out
+    assert visible(answer) in capsys.readouterr().out
+    assert visible(answer) in out
     assert conversation.tokenizer.decode(conversation.ids()).startswith(f"film 1 is\n{answer}\nand\n")
 
 
@@ -97,8 +97,8 @@ def test_the_template_is_given_the_system_and_all_turns(taught, say):
         "<|im_start|>system\nvery good<|im_end|>\n<|im_start|>user\nfilm 1<|im_end|>\n"
         f"<|im_start|>assistant\n{first}<|im_end|>\n<|im_start|>user\nfilm 2<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert first in out
-    assert second in out
+    assert visible(first) in out
+    assert visible(second) in out
 
 
 HANGS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
