@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import tiny_config
 from tests.helpers.commands import run_command
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -18,6 +19,7 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoTokenizer,
     BertConfig,
     GPT2Config,
 )
@@ -133,7 +135,8 @@ LEADING_OUT = {
 def test_weights_outside_of_the_folder_are_not_read(way, folder, tmp_path, monkeypatch, capsys):
     LEADING_OUT[way](folder, tmp_path / "outside.safetensors")
     (tmp_path / "text.txt").write_text("some words\n" * 50)
-    monkeypatch.setattr("safetensors.safe_open", lambda *given, **named: pytest.fail("something is read"))
+    for opening in (AutoConfig, AutoTokenizer):
+        monkeypatch.setattr(opening, "from_pretrained", lambda *given, **named: pytest.fail("it is opened"))
     further = f"model_name_or_path={folder}"
     for given in (
         ["generate", folder, "some"],

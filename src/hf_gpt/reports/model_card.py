@@ -185,15 +185,13 @@ def render_card(record: dict[str, Any], repo_id: str | None = None) -> str:
     with refused(f"{RECORD_FILE} makes no card"):
         try:
             text = template.render(
-                overfitting=overfitting_line(record),
-                card_data=Safe(visible(str(card_data(record)))),
-                record=record,
-                place=place,
+                overfitting=overfitting_line(record), card_data=Safe(card_data(record)), record=record, place=place
             )
         except TemplateError as error:
             # It names the field.
             raise InputError(f"{RECORD_FILE} makes no card: {error}") from error
-        return str(ModelCard(text))
+        # YAML lets marks of direction through.
+        return visible(str(ModelCard(text)))
 
 
 def write_card(folder: Path) -> Path:
