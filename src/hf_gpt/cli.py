@@ -36,6 +36,9 @@ def at_home(value: Any) -> Any:
     """Return the path that an argument is, or each of several, its `~` made the home folder."""
     if isinstance(value, list):
         return [at_home(one) for one in value]
+    if isinstance(value, Path) and os.path.lexists(value) and os.path.expanduser(value).startswith("~"):
+        # Of `./~name`, a path has kept `~name`.
+        return value
     return None if value is None else type(value)(expand_home(str(value), "path"))
 
 

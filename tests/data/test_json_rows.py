@@ -113,3 +113,15 @@ def test_a_row_that_holds_lists_of_objects_is_a_row(tmp_path):
 def test_the_line_that_is_no_json_is_named(content, told, tmp_path):
     with pytest.raises(InputError, match=f"cannot be read as json: {told}"):
         list(loading.load_rows(source_of(tmp_path / "t.jsonl", content)))
+
+
+@pytest.mark.parametrize("texts", [(), None])
+@pytest.mark.parametrize("content", ["{}\n{}\n", "[{},\n{}]", '{{"data": [{}, {}]}}'], ids=["lines", "list", "object"])
+def test_a_key_that_comes_twice_is_refused_with_both_values(content, texts, tmp_path):
+    path = tmp_path / "t.json"
+    source = source_of(path, content.format('{"text": "a", "label": "x"}', '{"text": "b", "text": "c", "label": "1"}'))
+    with pytest.raises(
+        InputError,
+        match=r"^dataset: files='\S+t\.json' has a row with the key 'text' twice, for 'b' and 'c': keep one of them",
+    ):
+        list(loading.load_rows(source, texts))

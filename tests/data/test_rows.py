@@ -252,6 +252,30 @@ def test_rows_are_chosen_by_one_of_several_values(tmp_path):
         rows_of(tmp_path, "text-classification", given, where={"label": ["x"]})
 
 
+@pytest.mark.parametrize(
+    ("cell", "other", "value"),
+    [
+        ("true", "false", True),
+        ("FALSE", "TRUE", False),
+        ("5.0", "6", 5),
+        ("5", "05", 5.0),
+        ("", "null", None),
+        ("a", "b", "a"),
+    ],
+)
+def test_a_cell_of_a_table_is_chosen_by_the_value_that_it_is(cell, other, value, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label,ok\n" + "".join(f"t{i},{i % 2},{[cell, other][i % 2]}\n" for i in range(40)))
+
+    def chosen(value):
+        source = sources.text_source({"path": "csv", "files": str(path), "where": {"ok": value}})
+        return rows.task_rows(source, TASKS["text-classification"].columns)[0]["text"]
+
+    assert list(chosen(value)) == [f"t{i}" for i in range(0, 40, 2)]
+    with pytest.raises(InputError, match=f"has no rows with where=.*; column 'ok' has '{cell}', '{other}'"):
+        chosen("neither")
+
+
 @pytest.mark.parametrize("name", ["table.txt", "table.dat", "table", "folder"])
 def test_what_is_read_as_plain_text_has_no_columns_for_a_task(tmp_path, name):
     (tmp_path / "folder").mkdir()

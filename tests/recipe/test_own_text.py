@@ -4,9 +4,12 @@ import gzip
 import json
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
+from hf_gpt.checks.places import expand_home
+from hf_gpt.cli import at_home
 from hf_gpt.errors import InputError
 from hf_gpt.recipe import own_text
 from hf_gpt.recipe.parser import load_recipe
@@ -155,3 +158,29 @@ def test_a_text_is_named_once(here, dataset):
     (here / "my.txt").write_text("A line.\n" * 1000)
     with pytest.raises(InputError, match="the text is named already"):
         recipe_of("my.txt", f"dataset={dataset}")
+
+
+@pytest.mark.parametrize("name", ["pretrain/quickstart", "recipes/pretrain/quickstart"])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_nothing_here_takes_the_place_of_a_packaged_recipe(here, name, is_folder):
+    path = here / name
+    path.parent.mkdir(parents=True)
+    if is_folder:
+        path.mkdir()
+        path = path / "a.txt"
+    path.write_text("preset: gpt2\n" * 100)
+    assert not own_text.is_own_text(name)
+    recipe = load_recipe(name)
+    assert recipe.values == load_recipe("pretrain/quickstart").values
+    assert recipe.notices[0] == f"{name} is the packaged recipe: what lies here under this name is ./{name}."
+    assert recipe_of(f"./{name}").values["dataset"]["files"] == name
+
+
+def test_a_text_whose_name_begins_as_a_home_folder_does(here):
+    (here / "~tilde.txt").write_text("A line.\n" * 1000)
+    with pytest.raises(InputError, match=r"there is no home folder of that name: write \./~tilde\.txt for what lies here"):
+        expand_home("~tilde.txt", "path")
+    assert recipe_of("./~tilde.txt").output_dir == Path("runs/tilde")
+    assert expand_home("./~tilde.txt", "path") == "./~tilde.txt"
+    # What is a path to the command line has lost its `./`.
+    assert at_home(Path("./~tilde.txt")) == Path("~tilde.txt")

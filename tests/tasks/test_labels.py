@@ -213,6 +213,9 @@ def test_numbers_are_said_with_their_range(tokenizer):
         ([0.5, 1.5], ["neg"], "row 0 of the test split has label 'neg': in the train split labels are numbers"),
         ([0, 1], ["neg"], "label 'neg' of the test split does not occur in the train split, whose labels are 0, 1"),
         (["a", "b"], [["a"]], "does not occur in the train split"),
+        (["a", "b"], ["c"], r"keep those of other labels alone: dataset\.where="),
+        # `where` chooses lists as a whole.
+        ([["a"], ["b"]], [["c"]], r"give rows with it for training, or take the rows with it out\.$"),
     ],
 )
 def test_held_out_labels_of_another_kind_are_those_of_training_or_refused(train, test, wanted, tokenizer):
@@ -223,6 +226,12 @@ def test_held_out_labels_of_another_kind_are_those_of_training_or_refused(train,
             task.prepare(splits)
     else:
         assert list(task.prepare(splits)["test"]["labels"]) == wanted
+
+
+@pytest.mark.parametrize("label", [0.5, ["a", "b"], [1, 0, 1], 1])
+def test_labels_that_are_all_the_same_are_refused(label, tokenizer):
+    with pytest.raises(InputError, match="the train split has the single label"):
+        prepared("text-classification", tokenizer, labelled(label, label, label))
 
 
 def test_held_out_tags_of_which_none_is_known_are_refused(tokenizer):

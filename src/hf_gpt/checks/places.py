@@ -94,15 +94,30 @@ def check_outside(folder: Path, source: str, field: str) -> None:
         raise InputError(f"{field}={_short(folder)} is or lies in {shown(source)}, which is read: name a folder beside it.")
 
 
+# What a shell replaces, of Windows too; and where a path of Windows begins.
+VARIABLE = re.compile(r"\$[A-Za-z_]\w*(?![\w$])|\$\{\w+\}|%[A-Za-z_]\w*%")
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
 def expand_home(value: str, field: str) -> str:
     """Return a path as a person writes it, its `~` made the home folder: a shell does so for a word that begins with it alone.
 
     Raises:
-        InputError: there is no such home folder.
+        InputError: there is no such home folder; or what another shell would have replaced is still there, and nothing has that name.
     """
     expanded = os.path.expanduser(value)
     if expanded.startswith("~"):
-        raise InputError(f"{field}={shown(value)}: there is no home folder of that name: write the folder out.")
+        raise InputError(
+            f"{field}={shown(value)}: there is no home folder of that name: write ./{value} for what lies here, or the folder out."
+        )
+    variable = VARIABLE.search(value)
+    if variable is not None and not os.path.lexists(expanded):
+        raise InputError(
+            f"{field}={shown(value)}: {variable[0]} is a variable that no shell has replaced: write the path out, or without single "
+            "quotes."
+        )
+    if os.name != "nt" and DRIVE.match(value) and not os.path.lexists(value):
+        raise InputError(f"{field}={shown(value)} is a path of Windows: here folders are separated by / and have no drive.")
     return expanded
 
 

@@ -4,6 +4,8 @@ import io
 import json
 import math
 import re
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,23 @@ CELLS = ("messages", "conversations", "prompt", "chosen", "rejected", "answers",
 
 
 # Python's json and pandas write NaN where nothing is, which is no JSON.
-DECODER = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
+CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def check_json_rows(path: Path) -> None:
-    """Raise `InputError` with the line that is `null` and no row: of nothing but these, PyArrow's reader ends the process."""
+def is_list_of_rows(path: Path) -> bool:
+    """Return whether a file begins as a list of rows, and not with the first of them.
+
+    Raises:
+        InputError: a line is `null` and no row: of nothing but these, PyArrow's reader ends the process.
+    """
     for file in opened(path):
         for number, line in enumerate(file, start=1):
             line = line.strip()
             if number == 1 and line.startswith(b"["):
-                return
+                return True
             if line == b"null":
                 raise InputError(f"dataset: files={str(path)!r}: line {number} is null, where a row is an object in braces.")
+    return False
 
 
 def read_json_rows(path: Path) -> list[Any]:
@@ -38,14 +45,15 @@ def read_json_rows(path: Path) -> list[Any]:
         ValueError: something else.
     """
     rows: list[Any] = []
+    decoder = decoder_of(path)
     for file in opened(path):
         text = file.read().decode("utf-8-sig")
         if text.lstrip().startswith("["):
-            rows += DECODER.decode(text)
+            rows += decoder.decode(text)
             continue
         place = _next_place(text, 0)
         while place < len(text):
-            row, place = DECODER.raw_decode(text, place)
+            row, place = decoder.raw_decode(text, place)
             rows.append(row)
             place = _next_place(text, place)
     return rows
@@ -61,6 +69,25 @@ def check_characters(rows: list[Any], file: Path) -> None:
             raise ValueError(
                 f"row {number} of {file.name} holds half of a character, {half}: write the whole one, or leave the row out"
             ) from error
+
+
+def decoder_of(path: Path) -> json.JSONDecoder:
+    """Return what reads the rows of a file."""
+    return json.JSONDecoder(parse_constant=CONSTANTS.get, object_pairs_hook=partial(_each_key_once, path))
+
+
+def _each_key_once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, of which Python would keep the last of two values with one key.
+
+    Raises:
+        InputError: a key comes twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        values = " and ".join(shown(value, 60) for name, value in pairs if name == key)
+        raise InputError(f"dataset: files={str(path)!r} has a row with the key {key!r} twice, for {values}: keep one of them.")
+    return found
 
 
 # What JSON calls white space.
@@ -82,6 +109,9 @@ def find_fault(paths: list[Path]) -> str | None:
             return f"line {error.lineno} of {path.name}, column {error.colno}: {error.msg}, in {told}"
         except RecursionError:
             return f"{path.name} has a row that is nested too deeply"
+        except InputError:
+            # It names the file.
+            raise
         except ValueError as error:
             return str(error)
     return None
@@ -127,7 +157,9 @@ def _only_object(path: Path) -> dict[str, Any] | None:
             if any(line.strip() for line in text):
                 return None
         try:
-            value = DECODER.decode(first + text.read())
+            value = decoder_of(path).decode(first + text.read())
+        except InputError:
+            raise
         except ValueError:
             return None
         return value if isinstance(value, dict) else None

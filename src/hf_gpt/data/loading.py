@@ -20,7 +20,8 @@ from ..errors import InputError, listed, reason_of, shown
 from .cached import by_this_code, code_hash
 from .conll import CONLL_COLUMNS, read_conll
 from .json_columns import json_dataset
-from .json_rows import check_characters, check_json_rows, find_fault, read_json_rows, rows_in_object
+from .json_rows import check_characters, find_fault, is_list_of_rows, read_json_rows, rows_in_object
+from .labels import NUMBER
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
@@ -62,11 +63,19 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
         raise InputError(
             f"dataset: text_column={source.text_column!r} is not a column; the columns are {listed(found) or 'none'}."
         )
-    rows = _chosen(by_this_code(rows), source)
+    whole = by_this_code(rows)
+    rows = _chosen(whole, source)
     if isinstance(rows, Dataset) and len(rows) == 0:
-        where = f" with where={shown(source.where)}" if source.where else ""
+        where = f" with where={shown(source.where)}{_values_line(whole, source.where)}" if source.where else ""
         raise InputError(f"dataset: path={source.path!r} has no rows{where}.")
     return rows
+
+
+def _values_line(rows: Dataset, where: dict[str, Any]) -> str:
+    """Return, for a message, the values that the first rows have in the columns that rows are chosen by."""
+    first = rows.take(min(len(rows), 1000))
+    found = {column: listed(dict.fromkeys(shown(cell, 60) for cell in first[column])) for column in where}
+    return "".join(f"; column {column!r} has {values}" for column, values in found.items() if values)
 
 
 def _load_mixture(source: TextSource) -> Dataset | IterableDataset:
@@ -91,15 +100,15 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
     if source.path != "parquet":
         for file in files:
             check_utf8(file)
-            if source.path == "json":
-                check_json_rows(file)
     if source.path in CONLL_COLUMNS:
         return _load_conll(source.path, files)
     if source.sample_by == "document":
         return _load_documents(source, files, whole=source.streaming or is_part)
     if source.path == "json":
+        # `datasets` holds a list as a whole, too, and of a key that comes twice it keeps one value.
+        checked = [is_list_of_rows(file) for file in files]
         objects = [rows_in_object(file, source.field) for file in files]
-        if texts is not None or any(part is not None for part in objects):
+        if texts is not None or any(checked) or any(part is not None for part in objects):
             return _load_json(source, files, objects, texts)
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
@@ -129,6 +138,8 @@ def _load_json(
             parts = [read_json_rows(file) if part is None else part for file, part in zip(files, objects)]
             for file, part in zip(files, parts):
                 check_characters(part, file)
+        except InputError:
+            raise
         except (ValueError, RecursionError) as error:
             raise ValueError(find_fault(files) or error) from error
         rows = json_dataset([row for part in parts for row in part], (source.text_column,) if texts is None else texts)
@@ -283,10 +294,18 @@ def _chosen(rows, source: TextSource):
 def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
     for column, value in where.items():
         cell, values = row[column], [value, *(value if isinstance(value, list) else ())]
-        # A cell of a table is a text, also where it holds a number.
-        if cell not in values and not (isinstance(cell, str) and cell in map(str, values)):
+        if cell not in values and not (isinstance(cell, str) and any(_is_written(cell.strip(), one) for one in values)):
             return False
     return True
+
+
+def _is_written(cell: str, value: Any) -> bool:
+    """Return whether a cell of a table, which is a text, is how a value is written: `true` and `True`, 5 and 5.0, nothing for null."""
+    if value is None:
+        return cell == ""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and NUMBER.fullmatch(cell):
+        return float(cell) == value
+    return cell == str(value) or (isinstance(value, bool) and cell.lower() == str(value).lower())
 
 
 def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from huggingface_hub.dataclasses import type_validator
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from ..checks.names import FILE_NAME
+from ..checks.places import expand_home
 from ..errors import InputError, counted, did_you_mean, shown
 from .conll import CONLL_COLUMNS
 from .packages import PACKAGES, provenance, sha256_of
@@ -179,7 +180,7 @@ def local_files(source: TextSource) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in [source.files] if isinstance(source.files, str) else source.files or []:
-        path = Path(pattern).expanduser()
+        path = Path(expand_home(pattern, "dataset: files"))
         if path.is_file():
             matches = [path]
         elif path.is_dir():

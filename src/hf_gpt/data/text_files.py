@@ -79,13 +79,15 @@ def source_of(path: Path) -> dict[str, Any]:
     Raises:
         InputError: a folder without a file that can be read.
     """
+    # A path has no `./` in front, without which a `~` would be a home folder.
+    name = os.path.join(".", path) if str(path).startswith("~") else str(path)
     if not path.is_dir():
-        return {"path": format_of(path), "files": str(path)}
+        return {"path": format_of(path), "files": name}
     folder = read_folder(path)
     if not folder.files:
         beside = f" beside {counted(folder.runs, 'run folders')}" if folder.runs else ""
         raise InputError(f"dataset: the folder {path} holds no text: no file below it{beside} is UTF-8 that is not hidden.")
-    return {"path": folder.kind, "files": str(path)}
+    return {"path": folder.kind, "files": name}
 
 
 def name_of(path: Path) -> str:

@@ -37,7 +37,7 @@ def evaluate_folder(
     name = find_model(name)
     model, tokenizer = load_model(name)
     path = Path(dataset)
-    is_here = path.is_file() or (path.is_dir() and dataset not in PACKAGES)
+    is_here = dataset not in PACKAGES and (path.is_file() or path.is_dir())
     if not is_here and dataset not in PACKAGES:
         check_name(dataset, "dataset")
     given: dict[str, Any] = source_of(path) if is_here else {"path": dataset}

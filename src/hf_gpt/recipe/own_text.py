@@ -1,5 +1,6 @@
 """`hf-gpt train my.txt`: the quickstart's recipe on somebody's own text, and what was assumed for it."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from ..data.text_columns import find_text_column
 from ..data.text_files import name_of, read_folder, source_of
 from ..errors import InputError, counted, shown
 from .arguments import DataArguments, Recipe
-from .packaged import RECIPE_SUFFIXES, list_recipes
+from .packaged import RECIPE_SUFFIXES, is_packaged
 from .parser import apply_overrides, parse_recipe, read_recipe
 
 
@@ -21,10 +22,10 @@ NOT_KEPT = ("dataset", "output_dir", "sample_prompts")
 
 def is_own_text(name: str) -> bool:
     """Return whether `train` is given a text and not a recipe: a file or a folder that is there and is not YAML."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return name not in list_recipes()
-    return path.is_file() and path.suffix.lower() not in RECIPE_SUFFIXES
+    path = Path(os.path.expanduser(name))
+    if is_packaged(name):
+        return False
+    return path.is_dir() or (path.is_file() and path.suffix.lower() not in RECIPE_SUFFIXES)
 
 
 def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
@@ -36,14 +37,14 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
     Raises:
         InputError: see `load_recipe`; or no text, or no column of text.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.suffix.lower() in (".tar", ".tgz") or name.lower().endswith((".tar.gz", ".tar.xz", ".tar.bz2", ".7z", ".rar")):
         raise InputError(f"{name} is an archive: unpack it and give the folder.")
     # A name of dots alone would lead elsewhere, and one with a dash before it be taken for an option.
     place = re.sub(r"[^\w.-]+", "-", name_of(path)).strip(".-") or "text"
     base = {key: value for key, value in read_recipe(BASE).items() if key not in NOT_KEPT}
     values = {**base, "dataset": source_of(path), "output_dir": f"runs/{place}"}
-    apply_overrides(values, overrides)
+    changed = apply_overrides(values, overrides)
     dataset = values["dataset"]
     if any(override.partition("=")[0] == "dataset" for override in overrides):
         raise InputError(f"dataset={shown(dataset)}: the text is named already, and dataset.key=value says how it is read.")
@@ -64,7 +65,7 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
     if scaled:
         parts.append(f"{', '.join(f'{key}={value}' for key, value in scaled.items())} for {counted(size, 'bytes')}")
     parts.append(f"into {recipe.output_dir}")
-    recipe.notices.insert(0, f"{'; '.join(parts)}. To change any of it, add key=value.")
+    recipe.notices[:0] = [f"{'; '.join(parts)}. To change any of it, add key=value.", *changed]
     return recipe
 
 

@@ -27,6 +27,11 @@ def list_recipes() -> list[str]:
     return sorted(path.as_posix() for path in paths if path.parts[0] != HARDWARE_FOLDER)
 
 
+def is_packaged(name: str) -> bool:
+    """Return whether a name is that of a packaged recipe, whatever lies in the working directory: `./NAME` is a file there."""
+    return name.removeprefix("recipes/") in list_recipes()
+
+
 def how_to_make(folder: str) -> str:
     """Return, for a message that a folder is not there, which packaged recipe makes it; empty where none does."""
     for name in list_recipes():
@@ -58,13 +63,13 @@ def copy_recipes(target: Path) -> list[Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of that path, else the packaged recipe of that name.
+    """Return the packaged recipe of that name, else the file of that path.
 
     Raises:
         InputError: neither exists.
     """
     path = Path(name)
-    if path.is_file():
+    if path.is_file() and not is_packaged(name):
         return path
     packaged = resource_folder("recipes") / f"{name.removeprefix('recipes/').removesuffix('.yaml')}.yaml"
     if packaged.is_file():

@@ -26,7 +26,7 @@ from ..run_folder.settled import read_settled
 from .arguments import PARTS, RECIPE_FILE, DataArguments, ModelArguments, Recipe, RunArguments, TaskArguments
 from .identity import LENGTHS, SOURCES, recipe_identity
 from .machine import RunSize, settle_machine
-from .packaged import RECIPE_SUFFIXES, find_recipe
+from .packaged import RECIPE_SUFFIXES, find_recipe, is_packaged
 from .schedule import MOST_EPOCHS
 from .strict_yaml import read_yaml
 from .task_keys import EVERY_TASK, check_readers
@@ -51,6 +51,8 @@ def load_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     changed = apply_overrides(values, overrides)
     recipe = parse_recipe(values)
     recipe.notices[:0] = [*changed, *folder_lines(recipe.source)]
+    if is_packaged(name) and os.path.exists(name):
+        recipe.notices.insert(0, f"{name} is the packaged recipe: what lies here under this name is ./{name}.")
     return recipe
 
 
@@ -89,22 +91,24 @@ def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ..
     """Write each `key=value` into the values of a recipe; see `load_recipe`.
 
     Returns:
-        A line for each thing of the recipe that is about its own data and is left out with these.
+        A line for each thing of the recipe that is about its own data and is left out with these, and for a key that comes twice.
     """
     before = values.get("dataset")
     given = Counter(override.partition("=")[0] for override in overrides)
     keys = set(given)
-    for key in keys:
-        if given[key] > 1:
-            raise InputError(f"{shown(key)} is given {given[key]} times: keep one of them.")
     for override in overrides:
         _apply_override(values, override)
+    notices = [
+        f"{shown(override)} is used: {key} is given more than once, and the last one counts."
+        for key, override in {override.partition("=")[0]: override for override in overrides}.items()
+        if given[key] > 1
+    ]
     if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
         # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
         values.pop("max_minutes", None)
     places = [_places(key)[1:] for key in keys if _places(key)[0] == "dataset"]
     named = {".".join(place[:1]) for place in places}
-    notices = [*_own_files(values, before, named), *_own_held_out(values, before, places)]
+    notices += [*_own_files(values, before, named), *_own_held_out(values, before, places)]
     is_named = any(key.partition(".")[0] == "class_names" for key in keys)
     if named - SAME_LABELS and not is_named and values.pop("class_names", None) is not None:
         notices.append(
@@ -123,7 +127,7 @@ def _own_files(values: dict[str, Any], before: Any, named: set[str]) -> list[str
         return []
     check_types(now)
     first = now["files"] if isinstance(now["files"], str) else now["files"][0]
-    path = now["path"] if "path" in named else source_of(Path(first).expanduser())["path"]
+    path = now["path"] if "path" in named else source_of(Path(os.path.expanduser(first)))["path"]
     values["dataset"] = {"path": path, **{key: now[key] for key in now if key in named}}
     gone = ", ".join(sorted(set(now) - set(values["dataset"])))
     also = f"; {gone} of the recipe is left out" if gone else ""

@@ -311,8 +311,11 @@ def label_names(train: list[str], left_out: int) -> list[str]:
     return names
 
 
-def label_indices(labels: list[str], names: list[str], split: str) -> list[int]:
+def label_indices(labels: list[str], names: list[str], split: str, is_list: bool = False) -> list[int]:
     """Return the index of each label.
+
+    Args:
+        is_list: Whether a row has a list of them, by which `dataset.where` chooses as a whole.
 
     Raises:
         InputError: a label that the train split has not.
@@ -320,8 +323,9 @@ def label_indices(labels: list[str], names: list[str], split: str) -> list[int]:
     index = {name: place for place, name in enumerate(names)}
     unseen = sorted(set(labels) - set(index))
     if unseen:
+        other = "take the rows with it out" if is_list else "keep those of other labels alone: dataset.where={label: [a, b]}"
         raise InputError(
             f"label {shown(unseen[0])} of the {split} split does not occur in the train split, whose labels are {listed(names)}: give "
-            "rows with it for training, or keep those of other labels alone: dataset.where={label: [a, b]}."
+            f"rows with it for training, or {other}."
         )
     return [index[label] for label in labels]

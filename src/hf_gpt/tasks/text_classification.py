@@ -10,7 +10,7 @@ from datasets import Dataset
 from tokenizers.processors import TemplateProcessing
 from transformers import DataCollatorWithPadding, EvalPrediction
 
-from ..errors import InputError, shown
+from ..errors import InputError, counted, shown
 from .details import class_weights, confusion, cut, label_scores, mistakes, weighted_loss
 from .metrics import accuracy, compute, correlation, macro_f1, matthews, micro_f1
 from .task import MOST_COUNTED, Task, class_label_of, count_line, doubtful, label_indices, label_names
@@ -44,6 +44,9 @@ class TextClassification(Task):
             self.names = label_names(self.called(label for row in labels for label in row), self.left_out)
         else:
             self.problem, self.names = SINGLE, label_names(self.called(labels), self.left_out)
+        if self.problem != SINGLE and all(label == labels[0] for label in labels):
+            why = f" ({counted(self.left_out, 'rows were left out')})" if self.left_out else ""
+            raise InputError(f"the train split has the single label {shown(labels[0])}{why}: there is nothing to tell apart.")
         self.check_class_names(self.names)
         self.config = {
             "problem_type": self.problem,
@@ -79,7 +82,7 @@ class TextClassification(Task):
                     for number, label in enumerate(rows["label"])
                 ]
             listed = [row if isinstance(row, list) else [row] for row in rows["label"]]
-            chosen = [label_indices(self.called(row), self.names, split) for row in listed]
+            chosen = [label_indices(self.called(row), self.names, split, True) for row in listed]
             return [[float(index in row) for index in range(len(self.names))] for row in chosen]
         return label_indices(self.labels(rows), self.names, split)
 

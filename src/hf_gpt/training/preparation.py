@@ -1,6 +1,7 @@
 """What of a recipe is settled before the first step: how it is launched, how long it is, with which optimizer."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -96,7 +97,7 @@ def _files(source: TextSource) -> Iterator[Path]:
         if part is not None:
             yield from _files(part)
     for pattern in [source.files] if isinstance(source.files, str) else source.files or []:
-        path = Path(pattern).expanduser()
+        path = Path(os.path.expanduser(pattern))
         if path.is_dir():
             yield path
         else:
