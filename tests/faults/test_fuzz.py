@@ -209,7 +209,7 @@ def test_a_line_of_megabytes_and_nul(tokenizer, tmp_path):
 
 
 def test_a_lone_surrogate_in_a_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"surrogate pair in string is invalid. in row 1"):
+    with pytest.raises(InputError, match=r"row 1 of lines.jsonl holds half of a character, \\ud800"):
         lines_of_json(tmp_path / "lines.jsonl", ["whole", "half \ud800"])
 
 
