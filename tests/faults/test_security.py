@@ -207,6 +207,7 @@ def commands(folder, corpus, tmp_path):
         "classify": short_values(rows, tmp_path / "trained", **tuned, task="text-classification"),
     }
     recipes["classify"]["dataset"].pop("text_column")
+    recipes["classify"].pop("tokenizer_vocab_size")
     for name, values in recipes.items():
         (tmp_path / f"{name}.yaml").write_text(json.dumps(values))
     return [

@@ -124,8 +124,9 @@ def test_code_and_quotations():
     assert markdown.python('a"b\n`') == '"a\\"b\\n\\u0060"'
 
 
+@pytest.mark.filterwarnings("error:Glyph")
 @pytest.mark.parametrize(
-    "name", ["cost $5_vs_$10", "$x$", "$\\frac{$", "_hidden", "\N{GRINNING FACE}", "a\nb", "", "[/b]", "漢字"]
+    "name", ["cost $5_vs_$10", "$x$", "$\\frac{$", "_hidden", "\N{GRINNING FACE}", "a\nb", "", "[/b]", "漢字", "\x1b[2J\u202e"]
 )
 def test_any_name_is_drawn_and_printed(name, tmp_path, capsys):
     train, task = copy.deepcopy(OF_KIND["train"]), copy.deepcopy(OF_KIND["finetune"])

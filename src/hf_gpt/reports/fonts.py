@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 
+from ..errors import visible
+
 
 FIRST = "DejaVu Sans"
 # Many fonts of East Asian letters come in one weight, which matplotlib says of each text.
@@ -65,6 +67,8 @@ def make_readable(figure: Figure) -> None:
         axes.yaxis.get_majorticklabels()
     found: list[Any] = figure.findobj(Text)
     for text in found:
+        if (shown := visible(text.get_text())) != text.get_text():
+            text.set_text(shown)
         if not text.get_text().isascii():
             text.set_text(drawable(text.get_text()))
             text.set_fontfamily(families_for(text.get_text()))
