@@ -20,6 +20,7 @@ from hf_gpt.data.packages.fetching import members
 from hf_gpt.errors import InputError
 from hf_gpt.inference import inspect as inspection
 from hf_gpt.recipe.parser import parse_recipe
+from hf_gpt.recipe.task_keys import READ_BY
 from hf_gpt.reports.privacy import HOME_FOLDER, SECRET
 from hf_gpt.run_folder import checkpoints
 from hf_gpt.training.run import run
@@ -207,7 +208,9 @@ def commands(folder, corpus, tmp_path):
         "classify": short_values(rows, tmp_path / "trained", **tuned, task="text-classification"),
     }
     recipes["classify"]["dataset"].pop("text_column")
-    recipes["classify"].pop("tokenizer_vocab_size")
+    for key, tasks in READ_BY.items():
+        if "text-classification" not in tasks:
+            recipes["classify"].pop(key, None)
     for name, values in recipes.items():
         (tmp_path / f"{name}.yaml").write_text(json.dumps(values))
     return [
