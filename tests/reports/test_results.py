@@ -150,7 +150,7 @@ def test_the_bytes_on_a_card_add_up(record):
         "| read | 6 | 22 | |",
     ):
         assert row in card
-    assert "And 3 files more" in card
+    assert "13 files, which `record.json` names; SHA-256 `" in card
     assert "is cut" not in card
     assert "each other one is cut" in render_card({**record, "data": {**record["data"], "is_cut": True}})
 

@@ -9,13 +9,14 @@ from transformers import PreTrainedTokenizerBase
 
 from ..checks.boundary import UNUSABLE
 from ..errors import InputError, reason_of
-from .dialogues import WEIGHT
 from .encoding import opening, plain
 
 
 # A code point that is no character of any text (Unicode, section 23.7). Inside the name of a special token it says that somebody has
 # written that name, and no template.
 MARK = "\ufdd0"
+# The field of an assistant's message that is not learned.
+WEIGHT = "weight"
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

@@ -11,6 +11,7 @@ import datasets
 from datasets import Dataset, Value
 
 from ..errors import InputError, shown
+from .conversations import WEIGHT
 from .labels import read_literal
 
 
@@ -26,7 +27,6 @@ LAYOUTS = ("conversations", "instruction", "input", "output", "history")
 # Who speaks, in the words of ShareGPT; and of OpenAI, before there were tools.
 SPEAKERS = {"human": "user", **dict.fromkeys(("gpt", "chatgpt", "bot", "model"), "assistant"), "function": "tool"}
 # By which of an assistant's messages people say whether it is learned: OpenAI and Mistral, Axolotl, ms-swift.
-WEIGHT = "weight"
 MARKS = (WEIGHT, "train", "training", "loss")
 IS_LEARNED = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 

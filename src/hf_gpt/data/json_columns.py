@@ -32,7 +32,7 @@ def json_dataset(rows: list[Any], texts: Collection[str]) -> Dataset:
     """
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise ValueError(f"row {number} is {shown(row)}, where a row is an object in braces")
+            raise ValueError(f"row {number} is {'null' if row is None else shown(row)}, where a row is an object in braces")
     columns, features = {}, {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]

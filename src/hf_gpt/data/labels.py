@@ -124,7 +124,7 @@ def check_finite(rows: Dataset, source: TextSource) -> None:
     feature = rows.features.get("label")
     if not isinstance(feature, Value) or not feature.dtype.startswith("float"):
         return
-    named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
+    named = source.named
     for number, label in enumerate(rows["label"]):
         if label is not None and math.isinf(label):
             raise InputError(

@@ -325,7 +325,7 @@ def _check_hub(named: str) -> None:
 
 
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
-    named = f"path={source.path!r}" if source.files is None else f"files={shown(source.files)}"
+    named = source.named
     if source.streaming and source.path not in FILE_FORMATS:
         _check_hub(named)
     try:

@@ -57,6 +57,11 @@ class TextSource:
     test: "TextSource | None" = None
     mixture: tuple[tuple["TextSource", float], ...] = ()
 
+    @property
+    def named(self) -> str:
+        """The key that says where its rows are, with its value."""
+        return f"path={self.path!r}" if self.files is None else f"files={shown(self.files)}"
+
 
 def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSource:
     """Parse the value of `dataset:`.

@@ -47,6 +47,8 @@ def find_text_column(source: TextSource) -> str:
     lengths = {
         column: sum(map(len, found)) for column, found in texts.items() if found and (len(columns) == 1 or not _are_ids(found))
     }
+    if not columns:
+        raise InputError(f"dataset: {source.named} holds no rows.")
     if not lengths:
         raise InputError(
             f"dataset: no column holds text; the columns are {listed(columns) or 'none'}: dataset.text_column names one that does."

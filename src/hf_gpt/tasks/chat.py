@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ..data.conversations import conversation_ids, template_ids, template_refusals, template_text, unwritten
-from ..data.dialogues import WEIGHT, as_given, with_system
+from ..data.conversations import WEIGHT, conversation_ids, template_ids, template_refusals, template_text, unwritten
+from ..data.dialogues import as_given, with_system
 from ..errors import InputError, listed
 from .chat_template import add_chat_template, turn_ends
 from .task import IGNORED, Task, small

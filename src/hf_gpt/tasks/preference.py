@@ -7,8 +7,8 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.cells import TURNS
-from ..data.conversations import answer_ids, reply_ids, template_refusals
-from ..data.dialogues import WEIGHT, as_given, with_system
+from ..data.conversations import WEIGHT, answer_ids, reply_ids, template_refusals
+from ..data.dialogues import as_given, with_system
 from ..errors import InputError
 from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, turn_ends
