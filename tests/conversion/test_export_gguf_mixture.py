@@ -76,7 +76,7 @@ def test_experts_are_quantized_as_other_matrices_are(tmp_path):
             )
             for name, value in [
                 *(("beta_fast", 16.0), ("beta_slow", 2.0), ("truncate", False), ("attention_factor", 1.7)),
-                *(("mscale", 0.7), ("mscale_all_dim", 0.3), ("partial_rotary_factor", 0.5)),
+                *(("mscale", 0.7), ("mscale_all_dim", 0.3), ("partial_rotary_factor", 0.5), ("factor", None)),
             ]
         ),
         ({"use_bias": False}, "gpt_oss layout cannot express use_bias=False"),

@@ -83,6 +83,8 @@ YARN = {
     "mscale": None,
     "mscale_all_dim": None,
 }
+# What a file names of it.
+NUMBERS_OF_YARN = ("factor", "original_max_position_embeddings")
 
 
 def write_gguf(
@@ -159,6 +161,9 @@ def check_layers(layout: Layout, config: GPTConfig) -> None:
     for name, needed in YARN.items() if is_yarn else ():
         if rope.get(name, needed) != needed:
             raise CannotExpressError("gguf", f"rope_parameters.{name}", rope[name], f"it is {needed}")
+    for name in NUMBERS_OF_YARN if is_yarn else ():
+        if rope.get(name) is None:
+            raise CannotExpressError("gguf", f"rope_parameters.{name}", None, "it is a number, and not left to others")
 
 
 def check_quantization(quantize: str, config: GPTConfig) -> None:
