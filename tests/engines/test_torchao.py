@@ -4,6 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tests.conftest import randomize, tiny_config
+from tests.helpers.adapters import losses_of_training
 from transformers import AutoModelForCausalLM
 
 
@@ -23,12 +24,5 @@ def test_an_adapter_learns_on_a_base_of_eight_bits(tmp_path):
     assert 0 < difference < 0.1 * whole(ids).logits.abs().max()
 
     adapted = get_peft_model(model, LoraConfig(r=4, task_type="CAUSAL_LM"))
-    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
-    losses = []
-    for _ in range(8):
-        loss = adapted.train()(input_ids=ids, labels=ids).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+    losses = losses_of_training(adapted, ids)
     assert losses[-1] < losses[0]

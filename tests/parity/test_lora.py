@@ -6,6 +6,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from tests.conftest import randomize, tiny_config
+from tests.helpers.adapters import losses_of_training
 from transformers import AutoModelForCausalLM
 
 from hf_gpt import export_checkpoint
@@ -21,15 +22,8 @@ def test_an_adapter_survives_merge_and_export(architecture, layout, tmp_path):
     experts = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"] if model.config.num_experts else None
     lora = LoraConfig(r=4, target_modules="all-linear", target_parameters=experts, task_type="CAUSAL_LM")
     adapted = get_peft_model(model, lora)
-    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
     ids = torch.randint(2, 96, (2, 12))
-    losses = []
-    for _ in range(10):
-        loss = adapted.train()(input_ids=ids, labels=ids).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+    losses = losses_of_training(adapted, ids)
     assert losses[-1] < losses[0]
     adapted.eval()
     wanted = adapted(input_ids=ids).logits
