@@ -9,6 +9,8 @@ from transformers import Trainer
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.run_folder.manifest import read_manifest
 from hf_gpt.training import run as runs
+from hf_gpt.training.distributed import read_launch
+from hf_gpt.training.finetuning import Finetuning
 
 
 class KilledError(BaseException):
@@ -71,3 +73,11 @@ def earlier(folder):
     (folder / "run.json").unlink()
     (folder / "data.json").write_text(json.dumps(manifest.data))
     return folder
+
+
+def trainer_of(values):
+    """Return the job of a recipe, its model and its trainer, not yet trained."""
+    job = Finetuning(parse_recipe(values))
+    job.prepare_data(read_launch(1))
+    model = job.build_model()
+    return job, model, job.build_trainer(model)
