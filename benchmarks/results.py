@@ -169,8 +169,21 @@ def tuning_table(folder: str, systems: tuple[str, ...]) -> list[str]:
             told = "; ".join(
                 f"{rate:g}{f' (others × {others:g})' if others != 1 else ''}: {loss:.3f}" for rate, others, loss in tried
             )
-            rows.append([SYSTEMS[name].title, SYSTEMS[name].setup, told])
+            rows.append([SYSTEMS[name].title, found[0]["setup"], told])
     return table(("system", "setup", "learning rate: loss at the end of each try"), rows)
+
+
+BEFORE = (
+    "These runs are of the recipe as it was until 28 November 2026; since then, token embeddings begin from a standard deviation of 1 "
+    "and AdamW's first beta is 0.8."
+)
+
+
+def of_another_recipe(runs: list[dict[str, Any]]) -> str:
+    """Return a sentence where ours was trained by the recipe as it was before."""
+    if any(run["system"] == "ours" and run["setup"] != SYSTEMS["ours"].setup for run in runs):
+        return f" {BEFORE}"
+    return ""
 
 
 def speed_section() -> list[str]:
@@ -187,7 +200,7 @@ def speed_section() -> list[str]:
         "end of the run. A peer runs for twelve minutes of steps as calibrated on its processor; ours for a twelfth, a sixth, a "
         "quarter and a third of that, as far as it takes, each with a whole schedule. The time to the peer's loss is read between two "
         "of them, on a logarithmic scale of time; ≥ says that the shortest was there already. The clock stands still while a model is "
-        "scored.",
+        f"scored.{of_another_recipe(runs)}",
         "",
         "Each side's learning rate is the best of those in the table below, tried over a sixth of its longest run with a seed of its "
         "own; our other rates are scaled with it. Compiling is in the wall time, with the compiler's cache warm from tuning; in the "
@@ -213,7 +226,7 @@ def long_section() -> list[str]:
         "",
         "`python -m benchmarks speed --long`: one seed, ours for the same shares of the hour, as far as it takes. The learning rates "
         "are those found above, in tries of minutes; over an hour, others may serve any of them better. The goals are those of twelve "
-        "minutes.",
+        f"minutes.{of_another_recipe(runs)}",
         "",
         "![Validation loss against minutes](speed-long.png)",
         "",
@@ -260,7 +273,7 @@ def informed_section() -> list[str]:
         "weights, an untied output matrix and the schedule, which any model can have; here GPT-2 and Qwen3 have them, and nanochat is "
         f"what its author found. Threads: {', '.join(map(str, threads))}; with one, other work ran on the other core. Every side is "
         "tuned for this length, a try being a sixth of the run; a grid goes on by factors of two, twice at most, while its best is at "
-        "an edge.",
+        f"an edge.{of_another_recipe(runs)}",
         "",
         "![Validation loss against minutes](speed-informed.png)",
         "",
@@ -432,7 +445,8 @@ def ablation_section() -> list[str]:
         f"`python -m benchmarks ablations`: the recipe for {found['recipe'][0]['steps']} steps, {found['recipe'][0]['tokens']:,} "
         "tokens, with one thing changed; the runs of a seed follow each other. Loss as above, mean and range over the seeds; the "
         "differences and the times are seed by seed, a time only beside one of the same day. Learning rates are those found "
-        "above, but for AdamW: a change that wants others shows worse here than it is.",
+        "above, but for AdamW: a change that wants others shows worse here than it is."
+        f"{'' if found['first-beta'] else f' {BEFORE}'}",
         "",
         *table((*headings, "time beside the recipe's, without compiling"), rows, "lr"),
         "",

@@ -140,20 +140,22 @@ def train_tuned(system: str, build: Callable[[], nn.Module], run: Run, corpus: C
 
 
 def train_in_groups(system: str, build: Callable[[], nn.Module], run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
-    """Return a stock model as a reader of docs/LOG.md would train it: AdamW with the rates and the schedule of `pretrain/speed`.
+    """Return a stock model as a reader of docs/LOG.md would train it: rates, schedule and first embeddings of `pretrain/speed`.
 
     The rate that is tuned first is that of the matrices, the only one that the recipe leaves to Muon; then the others together.
     """
     set_seed(run.seed)
-    model, recipe = build(), load_recipe("pretrain/speed").run
+    model, recipe = build(), load_recipe("pretrain/speed")
+    nn.init.normal_(model.get_input_embeddings().weight, std=recipe.model.config["embedding_initializer_range"])
     rates = {
         MATRICES: run.learning_rate,
-        "embeddings": run.others * (recipe.embedding_learning_rate or 0.0),
-        "head": run.others * (recipe.head_learning_rate or 0.0),
-        "rest": run.others * (recipe.rest_learning_rate or 0.0),
+        "embeddings": run.others * (recipe.run.embedding_learning_rate or 0.0),
+        "head": run.others * (recipe.run.head_learning_rate or 0.0),
+        "rest": run.others * (recipe.run.rest_learning_rate or 0.0),
     }
     groups = [{"params": part, "lr": rates[name]} for name, part in group_parameters(model).items() if part]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
+    betas = recipe.training.adam_beta1, recipe.training.adam_beta2
+    optimizer = torch.optim.AdamW(groups, betas=betas, eps=recipe.training.adam_epsilon, weight_decay=0.0)
     schedule = get_scheduler(
         "warmup_stable_decay",
         optimizer,
@@ -237,7 +239,7 @@ OTHERS = (0.25, 0.5, 1.0)
 SYSTEMS = {
     "ours": System(
         "hf-gpt, `pretrain/speed`",
-        "modern, bfloat16, compiled, Muon and AdamW, batch 16, warm-up, stable, linear decay",
+        "modern, bfloat16, compiled, embeddings from 1, Muon and AdamW, batch 16, warm-up, stable, linear decay",
         16,
         (0.01, 0.015, 0.02, 0.03),
         train_ours,
@@ -266,9 +268,9 @@ SYSTEMS = {
     ),
     "gpt2-groups": System(
         "stock GPT-2, untied, with our rates and schedule",
-        "bfloat16, compiled, no dropout, AdamW with four rates, batch 16, warm-up, stable, linear decay",
+        "bfloat16, compiled, no dropout, embeddings from 1, AdamW with four rates, batch 16, warm-up, stable, linear decay",
         16,
-        (5e-4, 1e-3, 2e-3, 4e-3),
+        (1.25e-4, 2.5e-4, 5e-4, 1e-3),
         partial(train_in_groups, "gpt2-groups", untied_gpt2),
         OTHERS,
     ),
@@ -281,9 +283,9 @@ SYSTEMS = {
     ),
     "qwen3-groups": System(
         "stock Qwen3 of our sizes, with our rates and schedule",
-        "bfloat16, compiled, AdamW with four rates, batch 16, warm-up, stable, linear decay",
+        "bfloat16, compiled, embeddings from 1, AdamW with four rates, batch 16, warm-up, stable, linear decay",
         16,
-        (5e-4, 1e-3, 2e-3, 4e-3),
+        (1.25e-4, 2.5e-4, 5e-4, 1e-3),
         partial(train_in_groups, "qwen3-groups", stock_qwen3),
         OTHERS,
     ),

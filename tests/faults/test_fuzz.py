@@ -75,6 +75,7 @@ FIELDS = {
     "attention_dropout": st.sampled_from([0.0, 0.1, 1]),
     "norm_eps": st.sampled_from([1e-5, 0.0, -1.0, float("nan"), float("inf")]),
     "initializer_range": st.sampled_from([0.02, 0, -1, float("nan")]),
+    "embedding_initializer_range": st.sampled_from([None, 1, -1, float("nan")]),
     "rope_parameters": st.none()
     | st.sampled_from(
         [

@@ -102,6 +102,16 @@ def test_residual_projections_start_as_the_config_says():
             assert block.self_attn.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
+def test_token_embeddings_alone_start_from_a_standard_deviation_of_their_own():
+    config = tiny_config("gpt2", hidden_size=64, tie_word_embeddings=False, embedding_initializer_range=1.0)
+    model = AutoModelForCausalLM.from_config(config)
+    assert model.model.embed_tokens.weight.std().item() == pytest.approx(1.0, rel=0.1)
+    for others in (model.lm_head.weight, model.model.embed_positions.weight, model.model.layers[0].self_attn.q_proj.weight):
+        assert others.std().item() == pytest.approx(0.02, rel=0.1)
+    with pytest.raises(ValueError, match="output matrix, too: set tie_word_embeddings=False"):
+        tiny_config("gpt2", embedding_initializer_range=1.0)
+
+
 @pytest.mark.parametrize(
     ("ids", "told"),
     [

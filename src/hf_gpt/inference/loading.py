@@ -115,7 +115,7 @@ def load_pretrained(
 # Fields of a config by which no trained weight computes anything else: they are for training, for heads, or for ids of tokens. What
 # sees later tokens or not is a way to use a base for some tasks.
 HARMLESS = re.compile(
-    r".*(drop|pdrop).*|classifier_.*|router_aux_loss_coef|auxiliary_lm_weight|initializer_range|residual_init|is_causal|fused_loss"
+    r".*(drop|pdrop).*|classifier_.*|router_aux_loss_coef|auxiliary_lm_weight|(embedding_)?initializer_range|residual_init|is_causal|fused_loss"
     r"|use_cache|(bos|eos|pad)_token_id|id2label|label2id|problem_type|architectures"
 )
 

@@ -83,6 +83,9 @@ class GPTConfig(PreTrainedConfig):
         attention_dropout, embd_dropout, resid_dropout (`float`): Dropout of the attention weights, of the embeddings, and
             of what each block adds to the residual stream.
         initializer_range (`float`): Standard deviation of the normal distribution of the initial weights.
+        embedding_initializer_range (`float`, *optional*): That of the token embeddings, where they are not the output matrix too;
+            the norm in front of each block takes the scale away, so that it sets how far a step of training turns them. `None`
+            means `initializer_range`.
         classifier_dropout (`float`): Dropout before the classifier of the classification heads.
         classifier_pooling (`"last"` or `"mean"`): What the heads for a whole text read: the vector of its last token (Radford et
             al. 2018, section 3.2), or the mean over all tokens, which a small model or an encoder classifies better from.
@@ -160,6 +163,7 @@ class GPTConfig(PreTrainedConfig):
     embd_dropout: float | int = 0.0
     resid_dropout: float | int = 0.0
     initializer_range: float | int = 0.02
+    embedding_initializer_range: float | int | None = None
     use_cache: bool = True
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -239,10 +243,15 @@ class GPTConfig(PreTrainedConfig):
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value} must be at least 0 and less than 1.")
         # Comparisons that a NaN fails, too.
-        for name in ("auxiliary_lm_weight", "initializer_range", "router_aux_loss_coef"):
+        for name in ("auxiliary_lm_weight", "initializer_range", "embedding_initializer_range", "router_aux_loss_coef"):
             value = getattr(self, name)
-            if not 0 <= value < float("inf"):
+            if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name}={value} must be at least 0, and finite.")
+        if self.embedding_initializer_range is not None and self.tie_word_embeddings:
+            raise ValueError(
+                f"embedding_initializer_range={self.embedding_initializer_range} with tie_word_embeddings=True would be that of the "
+                "output matrix, too: set tie_word_embeddings=False, or leave it out."
+            )
         if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
             raise ValueError(
                 f"pad_token_id={self.pad_token_id} is not below vocab_size={self.vocab_size}: enlarge vocab_size, or call "

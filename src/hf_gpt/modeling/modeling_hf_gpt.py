@@ -89,6 +89,8 @@ class GPTPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if getattr(module, "is_residual_projection", False):
             init.normal_(module.weight, mean=0.0, std=RESIDUAL_STD[self.config.residual_init](self.config))
+        elif getattr(module, "is_token_embedding", False) and self.config.embedding_initializer_range is not None:
+            init.normal_(module.weight, mean=0.0, std=self.config.embedding_initializer_range)
         elif isinstance(module, GPTSinkAttention):
             init.zeros_(module.sinks)
         elif isinstance(module, GPTExperts):
@@ -110,6 +112,7 @@ class GPTModel(GPTPreTrainedModel):
     def __init__(self, config: GPTConfig):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens.is_token_embedding = True
         self.embed_positions = POSITIONS[config.position_embedding_type](config)
         self.embed_dropout = nn.Dropout(config.embd_dropout)
         self.layers = nn.ModuleList(BLOCKS[config.norm_position](config, i) for i in range(config.num_hidden_layers))
