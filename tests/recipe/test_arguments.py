@@ -50,12 +50,27 @@ def test_no_is_a_word_where_a_word_is_expected():
         ({"test_share": 0}, "test_share=0.0 must be above 0 and below 1"),
         ({"block_size": 1}, "block_size=1 must be at least 2"),
         ({"eval_strategy": "sometimes"}, "sometimes"),
+        ({"muon_momentum": 0.9}, "muon_momentum=0.9 beside optimizer='adamw': only muon reads it, leave it out"),
+        ({"optimizer": "muon", "muon_momentum": 1}, "muon_momentum=1.0 must be at least 0 and below 1"),
         ({"license": "Apache 2.0"}, "license='Apache 2.0' is no name of a licence on the Hub"),
     ],
 )
 def test_wrong_keys_and_values(extra, told):
     with pytest.raises(InputError, match=told):
         parse_recipe({**MINIMAL, **extra})
+
+
+def test_what_a_recipe_says_for_another_optimizer_or_matrix_goes_with_it():
+    values = {**MINIMAL, "optimizer": "muon", "muon_momentum": 0.9}
+    values["config"] = {"tie_word_embeddings": False, "embedding_initializer_range": 1.0}
+    changed = [{**values, "config": dict(values["config"])} for _ in range(2)]
+    apply_overrides(changed[0], ["optimizer=adamw"])
+    assert parse_recipe(changed[0]).run.muon_momentum is None
+    apply_overrides(changed[1], ["config.tie_word_embeddings=true"])
+    assert parse_recipe(changed[1]).model.config == {"tie_word_embeddings": True}
+    apply_overrides(values, ["optimizer=adamw", "muon_momentum=0.8"])
+    with pytest.raises(InputError, match="only muon reads it"):
+        parse_recipe(values)
 
 
 @pytest.mark.parametrize("missing", ["dataset", "output_dir"])

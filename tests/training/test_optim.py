@@ -13,8 +13,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArgu
 import hf_gpt
 from hf_gpt.errors import InputError
 from hf_gpt.planning import hardware
+from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training import optimizers as optim
 from hf_gpt.training.optimizers import OPTIMIZERS, Muon, group_parameters
+from hf_gpt.training.preparation import optimizer_arguments
 
 
 RATES = {
@@ -319,3 +321,11 @@ def test_a_checkpoint_of_torchs_muon_is_taken_up():
         assert set(restored.state[parameter]) == {"momentum_buffer"}
         assert torch.equal(restored.state[parameter]["momentum_buffer"], optimizer.state[parameter]["momentum_buffer"])
     take_step(model, restored, 1)
+
+
+def test_the_momentum_of_a_recipe_reaches_the_matrices():
+    values = {"preset": "modern-5m", "dataset": "movie-reviews", "output_dir": "runs/x", "optimizer": "muon"}
+    for given, expected in (({}, 0.95), ({"muon_momentum": 0.9}, 0.9)):
+        make, arguments = optimizer_arguments(parse_recipe({**values, **given}))
+        optimizer = make()(make_model(), **arguments)
+        assert optimizer.param_groups[0]["momentum"] == expected

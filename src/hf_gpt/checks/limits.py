@@ -65,6 +65,7 @@ RANGES: dict[str, Range] = {
     "embedding_learning_rate": RATE,
     "head_learning_rate": RATE,
     "rest_learning_rate": RATE,
+    "muon_momentum": BELOW_ONE,
     "ngram_orders": Range(1, 5),
     "sample_tokens": Range(1, 2**20),
     "early_stopping_patience": COUNT,

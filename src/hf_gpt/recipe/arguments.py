@@ -66,6 +66,7 @@ class RunArguments:
             `adam_beta1`, `adam_beta2` and `adam_epsilon` are those of `TrainingArguments`.
         embedding_learning_rate, head_learning_rate, rest_learning_rate: Of the token and position tables, of an untied output
             matrix, and of norms and biases; each is `learning_rate` by default.
+        muon_momentum: What `muon` keeps of the mean of earlier gradients at each step; 0.95 by default.
         ngram_orders: Orders of the n-gram baselines that are scored on the same test tokens.
         sample_prompts: Texts that the model continues at each evaluation and when it is finished; of a masked model, texts with
             `<|mask|>` where it fills in. By default the beginnings of held-out texts; `[]` for none.
@@ -85,6 +86,7 @@ class RunArguments:
     embedding_learning_rate: float | None = None
     head_learning_rate: float | None = None
     rest_learning_rate: float | None = None
+    muon_momentum: float | None = None
     ngram_orders: list[int] = field(default_factory=list)
     sample_prompts: list[str] | None = None
     sample_tokens: int = 64

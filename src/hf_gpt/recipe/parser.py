@@ -106,6 +106,7 @@ def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ..
     if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
         # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
         values.pop("max_minutes", None)
+    _drop_meaningless(values, keys)
     places = [_places(key)[1:] for key in keys if _places(key)[0] == "dataset"]
     named = {".".join(place[:1]) for place in places}
     notices += [*_own_files(values, before, named), *_own_held_out(values, before, places)]
@@ -115,6 +116,15 @@ def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ..
             "class_names: those of the recipe are for its own dataset, and left out; class_names={...} names yours."
         )
     return notices
+
+
+def _drop_meaningless(values: dict[str, Any], keys: set[str]) -> None:
+    """Leave out what a recipe says for another optimizer, or for an output matrix of its own, than it is given."""
+    if "optimizer" in keys and values["optimizer"] != "muon" and "muon_momentum" not in keys:
+        values.pop("muon_momentum", None)
+    ties = "config.tie_word_embeddings" in keys and values["config"]["tie_word_embeddings"]
+    if ties and "config.embedding_initializer_range" not in keys:
+        values["config"].pop("embedding_initializer_range", None)
 
 
 def _own_files(values: dict[str, Any], before: Any, named: set[str]) -> list[str]:
@@ -226,6 +236,10 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     task = _task_arguments(sorted_values["task"], model)
     check_readers({key: value for part in sorted_values.values() for key, value in part.items() if key in values}, task.task)
     _check_weights(task, model, sorted_values["training"])
+    if run.muon_momentum is not None and run.optimizer != "muon":
+        raise InputError(
+            f"muon_momentum={run.muon_momentum} beside optimizer={run.optimizer!r}: only muon reads it, leave it out."
+        )
     # As they were understood: `1e-3` in a text is the number that the run folder's copy of the recipe has.
     read = {key: sorted_values[home[key]][key] for key in values}
     folder = Path(expand_home(values["output_dir"], "output_dir"))

@@ -32,7 +32,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
 READ_BY_ALL = (
     *("preset", "model_type", "model_name_or_path", "config", "attn_implementation"),
     *("dataset", "validation_share", "test_share", "tokenizer"),
-    *("optimizer", "embedding_learning_rate", "head_learning_rate", "rest_learning_rate"),
+    *("optimizer", "embedding_learning_rate", "head_learning_rate", "rest_learning_rate", "muon_momentum"),
     *("max_minutes", "early_stopping_patience", "on_nan", "license", "overwrite"),
     *("task", "lora", "qlora", "adapter"),
 )

@@ -220,5 +220,7 @@ def optimizer_arguments(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
         "betas": (arguments.adam_beta1, arguments.adam_beta2),
         "eps": arguments.adam_epsilon,
     }
+    if options.muon_momentum is not None:
+        rates["momentum"] = options.muon_momentum
     factory = OPTIMIZERS[options.optimizer]
     return lambda: factory, rates
