@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
 from torch import nn
 from transformers import (
+    PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
     Trainer,
@@ -139,14 +140,15 @@ def train_tuned(system: str, build: Callable[[], nn.Module], run: Run, corpus: C
     return train_by_stock(build(), corpus, clock, arguments)
 
 
-def train_in_groups(system: str, build: Callable[[], nn.Module], run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
+def train_in_groups(system: str, build: Callable[[], PreTrainedModel], run: Run, corpus: Corpus, clock: Clock) -> nn.Module:
     """Return a stock model as a reader of docs/LOG.md would train it: rates, schedule and first embeddings of `pretrain/speed`.
 
     The rate that is tuned first is that of the matrices, the only one that the recipe leaves to Muon; then the others together.
     """
     set_seed(run.seed)
     model, recipe = build(), load_recipe("pretrain/speed")
-    nn.init.normal_(model.get_input_embeddings().weight, std=recipe.model.config["embedding_initializer_range"])
+    embeddings = cast(nn.Embedding, model.get_input_embeddings())
+    nn.init.normal_(embeddings.weight, std=recipe.model.config["embedding_initializer_range"])
     rates = {
         MATRICES: run.learning_rate,
         "embeddings": run.others * (recipe.run.embedding_learning_rate or 0.0),
@@ -173,11 +175,11 @@ def train_in_groups(system: str, build: Callable[[], nn.Module], run: Run, corpu
     return train_by_stock(model, corpus, clock, arguments, (optimizer, schedule))
 
 
-def untied_gpt2() -> nn.Module:
+def untied_gpt2() -> PreTrainedModel:
     return stock_gpt2(UNTIED_SIZE, tie_word_embeddings=False)
 
 
-def stock_qwen3() -> nn.Module:
+def stock_qwen3() -> PreTrainedModel:
     """The sizes of `pretrain/speed`, from nothing but a config."""
     model = load_recipe("pretrain/speed").model
     ours = hf_gpt.preset(model.preset or "", **model.config)
