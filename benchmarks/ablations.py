@@ -78,6 +78,7 @@ CHANGES = {
     "float32": Change("float32", ("bf16=false",)),
     # What nanochat does otherwise, as far as a recipe can.
     "first-beta": Change("AdamW's first beta 0.9", ("adam_beta1=0.9",)),
+    "momentum": Change("Muon's momentum 0.95", ("muon_momentum=0.95",)),
     "small-embeddings": Change("embeddings from 0.02", ("config.embedding_initializer_range=null",)),
     "no-warmup": Change("no warm-up", ("warmup_steps=0",), seeds=(0,)),
     "wide-initial": Change("initial weights from 0.05", ("config.initializer_range=0.05",), seeds=(0,)),

@@ -174,8 +174,8 @@ def tuning_table(folder: str, systems: tuple[str, ...]) -> list[str]:
 
 
 BEFORE = (
-    "These runs are of the recipe as it was until 28 November 2026; since then, token embeddings begin from a standard deviation of 1 "
-    "and AdamW's first beta is 0.8."
+    "These runs are of the recipe as it was until 28 November 2026; since then, token embeddings begin from a standard deviation of "
+    "1, AdamW's first beta is 0.8 and Muon's momentum 0.9."
 )
 
 
