@@ -241,7 +241,8 @@ OTHERS = (0.25, 0.5, 1.0)
 SYSTEMS = {
     "ours": System(
         "hf-gpt, `pretrain/speed`",
-        "modern, bfloat16, compiled, embeddings from 1, Muon (momentum 0.9) and AdamW (betas 0.8 and 0.95), batch 16, warm-up, stable, linear decay",
+        "modern, bfloat16, compiled, embeddings from 1, Muon (momentum 0.9) and AdamW (betas 0.8 and 0.95), batch 16, warm-up, "
+        "stable, linear decay",
         16,
         (0.01, 0.015, 0.02, 0.03),
         train_ours,
