@@ -78,6 +78,16 @@ def test_a_name_of_no_class_is_said(name, tokenizer):
         assert len(summary_of(name, tokenizer, rows, class_names=fine)) == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "unknown"), [([-1, 0, 1, 2], "-1"), (["-", "yes", "no"], "-"), ([-1, 0, 1], None), ([-1, 1], None)]
+)
+def test_a_label_that_may_be_none_is_said(labels, unknown, tokenizer):
+    said = summary_of("text-classification", tokenizer, [{"text": "a", "label": label} for label in labels])
+    assert [line.partition(":")[0] for line in said[1:]] == (
+        [f"Mind that {unknown!r} is learned as a label"] if unknown else []
+    )
+
+
 def choosing(*labels):
     return [{"question": f"q{i}", "choices": ["x", "y", "z"], "label": label} for i, label in enumerate(labels)]
 

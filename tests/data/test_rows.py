@@ -240,7 +240,9 @@ def test_what_was_left_out_is_said_where_no_row_remains(tmp_path):
     row = {"messages": said("u")}
     with pytest.raises(InputError, match="dataset: without 40 empty rows and 59 repeated rows, 1 row leaves none for the"):
         rows_of(tmp_path, "chat", [*[row] * 60, *[{"messages": said("")}] * 40])
-    with pytest.raises(InputError, match="dataset: without 60 empty rows, 0 rows leave none for the train split"):
+    with pytest.raises(
+        InputError, match="0 rows leave none for the train split: give more rows, or a smaller validation_share"
+    ):
         rows_of(tmp_path, "chat", [{"messages": said("")}] * 60)
 
 

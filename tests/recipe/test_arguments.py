@@ -73,6 +73,19 @@ def test_what_a_recipe_says_for_another_optimizer_or_matrix_goes_with_it():
         parse_recipe(values)
 
 
+@pytest.mark.parametrize(
+    ("override", "gone"),
+    [("adapter=runs/x", "lora"), ("qlora={r: 4}", "lora"), ("adapter=null", None), ("lora.r=4", None), ("lora=null", None)],
+)
+def test_a_recipes_adapter_goes_where_another_is_given(override, gone):
+    values = {"model_name_or_path": "x", "lora": {"r": 8}}
+    apply_overrides(values, [override])
+    assert ("lora" not in values) == (gone == "lora")
+    both = {"model_name_or_path": "x", "lora": {"r": 8}}
+    apply_overrides(both, [override, "lora.r=2"])
+    assert both["lora"] == {"r": 2}
+
+
 @pytest.mark.parametrize("missing", ["dataset", "output_dir"])
 def test_missing_keys(missing):
     with pytest.raises(InputError, match=f"{missing} is missing"):

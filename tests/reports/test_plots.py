@@ -116,6 +116,14 @@ def test_a_map_is_drawn_without_a_warning_and_its_labels_are_apart():
     assert [label.get_rotation() for label in axis.get_xticklabels()][:2] == [0, 90]
 
 
+def test_labels_of_classes_with_orders_to_a_terminal_are_drawn_as_their_codes(tmp_path):
+    record = copy.deepcopy(TASK)
+    record["details"] = {"confusion": {"labels": ["a\x1b[31m", "b"], "counts": [[1, 0], [0, 1]]}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.plot_task(record, tmp_path / "picture.png")
+
+
 def test_a_font_that_was_installed_later_is_found(monkeypatch):
     """By its letters, whatever it is called."""
     first = font_manager.findfont("DejaVu Sans")

@@ -176,9 +176,11 @@ def task_splits(
         if len(part) == 0:
             left_out = " and ".join(counted(count, reason) for reason, count in dropped.items() if count)
             what = f"without {left_out}, " if left_out else ""
+            hint = (
+                "a smaller validation_share and test_share" if name == "train" else f"a larger {name}_share, or dataset.{name}"
+            )
             raise InputError(
-                f"dataset: {what}{counted(len(first), 'rows leave')} none for the {name} split: give more rows, a larger share, or "
-                f"dataset.{name if name != 'train' else 'files'}."
+                f"dataset: {what}{counted(len(first), 'rows leave')} none for the {name} split: give more rows, or {hint}."
             )
     is_doubted = _contradicted(keys, first)
     doubted = {name: int(is_doubted[of_split].sum()) for name, of_split in chosen.items()} | doubted

@@ -193,7 +193,10 @@ def check_adapter(name: str) -> None:
     """Raise `InputError` when an adapter was trained with a head that gives no next token."""
     kind = adapter_config(name).get("task_type")
     if kind not in (None, "CAUSAL_LM"):
-        raise InputError(f"model={name!r} is an adapter with a head of its own ({shown(kind)}), and no causal language model.")
+        raise InputError(
+            f"model={name!r} is an adapter with a head of its own ({shown(kind)}), and no causal language model: its card says how to "
+            "load it in Python."
+        )
 
 
 def check_adapter_weights(missing: Iterable[str], left: Iterable[str], what: str, base: str) -> None:

@@ -83,6 +83,8 @@ def _check_suffix(path: Path) -> None:
         raise InputError(f"{path} is no recipe, which is a YAML file; `hf-gpt train` and `hf-gpt plan` take a text, too.")
 
 
+# What excludes each other.
+OTHER_ADAPTERS = {"adapter": ("lora", "qlora"), "lora": ("adapter", "qlora"), "qlora": ("adapter", "lora")}
 # Parts of `dataset` that say nothing of what its labels are.
 SAME_LABELS = {"limit", "validation", "test"}
 
@@ -119,7 +121,11 @@ def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ..
 
 
 def _drop_meaningless(values: dict[str, Any], keys: set[str]) -> None:
-    """Leave out what a recipe says for another optimizer, or for an output matrix of its own, than it is given."""
+    """Leave out what a recipe says for another optimizer, adapter or output matrix than it is given."""
+    for key, others in OTHER_ADAPTERS.items():
+        for other in others if key in keys and values[key] is not None else ():
+            if other not in {name.partition(".")[0] for name in keys}:
+                values.pop(other, None)
     if "optimizer" in keys and values["optimizer"] != "muon" and "muon_momentum" not in keys:
         values.pop("muon_momentum", None)
     ties = "config.tie_word_embeddings" in keys and values["config"]["tie_word_embeddings"]

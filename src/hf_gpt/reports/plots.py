@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ..checks.places import PICTURE_METADATA, check_picture, replacing
+from ..errors import visible
 from .fonts import drawable, families_for, make_readable
 
 
@@ -256,7 +257,7 @@ def plot_learning_curve(curve: dict[str, Any], path: Path) -> None:
 
 def _confusion(axis: Any, labels: list[str], counts: list[list[int]]) -> None:
     """Draw how often each class was taken for each: shaded by the share of its row, with the number in each cell."""
-    shown = [label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…" for label in labels]
+    shown = [visible(label) if len(label) <= LONGEST_LABEL else f"{visible(label[: LONGEST_LABEL - 1])}…" for label in labels]
     shares = np.zeros((len(labels), len(labels)))
     for row, cells in enumerate(counts[: len(labels)]):
         kept = cells[: len(labels)]

@@ -136,7 +136,8 @@ class TextClassification(Task):
             sums = dict(zip(self.names, np.asarray(labels, dtype=int).sum(0).tolist()))
             return [count_line("labels of the train split", Counter(sums)), *self.unused_class_names(self.names)]
         counts = Counter(self.called(label for row in labels for label in (row if isinstance(row, list) else [row])))
-        return [count_line("labels of the train split", counts), *doubtful(counts), *self.unused_class_names(self.names)]
+        told = [*doubtful(counts), *_unlabelled(counts), *self.unused_class_names(self.names)]
+        return [count_line("labels of the train split", counts), *told]
 
     @staticmethod
     def scores(predictions: Any, targets: Any) -> dict[str, float]:
@@ -176,6 +177,19 @@ class TextClassification(Task):
                 **self.scores(best.predict(features["test"]), targets["test"]),
             },
         ]
+
+
+# What many write where nobody knows the label, as SNLI does; -1, which others have, is a class of its own beside 1, and of -1, 0, 1.
+UNKNOWN = {"-", "--", "?"}
+
+
+def _unlabelled(counts: Counter) -> list[str]:
+    """Return a line for each label that may say that there is none: it is learned as it is written."""
+    names = set(counts) & UNKNOWN | ({"-1"} if {"-1", "0", "1", "2"} <= set(counts) else set())
+    return [
+        f"Mind that {name!r} is learned as a label: if it says that there is none, dataset.where={{label: [...]}} keeps the others."
+        for name in sorted(names)
+    ]
 
 
 def joined(rows: Dataset) -> list[str]:
