@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from hf_gpt.inference.pretrained import find_model, pretrained
 from hf_gpt.planning.counts import parameter_counts
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.tasks.chat_template import turn_ends
+from hf_gpt.training import finetuning
 from hf_gpt.training.planned_run import planned_run
 from hf_gpt.training.run import run
 
@@ -168,17 +171,21 @@ def test_without_a_network_one_line_says_what_to_do(monkeypatch, capsys):
         run(parse_recipe(task_values("alice/none", "rows.jsonl", "runs/x", "text-classification")))
 
 
+@pytest.mark.parametrize("card", [None, "A model.\n", "---\nlicense: mit\n---\n"], ids=["no card", "no licence", "licence"])
 @pytest.mark.parametrize("name", ["openai-gpt", "gpt2", "gpt_neo", "llama-tied", "qwen3"])
-def test_a_checkpoint_of_another_layout_is_imported_once(name, tmp_path, monkeypatch):
+def test_a_checkpoint_of_another_layout_is_imported_once(name, card, tmp_path, monkeypatch, capsys):
     source = write_foreign(tmp_path / "foreign", name)
-    (source / "README.md").write_text("---\nlicense: mit\n---\n")
+    if card is not None:
+        (source / "README.md").write_text(card)
     folder = pretrained(str(source))
+    assert capsys.readouterr().err.count("is imported into") == 1
     ids = torch.randint(300, (2, 12))
     ours, theirs = (AutoModelForCausalLM.from_pretrained(place).eval() for place in (folder, source))
     assert ours.config.model_type == "hf_gpt"
     torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, rtol=0, atol=1e-4)
     assert Path(folder).parents[1] == tmp_path / "cache" / "models"
-    assert "license: mit" in (Path(folder) / "README.md").read_text()
+    assert (Path(folder) / "README.md").is_file() == ("license" in (card or ""))
+    assert not (Path(folder) / "README.md").is_file() or "license: mit" in (Path(folder) / "README.md").read_text()
     # To be run, it is run by its own class.
     assert find_model(str(source)) == str(source)
     with monkeypatch.context() as patch:
@@ -187,6 +194,80 @@ def test_a_checkpoint_of_another_layout_is_imported_once(name, tmp_path, monkeyp
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps({**config, "note": "changed"}))
     assert pretrained(str(source)) != folder
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: cut_short(folder / "model.safetensors"),
+        lambda folder: cut_short(folder / "tokenizer.json"),
+        lambda folder: (folder / "sha256.json").unlink(),
+        lambda folder: [path.unlink() for path in folder.iterdir()],
+    ],
+    ids=["no weights", "half the weights", "half a tokenizer", "of an earlier version", "empty"],
+)
+def test_an_import_that_is_not_whole_is_made_again(damage, tmp_path):
+    source = write_foreign(tmp_path / "foreign", "gpt2")
+    folder = Path(pretrained(str(source)))
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    damage(folder)
+    assert pretrained(str(source)) == str(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+def test_two_processes_import_one_base_at_once(tmp_path):
+    source = write_foreign(tmp_path / "foreign", "gpt2")
+    code = "import sys; from hf_gpt.inference.pretrained import pretrained; print(pretrained(sys.argv[1]))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen([sys.executable, "-c", code, str(source)], **pipes) for _ in range(2)]
+    told = [child.communicate() for child in children]
+    assert [child.returncode for child in children] == [0, 0], told
+    assert len({out for out, _ in told}) == 1
+    assert sum("is imported into" in line for _, line in told) == 1
+
+
+def test_an_import_that_fails_says_no_more_than_why(tmp_path, monkeypatch, capsys):
+    source = write_foreign(tmp_path / "foreign", "gpt2")
+    cut_short(source / "model.safetensors")
+    with pytest.raises(
+        InputError, match=r"^model='\S+foreign' cannot be imported: \S+model\.safetensors is truncated or damaged"
+    ):
+        pretrained(str(source))
+    monkeypatch.setenv("HF_GPT_CACHE", str(tmp_path / "foreign" / "config.json"))
+    with pytest.raises(InputError, match=r"^HF_GPT_CACHE='\S+' lies below '\S+', which is a file\. Name"):
+        pretrained(str(source))
+    assert "is imported" not in capsys.readouterr().err
+
+
+def test_a_long_name_is_imported(tmp_path):
+    source = write_foreign(tmp_path / ("模" * 80), "gpt2")
+    assert Path(pretrained(str(source))).is_dir()
+
+
+def test_a_killed_run_on_a_base_without_a_card_is_resumed(tmp_path, monkeypatch, capsys):
+    source = write_foreign(tmp_path / "foreign", "qwen3")
+    rows = write_rows(tmp_path, classification, 60)
+    values = task_values(source, rows, tmp_path / "run", "text-classification", **FEW)
+    recipe = write_recipe(tmp_path, values)
+
+    evaluate = finetuning.Finetuning.evaluate
+
+    def killed(job, *arguments):
+        if job.is_rehearsal:
+            return evaluate(job, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning.Finetuning, "evaluate", killed)
+        assert run_command(monkeypatch, capsys, "train", recipe)[0] == 130
+    code, out, told = run_command(monkeypatch, capsys, "train", recipe)
+    assert code == 0, told
+    assert "checkpoint-2" in out
 
 
 def test_what_this_family_has_not_stays_what_it_is(tmp_path, capsys):

@@ -127,18 +127,21 @@ UNFINISHED_FILE = ".unfinished-hf-gpt"
 
 
 @contextmanager
-def new_folder(out_dir: str | Path) -> Iterator[Path]:
+def new_folder(out_dir: str | Path, field: str = "out_dir") -> Iterator[Path]:
     """A folder beside `out_dir` that takes its name when the block ends well, and is removed when it does not.
 
     What a kill leaves of it is removed by the next one beside the same `out_dir`; a SIGTERM removes it itself.
+
+    Args:
+        field: What a person has named the folder by, for messages.
 
     Raises:
         ValueError: `out_dir` holds something already, is a file or a link, cannot be written, or is nothing to write to.
     """
     out_dir = Path(out_dir)
-    check_place(out_dir, "out_dir")
+    check_place(out_dir, field)
     if out_dir.is_dir() and any(out_dir.iterdir()):
-        raise ValueError(f"out_dir={str(out_dir)!r} is not empty: nothing is overwritten. Choose another, or remove it first.")
+        raise ValueError(f"{field}={str(out_dir)!r} is not empty: nothing is overwritten. Choose another, or remove it first.")
     with ExitStack() as stack:
         stack.enter_context(writing(out_dir))
         made = [parent for parent in out_dir.parents if not parent.is_dir()]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -16,6 +18,7 @@ from transformers.utils import cached_file
 
 from ..checks.boundary import refused
 from ..checks.names import check_name
+from ..checks.places import check_place
 from ..conversion import LAYOUTS, convert_folder, new_folder
 from ..conversion.checkpoints import find_folder
 from ..conversion.convert import import_model, read_foreign_config
@@ -25,12 +28,17 @@ from ..errors import InputError, reason_of
 from ..modeling.configuration_hf_gpt import __version__
 from ..planning.capacity import check_memory
 from ..reports.origin import origin_of, write_origin
+from ..run_folder.checkpoints import HASHES_FILE, find_damage, write_hashes
+
+
+# What says where the folder of imports is.
+CACHE = "HF_GPT_CACHE"
 
 
 def pretrained(name: str, field: str = "model") -> str:
     """Return the folder of a model in this family's layout, for the name of packaged weights or a checkpoint of another layout.
 
-    What is imported is kept in the cache folder, with a card that says where it came from; the next time, it is there. A model of this
+    What is imported is kept in the cache folder, with a card where its origin is known; the next time, it is there. A model of this
     family, or one that this family cannot express, is returned as it was named: the latter runs by its own class.
 
     Args:
@@ -58,7 +66,9 @@ def pretrained(name: str, field: str = "model") -> str:
         card = {key: value for key, value in origin_of(name).items() if isinstance(value, str)} | on_hub
         # A snapshot of the Hub is called by its commit.
         state = _state(source) if Path(name).is_dir() else source.name
-        target = _models_folder() / f"{source.name if Path(name).is_dir() else name.replace('/', '--')}-{state[:12]}"
+        called = source.name if Path(name).is_dir() else name.replace("/", "--")
+        # A name may be as long as a file system takes: with more behind it, it would be too long.
+        target = _models_folder() / f"{os.fsencode(called)[:100].decode('utf-8', 'ignore')}-{state[:12]}"
         return _kept(target, f"{field}={name!r}", card, lambda out: convert_folder(source, out))
 
 
@@ -75,7 +85,8 @@ def import_into(name: str, out_dir: Path, revision: str | None = None) -> PreTra
         kept = Path(pretrained(name, "source"))
         with new_folder(out_dir) as folder:
             for path in kept.iterdir():
-                shutil.copyfile(path, folder / path.name)
+                if path.name != HASHES_FILE:
+                    shutil.copyfile(path, folder / path.name)
         return AutoModelForCausalLM.from_pretrained(out_dir, trust_remote_code=False)
     model = convert_folder(name, out_dir, **({"revision": revision} if revision else {}))
     write_origin(out_dir, origin_of(name) | ({} if Path(name).exists() else {"base_model": name}))
@@ -84,7 +95,7 @@ def import_into(name: str, out_dir: Path, revision: str | None = None) -> PreTra
 
 def is_kept(name: str) -> bool:
     """Return whether a model is there without packaged weights being fetched for it."""
-    return name not in WEIGHTS or Path(name).exists() or (_weights_folder(name) / "README.md").is_file()
+    return name not in WEIGHTS or Path(name).exists() or (_weights_folder(name) / HASHES_FILE).is_file()
 
 
 def find_model(name: str, field: str = "model") -> str:
@@ -134,17 +145,31 @@ def _state(folder: Path) -> str:
 
 
 def _kept(target: Path, what: str, card: dict[str, str], write: Callable[[Path], Any]) -> str:
-    """Return the folder, written if it is not there: whole or not at all."""
-    if (target / "README.md").is_file():
-        return str(target)
+    """Return the folder; it is written if it is not there as it was written. Of two processes, the second waits for the first."""
+    with refused(f"{what} cannot be imported"):
+        if _is_whole(target):
+            return str(target)
+        check_place(target, CACHE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if _is_whole(target):
+                return str(target)
+            if target.is_dir():
+                # What an earlier version has left, or somebody has taken files from: nothing of it is anybody's own.
+                shutil.rmtree(target)
+            with new_folder(target, CACHE) as out:
+                write(out / "model")
+                write_origin(out / "model", card)
+                write_hashes(out / "model")
+                for path in (out / "model").iterdir():
+                    path.rename(out / path.name)
+                (out / "model").rmdir()
     _tell(f"{what} is imported into {target}; the next time, it is there.")
-    with refused(f"{what} cannot be imported"), new_folder(target) as out:
-        write(out / "model")
-        for path in (out / "model").iterdir():
-            path.rename(out / path.name)
-        (out / "model").rmdir()
-        write_origin(out, card)
     return str(target)
+
+
+def _is_whole(folder: Path) -> bool:
+    return not folder.is_symlink() and find_damage(folder) is None
 
 
 def _unpack(weights: Weights, out: Path) -> None:

@@ -37,6 +37,14 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return hashes
 
 
+def write_hashes(folder: Path) -> None:
+    """List the hashes of a folder in it, and return when all of it is on the disk: from then on damage is found."""
+    hashes = file_hashes(folder)
+    (folder / HASHES_FILE).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+    for name in (*hashes, HASHES_FILE):
+        to_disk(folder / name)
+
+
 def finalize(written: Path, place: Path) -> None:
     """List the hashes of a checkpoint that was written somewhere and give it its name: from then on it counts.
 
@@ -44,10 +52,7 @@ def finalize(written: Path, place: Path) -> None:
         written: Its folder, on the same disk.
         place: Where it belongs; what is there is replaced.
     """
-    hashes = file_hashes(written)
-    (written / HASHES_FILE).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
-    for name in (*hashes, HASHES_FILE):
-        to_disk(written / name)
+    write_hashes(written)
     if place.exists():
         shutil.rmtree(place)
     os.replace(written, place)
