@@ -27,8 +27,8 @@ def listed(names: Iterable[Any], most: int = 20) -> str:
 
 # Verbs behind what is counted, for many and for one.
 VERBS = {"are": "is", "were": "was", "have": "has", "leave": "leaves", "fit": "fits"}
-# The first plural of a phrase, and such a verb right behind it.
-PLURAL = re.compile(rf"(\w+)s\b(?: ({'|'.join(VERBS)})\b)?")
+# The first plural of a phrase, and such a verb behind it, with nothing but brackets between.
+PLURAL = re.compile(rf"(\w+)s\b( \(.*?\))?(?: ({'|'.join(VERBS)})\b)?")
 
 
 def counted(number: float, many: str, form: str = ",") -> str:
@@ -43,9 +43,9 @@ def counted(number: float, many: str, form: str = ",") -> str:
 
 
 def _singular(plural: re.Match) -> str:
-    noun, verb = plural.groups()
+    noun, between, verb = plural.groups()
     noun = re.sub("sse$", "ss", re.sub("ie$", "y", noun))
-    return noun if verb is None else f"{noun} {VERBS[verb]}"
+    return f"{noun}{between or ''}" if verb is None else f"{noun}{between or ''} {VERBS[verb]}"
 
 
 def reason_of(error: BaseException) -> str:

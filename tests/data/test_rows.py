@@ -84,7 +84,7 @@ def test_what_is_nothing_is_left_out_and_counted_in_each_split(tmp_path, task):
 
 def test_a_pair_without_its_second_text_is_left_out(tmp_path):
     given = many(lambda i: {"text": f"t{i}", "text_pair": "p", "label": i % 2}, [{"text": "t", "text_pair": None, "label": 1}])
-    assert rows_of(tmp_path, "text-classification", given)[1] == {"empty rows": 1}
+    assert rows_of(tmp_path, "text-classification", given)[1] == {"rows (of another layout: without text_pair)": 1}
 
 
 def test_numbers_are_texts(tmp_path):

@@ -4,11 +4,10 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import datasets
-from datasets import Dataset, Value
+from datasets import Value
 
 from ..errors import InputError, shown
 from .conversations import WEIGHT
@@ -29,30 +28,6 @@ SPEAKERS = {"human": "user", **dict.fromkeys(("gpt", "chatgpt", "bot", "model"),
 # By which of an assistant's messages people say whether it is learned: OpenAI and Mistral, Axolotl, ms-swift.
 MARKS = (WEIGHT, "train", "training", "loss")
 IS_LEARNED = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
-
-
-def adopt_layout(rows: Dataset, wanted: str) -> tuple[Dataset, tuple[str, ...]]:
-    """Return the rows with a column that they have under another name or in several, dialogues of ShareGPT or instructions of Alpaca;
-    and what of those it was read from."""
-    if wanted in rows.column_names:
-        return rows, ()
-    if wanted in ("messages", "prompt") and "conversations" in rows.column_names:
-        return rows.rename_column("conversations", wanted), ()
-    if wanted in FROM_INSTRUCTIONS and {"instruction", "output"} <= set(rows.column_names):
-        columns, kind, read = FROM_INSTRUCTIONS[wanted]
-        features = datasets.Features({**rows.features, wanted: kind})
-        return rows.map(partial(_from_instruction, column=wanted, read=read), with_indices=True, features=features), columns
-    return rows, ()
-
-
-def _from_instruction(row: dict[str, Any], number: int, column: str, read: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-    try:
-        return {column: read(row)}
-    except ValueError as error:
-        raise InputError(
-            f"dataset: instruction, input and output of row {number} are texts, history is pairs of texts, and it has "
-            f"{shown(error.args[0], 80)} there."
-        ) from error
 
 
 def as_text(value: Any) -> str:

@@ -10,16 +10,18 @@ from datasets import Dataset, DatasetDict, Value
 
 from ..errors import InputError, counted, did_you_mean, listed, shown
 from .cells import TEXTS, TURNS, WORDS, is_empty, read_columns
-from .dialogues import LAYOUTS, MORE, adopt_layout
+from .dialogues import LAYOUTS, MORE
 from .labels import by_names_of, check_finite, read_labels
+from .layouts import adopt_layout, rows_apart
 from .loading import load_rows
 from .sources import FILE_FORMATS, TextSource, local_files
 from .splits import SPLITS, text_hash
 from .tables import read_table
 
 
-def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, list[str]]:
-    """Load the rows of a task, their columns named as the task names them, and the names of the columns that are not read.
+def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, list[str], dict[str, np.ndarray]]:
+    """Load the rows of a task, their columns named as the task names them, the names of the columns that are not read, and the numbers
+    of rows that are of another layout, see `rows_apart`.
 
     Args:
         columns: The task's names of columns, and whether a row has to have them.
@@ -60,12 +62,14 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, li
             )
         kept[names[column]] = column
     unread = [name for name in rows.column_names if name not in known]
+    needed = {name: column for name, column in kept.items() if columns[column] or column == "text_pair"}
+    apart = rows_apart(rows, needed, unread)
     rows = rows.select_columns(list(kept))
     rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
     if "label" in rows.column_names:
         rows = read_labels(rows, read_table(local_files(source)[0]).sign if source.path == "csv" else None)
     check_finite(rows, source)
-    return rows, unread
+    return rows, unread, apart
 
 
 # What a task learns of a row, and what it reads of it is the rest.
@@ -120,6 +124,19 @@ def _contradicted(keys: dict[str, np.ndarray], numbers: np.ndarray) -> np.ndarra
     return np.isin(given, found[times > 1])
 
 
+def _full(keys: dict[str, np.ndarray], apart: dict[str, np.ndarray], dropped: dict[str, int]) -> np.ndarray:
+    """Return which rows have something to learn from, and count the others by their reasons."""
+    is_full = ~np.asarray(keys["is_empty"])
+    for reason, numbers in apart.items():
+        dropped[reason] = dropped.get(reason, 0) + len(numbers)
+        # Not empty, and yet nothing of it is read.
+        is_full[numbers] = True
+    dropped["empty rows"] += int((~is_full).sum())
+    for numbers in apart.values():
+        is_full[numbers] = False
+    return is_full
+
+
 def task_splits(
     source: TextSource, columns: dict[str, bool], group: tuple[str, ...], validation: float, test: float
 ) -> tuple[DatasetDict, dict[str, int], dict[str, dict[str, int]]]:
@@ -142,7 +159,7 @@ def task_splits(
     shares = {"validation": validation, "test": test}
     splits: dict[str, Dataset] = {}
     held: dict[str, dict[str, np.ndarray]] = {}
-    rows, unread = task_rows(source, columns)
+    rows, unread, apart = task_rows(source, columns)
     counts: dict[str, dict[str, int]] = {}
     doubted: dict[str, int] = {}
     if unread:
@@ -150,20 +167,18 @@ def task_splits(
     for name in shares:
         part = getattr(source, name)
         if part is not None:
-            own, more = task_rows(part, columns)
+            own, more, others = task_rows(part, columns)
             more = [column for column in more if column not in unread]
             if more:
                 counts[name] = {f"columns not read: {listed(more)}": len(more)}
             whole, shares[name] = by_names_of(rows, own, name), 0.0
             held[name] = _keys(whole, needed, group)
-            is_full = ~np.asarray(held[name]["is_empty"])
+            is_full = _full(held[name], others, dropped)
             held[name] = {key: np.asarray(values)[is_full] for key, values in held[name].items()}
             splits[name] = whole.select(np.flatnonzero(is_full))
             doubted[name] = int(_contradicted(held[name], np.arange(len(splits[name]))).sum())
-            dropped["empty rows"] += len(whole) - len(splits[name])
     keys = _keys(rows, needed, group)
-    is_full = ~np.asarray(keys["is_empty"])
-    dropped["empty rows"] += int((~is_full).sum())
+    is_full = _full(keys, apart, dropped)
     full = np.flatnonzero(is_full)
     first = full[np.sort(np.unique(np.asarray(keys["identity"])[full], return_index=True)[1])]
     dropped["repeated rows"] = len(full) - len(first)

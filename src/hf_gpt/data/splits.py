@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ..errors import InputError, counted
+from .layouts import rows_apart
 from .loading import text_rows
 
 
@@ -132,7 +133,13 @@ def split_rows(rows: Dataset, text_column: str, validation: float, test: float, 
     is_repeated[kept] = False
     dropped = {"empty texts": int((~is_full).sum()), "repeated texts": int(is_repeated.sum())}
     dropped_bytes = {"empty texts": int(sizes[~is_full].sum()), "repeated texts": int(sizes[is_repeated].sum())}
-    if is_documents:
+    if not is_documents:
+        others = [name for name in rows.column_names if name != text_column]
+        for reason, numbers in rows_apart(rows, {text_column: "text"}, others, "texts").items():
+            dropped[reason], dropped_bytes[reason] = len(numbers), int(sizes[numbers].sum())
+            for counts in (dropped, dropped_bytes):
+                counts["empty texts"] -= counts[reason]
+    else:
         marks = np.asarray(texts.with_format("numpy")["mark"][:])
         dropped["byte order marks"], dropped_bytes["byte order marks"] = int((marks > 0).sum()), int(marks.sum())
         texts = texts.remove_columns("mark")
