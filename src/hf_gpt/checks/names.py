@@ -13,7 +13,10 @@ from .boundary import read_object
 RUNS_FOLDER = "runs"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # What files are called, and repositories are not.
-FILE_NAME = re.compile(r".+\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zip|xz|zst|ya?ml|safetensors|gguf|pt)", re.IGNORECASE)
+FILE_NAME = re.compile(
+    r".+\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zip|xz|zst|ya?ml|safetensors|gguf|pt|xlsx?|ods|docx?|pdf|pkl|npy|arrow|sqlite)",
+    re.IGNORECASE,
+)
 
 
 def check_name(name: str, field: str) -> None:

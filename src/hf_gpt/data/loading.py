@@ -19,11 +19,12 @@ from ..checks.places import is_of_place
 from ..errors import InputError, listed, reason_of, shown
 from .cached import by_this_code, code_hash
 from .conll import CONLL_COLUMNS, read_conll
+from .documents import PARQUET
 from .json_columns import json_dataset
 from .json_rows import check_characters, find_fault, is_list_of_rows, read_json_rows, rows_in_object
 from .labels import NUMBER
 from .packages import PACKAGES, provenance, read_package
-from .packed_files import BROKEN_ARCHIVES
+from .packed_files import BROKEN_ARCHIVES, check_contents
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .tables import check_rows, quoting_of, read_table
 from .text_files import check_utf8, file_state, read_documents
@@ -97,8 +98,10 @@ def _load_mixture(source: TextSource) -> Dataset | IterableDataset:
 def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool) -> Dataset | IterableDataset:
     """Return the rows of files of a format; see `load_rows`."""
     files = local_files(source)
-    if source.path != "parquet":
-        for file in files:
+    for file in files:
+        if source.path == "parquet":
+            check_contents(file, besides=PARQUET)
+        else:
             check_utf8(file)
     if source.path in CONLL_COLUMNS:
         return _load_conll(source.path, files)

@@ -1,4 +1,4 @@
-"""Files that are packed, and those that are no text: told and opened by what they begin with."""
+"""Files that are packed: told and opened by what they begin with."""
 
 import bz2
 import gzip
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import InputError
+from .documents import HEAD, ZIP, check_head
 
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -88,21 +89,8 @@ OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
     b"\x1f\x8b": partial(_alone, gzip),
     b"\xfd7zXZ\x00": partial(_alone, lzma),
     b"BZh91AY&SY": partial(_alone, bz2),
-    b"PK\x03\x04": _zip,
+    ZIP: _zip,
     b"\x28\xb5\x2f\xfd": _zstandard,
-}
-
-
-# What other documents begin with: what is in them is not what a person reads there, or no text at all.
-DOCUMENTS = {
-    b"PK\x03\x04": "an archive of parts, such as those of Word, Excel or an e-book",
-    b"%PDF": "a PDF",
-    b"\xd0\xcf\x11\xe0": "a document of Word or Excel",
-    b"{\\rtf": "rich text",
-    b"PAR1": "a table of Parquet under another name",
-    b"SQLite format 3": "a database",
-    b"\x93NUMPY": "an array",
-    b"ARROW1": "a table of Arrow",
 }
 
 
@@ -119,19 +107,32 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     Raises:
         InputError: it cannot be read.
     """
+    head = _head(path)
+    check_head(path, head)
+    unpack = next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), None)
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    document = next((what for magic, what in DOCUMENTS.items() if head.startswith(magic)), None)
-    if document is not None and path.suffix.lower() not in ("", ".zip", ".parquet"):
-        raise InputError(f"dataset: files={str(path)!r} is {document}: save what is in it as text, or as .csv or .jsonl.")
-    try:
-        yield from next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), partial(_alone, io))(path)
+        if unpack is None:
+            yield from _alone(io, path)
+            return
+        for packed in unpack(path):
+            check_head(path, cast(Any, packed).peek(HEAD)[:HEAD])
+            yield packed
     except (*BROKEN_ARCHIVES, OSError) as error:
         # Of an archive, where its contents are said to be; what is in it is read by others.
         raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
+
+
+def check_contents(path: Path, besides: tuple[str, str] | None = None) -> None:
+    """Raise `InputError` for a file whose contents are no text, whatever its name; see `check_head`."""
+    check_head(path, _head(path), besides)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -14,9 +14,10 @@ from .dialogues import LAYOUTS, MORE
 from .labels import by_names_of, check_finite, read_labels
 from .layouts import adopt_layout, rows_apart
 from .loading import load_rows
-from .sources import FILE_FORMATS, TextSource, local_files
+from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .splits import SPLITS, text_hash
 from .tables import read_table
+from .text_files import check_utf8
 
 
 def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, list[str], dict[str, np.ndarray]]:
@@ -40,6 +41,9 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, li
     names = {column: given.get(column, column) for column in columns}
     texts = {name for column, name in names.items() if column in (*TEXTS, *WORDS, *TURNS, "messages", "tools")}
     if source.path == "text":
+        # What is no text has no columns either way.
+        for file in local_files(source):
+            check_utf8(file)
         raise InputError(
             f"dataset: files={shown(source.files)} is read as plain text, which has no columns: of a table, dataset.path says what it "
             f"is, one of {', '.join(path for path in FILE_FORMATS if path != 'text')}; of a folder it then reads those."
@@ -154,6 +158,9 @@ def task_splits(
     Raises:
         InputError: see `task_rows`; or a split without rows, or held-out data of nothing but rows to train on.
     """
+    for part in parts_of(source):
+        # Before any is read, which may take its time.
+        local_files(part)
     needed = [column for column, is_needed in columns.items() if is_needed]
     dropped = {"empty rows": 0, "repeated rows": 0}
     shares = {"validation": validation, "test": test}

@@ -84,7 +84,10 @@ def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSourc
     is_known = given["path"] in (*PACKAGES, *FILE_FORMATS)
     if not is_known and (os.path.isfile(given["path"]) or FILE_NAME.fullmatch(given["path"])):
         # Nobody is asked on the Hub for what is a file here, or was meant to be.
-        raise InputError(f"dataset: path={given['path']!r} is the name of a file: give it as {key}files={given['path']}.")
+        is_here = "" if os.path.isfile(given["path"]) else ", of one that is here: there is none"
+        raise InputError(
+            f"dataset: path={given['path']!r} is the name of a file: give it as {key}files={given['path']}{is_here}."
+        )
     if given["path"] in FILE_FORMATS and not given.get("files"):
         raise InputError(
             f"dataset: path={given['path']!r} needs files: a file, a folder, a pattern such as 'data/*.txt', or a list."

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from ..checks.places import home_folder
 from ..errors import InputError, counted
 from .encoding import pieces
-from .packed_files import BROKEN_ARCHIVES, CHUNK, COMPRESSED, members, opened, unreadable
+from .packed_files import BROKEN_ARCHIVES, CHUNK, COMPRESSED, check_contents, members, opened, unreadable
 
 
 # What is none of these is read as plain text.
@@ -64,6 +64,7 @@ def suffix_of(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             inside = {Path(member.filename).suffix.lower() for member in members(archive)}
     except zipfile.BadZipFile as error:
+        check_contents(path)
         raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
     return inside.pop() if len(inside) == 1 else ""
 
