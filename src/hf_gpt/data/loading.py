@@ -25,9 +25,10 @@ from .json_rows import check_characters, find_fault, is_list_of_rows, read_json_
 from .labels import NUMBER
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES, check_contents
+from .saved import load_saved
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .tables import check_rows, quoting_of, read_table
-from .text_files import check_utf8, file_state, read_documents
+from .text_files import check_utf8, file_state, is_saved, read_documents
 
 
 # `datasets` would ask six times before it says so.
@@ -329,7 +330,9 @@ def _check_hub(named: str) -> None:
 
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
     named = source.named
-    if source.streaming and source.path not in FILE_FORMATS:
+    if is_saved(Path(source.path)):
+        return load_saved(source)
+    if source.streaming and source.path not in FILE_FORMATS and not Path(source.path).is_dir():
         _check_hub(named)
     try:
         return datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)

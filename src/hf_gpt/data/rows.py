@@ -14,6 +14,7 @@ from .dialogues import LAYOUTS, MORE
 from .labels import by_names_of, check_finite, read_labels
 from .layouts import adopt_layout, rows_apart
 from .loading import load_rows
+from .saved import unread_splits
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .splits import SPLITS, text_hash
 from .tables import read_table
@@ -158,9 +159,9 @@ def task_splits(
     Raises:
         InputError: see `task_rows`; or a split without rows, or held-out data of nothing but rows to train on.
     """
-    for part in parts_of(source):
+    for named in parts_of(source):
         # Before any is read, which may take its time.
-        local_files(part)
+        local_files(named)
     needed = [column for column, is_needed in columns.items() if is_needed]
     dropped = {"empty rows": 0, "repeated rows": 0}
     shares = {"validation": validation, "test": test}
@@ -169,6 +170,9 @@ def task_splits(
     rows, unread, apart = task_rows(source, columns)
     counts: dict[str, dict[str, int]] = {}
     doubted: dict[str, int] = {}
+    for name, (own, count) in unread_splits(source, rows).items():
+        reason = f"rows (the dataset's own split {own!r}) are not read: dataset.{name}.split={own} holds them out in place of a share"
+        counts[name] = {reason: count}
     if unread:
         counts["train"] = {f"columns not read: {listed(unread)}": len(unread)}
     for name in shares:

@@ -81,10 +81,12 @@ def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSourc
         return _mixture(given)
     if not given.get("path"):
         raise InputError(f"dataset: path is missing: one of {', '.join((*PACKAGES, *FILE_FORMATS))}, or a Hub id.")
+    if given["path"].startswith("~"):
+        given["path"] = expand_home(given["path"], "dataset: path")
     is_known = given["path"] in (*PACKAGES, *FILE_FORMATS)
     if not is_known and (os.path.isfile(given["path"]) or FILE_NAME.fullmatch(given["path"])):
         # Nobody is asked on the Hub for what is a file here, or was meant to be.
-        is_here = "" if os.path.isfile(given["path"]) else ", of one that is here: there is none"
+        is_here = "" if os.path.isfile(given["path"]) else ". There is none of that name here"
         raise InputError(
             f"dataset: path={given['path']!r} is the name of a file: give it as {key}files={given['path']}{is_here}."
         )
@@ -110,13 +112,17 @@ def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSourc
         hint = did_you_mean(given["sample_by"], SAMPLE_BY)
         raise InputError(f"dataset: sample_by={given['sample_by']!r} is none of {', '.join(SAMPLE_BY)}.{hint}")
     inherited: dict[str, Any] = {key: given[key] for key in ("path", "columns", "text_column") if key in given}
+    # Of another dataset, there may be no such part.
+    of_path = {key: given[key] for key in ("name", "revision") if given.get(key) is not None}
     for name in ("validation", "test"):
         held_out = given.get(name)
         if held_out is not None:
             own = held_out if isinstance(held_out, dict) else {"path": held_out}
             # A file that holds several splits is named once.
             same_file = {"files": given["files"]} if "field" in own and "files" in given else {}
-            given[name] = text_source({**inherited, **same_file, **own_format(own, given["path"]), **own}, f"dataset.{name}.")
+            more = {**own_format(own, given["path"]), **own}
+            more = more if "path" in more else {**of_path, **more}
+            given[name] = text_source({**inherited, **same_file, **more}, f"dataset.{name}.")
     return TextSource(**given)
 
 

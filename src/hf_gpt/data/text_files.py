@@ -237,6 +237,15 @@ class Folder:
         return f", {parts} left out" if parts else ""
 
 
+# What `save_to_disk` of `datasets` writes beside its tables: of one dataset, and of several splits.
+SAVED_DATASET, SAVED_SPLITS = ("state.json", "dataset_info.json"), "dataset_dict.json"
+
+
+def is_saved(folder: Path) -> bool:
+    """Return whether a folder is one that `save_to_disk` of `datasets` wrote."""
+    return (folder / SAVED_SPLITS).is_file() or all((folder / name).is_file() for name in SAVED_DATASET)
+
+
 # Of version control, and what tools write beside a source; others of their kind begin with a dot.
 SKIPPED_FOLDERS = ("CVS", "__pycache__", "node_modules")
 # What marks the folder of a run, and keys that no other file of that name has: what a model wrote is no text of the user's, and grows
@@ -257,6 +266,11 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
     home = home_folder()
     if home is not None and (folder.resolve() == home or folder.resolve() in home.parents):
         raise InputError(f"dataset: the folder {folder} is your home folder, or holds it: name the folder of the texts.")
+    if is_saved(folder):
+        raise InputError(
+            f"dataset: the folder {folder} holds a dataset that save_to_disk of datasets wrote: a recipe reads it as "
+            f"dataset.path={folder}, and not as files."
+        )
     found, runs = _files_below(folder)
     files = sorted(path for path in found if path.is_file())
     formats = {path: format_of(path) for path in files}
@@ -283,6 +297,10 @@ def _files_below(folder: Path) -> tuple[list[Path], int]:
         if any(_is_of_run(Path(place, name)) for name in names if name in RUN_FILES):
             folders.clear()
             runs += 1
+        elif is_saved(Path(place)):
+            # What lies beside its tables is no text.
+            folders.clear()
+            files += (Path(place, name) for name in names if name.endswith(".arrow"))
         else:
             files += (Path(place, name) for name in names if not name.startswith("."))
     return files, runs

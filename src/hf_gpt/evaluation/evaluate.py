@@ -14,7 +14,7 @@ from ..data.packages import PACKAGES
 from ..data.packing import LOSSY, check_token_ids, is_lossy, pack_texts
 from ..data.sources import folder_lines, text_source
 from ..data.splits import split_rows, without_empty
-from ..data.text_files import source_of
+from ..data.text_files import is_saved, source_of
 from ..errors import InputError
 from ..inference.loading import load_model
 from ..inference.pretrained import find_model
@@ -40,7 +40,7 @@ def evaluate_folder(
     is_here = dataset not in PACKAGES and (path.is_file() or path.is_dir())
     if not is_here and dataset not in PACKAGES:
         check_name(dataset, "dataset")
-    given: dict[str, Any] = source_of(path) if is_here else {"path": dataset}
+    given: dict[str, Any] = source_of(path) if is_here and not is_saved(path) else {"path": dataset}
     recipe, notes = recipe_of(name), []
     if given["path"] == "text" and (sample_by := trained_by(recipe)) != "document":
         given["sample_by"] = sample_by

@@ -14,6 +14,7 @@ from transformers.trainer_utils import SchedulerType
 
 from ..checks.limits import check_ranges, check_schedule_keywords, check_training_keys
 from ..checks.places import expand_home
+from ..data.packages import PACKAGES
 from ..data.sources import FILE_FORMATS, check_types, folder_lines, text_source
 from ..data.text_files import source_of
 from ..errors import InputError, did_you_mean, shown
@@ -134,30 +135,44 @@ def _drop_meaningless(values: dict[str, Any], keys: set[str]) -> None:
 
 
 def _own_files(values: dict[str, Any], before: Any, named: set[str]) -> list[str]:
-    """Have `dataset.files` take the place of a package or a dataset of the Hub, with whatever else chose rows of that one."""
+    """Have `dataset.files`, or another `dataset.path`, take the place of the recipe's data, with whatever else chose rows of these."""
     now = values.get("dataset")
     replaced = before.get("path") if isinstance(before, dict) else before
-    if "" in named or not isinstance(replaced, str) or replaced in FILE_FORMATS:
+    if "" in named or not isinstance(replaced, str) or not isinstance(now, dict):
         return []
-    if "files" not in named or not isinstance(now, dict) or not now["files"]:
+    has_files = "files" in named and now["files"] and replaced not in FILE_FORMATS
+    if not has_files and not _is_another(now["path"], replaced):
         return []
     check_types(now)
-    first = now["files"] if isinstance(now["files"], str) else now["files"][0]
-    path = now["path"] if "path" in named else source_of(Path(os.path.expanduser(first)))["path"]
+    path, what = now["path"], f"path={shown(now['path'])}"
+    if has_files:
+        first = now["files"] if isinstance(now["files"], str) else now["files"][0]
+        path = path if "path" in named else source_of(Path(os.path.expanduser(first)))["path"]
+        what = f"files={shown(now['files'])} as {path}"
     values["dataset"] = {"path": path, **{key: now[key] for key in now if key in named}}
     gone = ", ".join(sorted(set(now) - set(values["dataset"])))
     also = f"; {gone} of the recipe is left out" if gone else ""
-    return [f"dataset: files={shown(now['files'])} as {path} takes the place of the recipe's {replaced}{also}."]
+    return [f"dataset: {what} takes the place of the recipe's {replaced}{also}."]
+
+
+def _is_another(path: Any, replaced: Any) -> bool:
+    """Return whether a path is that of another dataset than the recipe's, and not of a format; one of a format may be misspelt."""
+    if not isinstance(path, str) or path == replaced or path in FILE_FORMATS:
+        return False
+    return replaced not in FILE_FORMATS or "/" in path or path in PACKAGES or os.path.isdir(path)
 
 
 def _own_held_out(values: dict[str, Any], before: Any, places: list[list[str]]) -> list[str]:
-    """Have held-out files, or those of `dataset.files`, take the place of what a recipe holds out of a package or of the Hub."""
-    notices, has_files = [], ["files"] in places
+    """Have held-out data, or those of another dataset, take the place of what a recipe holds out of a package or of the Hub."""
+    now, was = (data if isinstance(data, dict) else {"path": data} for data in (values.get("dataset"), before))
+    notices, is_own = [], ["files"] in places or _is_another(now.get("path"), was.get("path"))
     for name in ("validation", "test"):
         old = before.get(name) if isinstance(before, dict) else None
         replaced = old.get("path") if isinstance(old, dict) else old
         named = {place[1] for place in places if place[0:1] == [name] and len(place) > 1}
-        if isinstance(replaced, str) and replaced not in FILE_FORMATS and named and (has_files or "files" in named):
+        given = now.get(name)
+        is_other = "files" in named or ("path" in named and isinstance(given, dict) and _is_another(given["path"], replaced))
+        if isinstance(replaced, str) and replaced not in FILE_FORMATS and named and (is_own or is_other):
             values["dataset"][name] = {key: value for key, value in values["dataset"][name].items() if key in named}
             notices.append(f"dataset.{name}: yours takes the place of the recipe's {replaced}.")
     return notices

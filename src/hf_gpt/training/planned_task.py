@@ -1,6 +1,7 @@
 """What is planned of a recipe that trains a model further: the sizes of its base, and the tokens that its rows have."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from ..data.packages import PACKAGES, is_fetched
@@ -22,7 +23,11 @@ COUNTED_ROWS = 500
 
 def is_here(source: TextSource) -> bool:
     """Return whether rows can be looked at without a download or without an end."""
-    is_known = source.path in FILE_FORMATS or (source.path in PACKAGES and is_fetched(PACKAGES[source.path]))
+    is_known = (
+        source.path in FILE_FORMATS
+        or Path(source.path).is_dir()
+        or (source.path in PACKAGES and is_fetched(PACKAGES[source.path]))
+    )
     return is_known and not source.mixture and not source.streaming
 
 

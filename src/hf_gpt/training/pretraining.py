@@ -13,11 +13,12 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.loading import load_rows
 from ..data.packing import LOSSY, flat_tokens, is_lossy, pack_texts
+from ..data.saved import unread_splits
 from ..data.sources import file_states, fingerprint
 from ..data.splits import Splits, held_texts, split_texts, text_batches
 from ..data.streaming import PackedStream
 from ..data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, vocabulary_size, with_mask
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, counted, did_you_mean
 from ..evaluation.baselines import score_ngrams
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
 from ..modeling.configuration_hf_gpt import GPTConfig
@@ -83,6 +84,11 @@ class Pretraining:
         recipe, options, source = self.recipe, self.recipe.run, self.recipe.source
         check_source(recipe)
         rows = load_rows(source)
+        for own, count in unread_splits(source, rows).values():
+            notice(
+                f"{counted(count, f'rows (the own split {own!r} of the dataset) are not read')}: shares of {source.split!r} are held "
+                f"out; dataset.split={source.split}+{own} reads both."
+            )
         shares = recipe.data.validation_share, recipe.data.test_share
         splits = split_texts(rows, source.text_column, *shares, recipe.data.preprocessing_workers)
         if splits.is_stream and options.ngram_orders:
