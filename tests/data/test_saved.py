@@ -73,6 +73,14 @@ def test_faults_of_a_saved_dataset_are_told(saved):
         load_rows(sources.text_source({"path": path}))
 
 
+def test_a_folder_that_is_not_there_is_not_asked_of_the_hub(saved, monkeypatch):
+    monkeypatch.chdir(saved)
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("it is asked for"))
+    for path in ("splits/absent", "./absent", str(saved / "absent")):
+        with pytest.raises(InputError, match="does not exist: give a folder that does, or owner/name of the Hub"):
+            load_rows(sources.text_source({"path": path}))
+
+
 def test_a_saved_dataset_reads_no_file_of_another_folder(saved):
     state = saved / "alone" / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "_data_files": [{"filename": "../splits/train/a.arrow"}]}))

@@ -15,6 +15,7 @@ from huggingface_hub.errors import HTTPError
 from pyarrow.parquet import read_schema
 
 from ..checks.boundary import refused
+from ..checks.names import check_name
 from ..checks.places import is_of_place
 from ..errors import InputError, listed, reason_of, shown
 from .cached import by_this_code, code_hash
@@ -332,6 +333,8 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
     named = source.named
     if is_saved(Path(source.path)):
         return load_saved(source)
+    if source.path not in FILE_FORMATS and not Path(source.path).exists():
+        check_name(source.path, "dataset: path")
     if source.streaming and source.path not in FILE_FORMATS and not Path(source.path).is_dir():
         _check_hub(named)
     try:
