@@ -16,14 +16,20 @@ PHRASES = {
     "minutes of training": "训练分钟数",
     "always choice 1": "总选第一项",
     "choice that shares most words with the question": "与问题相同的词最多的选项",
+    "choice that shares most characters with the question": "与问题相同的字最多的选项",
     "sentence that shares most words with the question": "与问题相同的词最多的句子",
+    "sentence that shares most characters with the question": "与问题相同的字最多的句子",
     "most frequent tag of each word": "每个词最常见的标签",
     "the longer answer is better": "较长的回答更好",
     "the same model before fine-tuning": "微调前的同一模型",
     "the same model before": "此前的同一模型",
     "first sentence of the source": "原文的第一句",
     "TF-IDF with pairs of words + logistic regression": "TF-IDF（含词对）+ 逻辑回归",
+    "TF-IDF with pairs of characters + logistic regression": "TF-IDF（含字对）+ 逻辑回归",
     "TF-IDF + logistic regression": "TF-IDF + 逻辑回归",
+    "TF-IDF of characters + logistic regression": "TF-IDF（按字）+ 逻辑回归",
+    "TF-IDF + ridge regression": "TF-IDF + 岭回归",
+    "TF-IDF of characters + ridge regression": "TF-IDF（按字）+ 岭回归",
     "scikit-learn's defaults": "scikit-learn 的默认值",
     "By prompting alone, no weight changed, the labels not calibrated:": "只靠提示，不改动权重，标签未经校准：",
     "By prompting alone, no weight changed, the labels calibrated:": "只靠提示，不改动权重，标签经过校准：",
@@ -31,6 +37,9 @@ PHRASES = {
     "not run yet": "尚未运行",
     "TF-IDF with pairs of words and the words that both texts have + logistic regression": (
         "TF-IDF（含词对，以及两段文字共有的词）+ 逻辑回归"
+    ),
+    "TF-IDF with pairs of characters and the characters that both texts have + logistic regression": (
+        "TF-IDF（含字对，以及两段文字共有的字）+ 逻辑回归"
     ),
     # docs/data.md
     "25,000 IMDb reviews (Maas et al. 2011, training half) and 8,530 of Rotten Tomatoes (Pang and Lee 2005)": (
@@ -239,6 +248,7 @@ CELLS = {
 }
 SENTENCES = {
     r"first (\d+) words of the source": r"原文的前 \1 个词",
+    r"first (\d+) characters of the source": r"原文的前 \1 个字",
     r"LoRA, rank (\d+)": r"LoRA，秩 \1",
     r"always '([^']*)'": r"总答 '\1'",
     r"\btrained(?=:| \|)": "训练过",

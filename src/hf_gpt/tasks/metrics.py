@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .words import bare_words, is_latin, unit, words
+
 
 def accuracy(predictions: Any, references: Any) -> dict[str, float]:
     """Compute the share of the rows whose prediction is the reference."""
@@ -88,15 +90,20 @@ def entity_scores(predictions: list[list[str]], references: list[list[str]]) -> 
     }
 
 
+# What Rajpurkar et al. leave out, and the punctuation of Chinese and Japanese.
+PUNCTUATION = frozenset(string.punctuation + "。，、；：？！…—·～（）《》〈〉「」『』【】〔〕“”‘’")
+
+
 def normalize_answer(text: str) -> str:
     """Put a text in lower case without punctuation, articles and repeated spaces (Rajpurkar et al. 2016, section 6.1)."""
-    text = "".join(character for character in text.lower() if character not in string.punctuation)
+    text = "".join(character for character in text.lower() if character not in PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def answer_f1(prediction: str, reference: str) -> float:
-    """Compute F1 of the words that two answers share, counted with repetition; 1 when both are empty."""
-    found, wanted = normalize_answer(prediction).split(), normalize_answer(reference).split()
+    """Compute F1 of the words that two answers share, counted with repetition; 1 when both are empty. Of a script without spaces
+    between words, each character is one (Cui et al. 2019)."""
+    found, wanted = words(normalize_answer(prediction)), words(normalize_answer(reference))
     if not found or not wanted:
         return float(found == wanted)
     shared = sum((Counter(found) & Counter(wanted)).values())
@@ -113,21 +120,34 @@ def answer_match(predictions: list[str], references: list[list[str]]) -> dict[st
     return {"exact_match": 100 * float(np.mean(exact)), "f1": 100 * float(np.mean(overlap))}
 
 
+class BareWords:
+    """`bare_words`, as rouge-score asks for them."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return bare_words(text)
+
+
 def rouge(predictions: list[str], references: list[str]) -> dict[str, float]:
-    """Compute ROUGE-1, ROUGE-2 and ROUGE-L F1 with stemming, in percent (Lin 2004; rouge-score)."""
+    """Compute ROUGE-1, ROUGE-2 and ROUGE-L F1 with stemming, in percent (Lin 2004; rouge-score).
+
+    rouge-score itself finds words of the letters a to z alone. Of references in other letters they are those of `bare_words`.
+    """
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    tokenizer = None if is_latin(references) else BareWords()
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True, tokenizer=tokenizer)
     rows = [scorer.score(wanted, found) for found, wanted in zip(predictions, references)]
     return {name: 100 * float(np.mean([row[name].fmeasure for row in rows])) for name in ("rouge1", "rouge2", "rougeL")}
 
 
 def translation(predictions: list[str], references: list[str]) -> dict[str, float]:
-    """Compute BLEU (Papineni et al. 2002) and chrF (Popović 2015) of a whole set, in percent (sacrebleu)."""
+    """Compute BLEU (Papineni et al. 2002) and chrF (Popović 2015) of a whole set, in percent (sacrebleu); where scripts have no spaces
+    between words, BLEU of characters."""
     import sacrebleu
 
+    tokenize = "char" if unit(references) == "characters" else "13a"
     return {
-        "bleu": float(sacrebleu.corpus_bleu(predictions, [references]).score),
+        "bleu": float(sacrebleu.corpus_bleu(predictions, [references], tokenize=tokenize).score),
         "chrf": float(sacrebleu.corpus_chrf(predictions, [references]).score),
     }
 

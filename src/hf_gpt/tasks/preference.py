@@ -12,7 +12,7 @@ from ..data.dialogues import as_given, with_system
 from ..errors import InputError
 from .chat import check_turns, is_written, tools_of
 from .chat_template import add_chat_template, turn_ends
-from .task import Task, small
+from .task import Baselines, Task, small
 
 
 ANSWERS = ("chosen", "rejected")
@@ -84,10 +84,15 @@ class Preference(Task):
         }
         return dict(zip(self.pair_figures, (float(is_right.mean()), float(margins.mean())))), {"by_length": by_length}
 
-    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def each_baseline(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> Baselines:
         """Score the longer answer, which is what people often take for the better one; of two that are as long, half is right."""
-        right = np.mean(np.sign(self.more_tokens(encoded["test"])) / 2 + 0.5)
-        return [{"name": "the longer answer is better", self.pair_figures[0]: float(right)}]
+        what = "the longer answer is better"
+
+        def score() -> dict[str, Any]:
+            right = np.mean(np.sign(self.more_tokens(encoded["test"])) / 2 + 0.5)
+            return {"name": what, self.pair_figures[0]: float(right)}
+
+        yield what, score
 
     def more_tokens(self, encoded: Dataset) -> np.ndarray:
         """Return how many tokens more than the other the better answer of each pair has."""

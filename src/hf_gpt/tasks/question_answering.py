@@ -11,7 +11,8 @@ from transformers import DataCollatorWithPadding, EvalPrediction
 from ..data.encoding import plain
 from ..errors import InputError, counted
 from .metrics import answer_f1, answer_match
-from .task import Task
+from .task import Baselines, Task
+from .words import unit
 
 
 # Longest answer in tokens, and how many of the best starts and ends are paired.
@@ -131,11 +132,16 @@ class QuestionAnswering(Task):
                     answer = context[offsets[first][0] : offsets[last][1]].strip()
         return answer, float(highest)
 
-    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def each_baseline(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> Baselines:
         """Score the sentence that shares most words with the question, as the answer (the sliding window of Rajpurkar et al. 2016)."""
-        found = []
-        for row in splits["test"]:
-            sentences = re.split(r"(?<=[.!?])\s+", row["context"])
-            found.append(max(sentences, key=lambda sentence: answer_f1(sentence, row["question"])))
-        wanted = [answers["text"] for answers in splits["test"]["answers"]]
-        return [{"name": "sentence that shares most words with the question", **answer_match(found, wanted)}]
+        test = splits["test"]
+        what = f"sentence that shares most {unit(test['question'])} with the question"
+
+        def score() -> dict[str, Any]:
+            found = []
+            for row in test:
+                sentences = re.split(r"(?<=[.!?])\s+|(?<=[。！？｡।۔؟])", row["context"])
+                found.append(max(sentences, key=lambda sentence: answer_f1(sentence, row["question"])))
+            return {"name": what, **answer_match(found, [answers["text"] for answers in test["answers"]])}
+
+        yield what, score

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -17,13 +17,16 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.encoding import opening, text_ids
 from ..data.labels import WHOLE
-from ..errors import InputError, counted, listed, shown
+from ..errors import InputError, counted, listed, reason_of, shown
 
 
 # Labels that a line counts.
 MOST_COUNTED = 20
 # A label that no loss is computed of.
 IGNORED = -100
+
+# What a baseline is, and what scores it: a dictionary with its `name` and figures.
+Baselines = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 
 RewardName = Literal["arithmetic", "length", "format", "model"]
 
@@ -86,6 +89,7 @@ class Task(ABC):
         counts: What was cut or left out, by split, known after `prepare`.
         left_out: Number of rows that were left out before it sees any.
         class_label: What the dataset itself calls its labels.
+        not_scored: A line for each baseline that could not be computed, known after `baselines`.
     """
 
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
@@ -106,6 +110,7 @@ class Task(ABC):
         self.config: dict[str, Any] = {}
         self.counts: dict[str, Counter] = {}
         self.left_out = 0
+        self.not_scored: list[str] = []
         self.stop_ids: list[int] = [tokenizer.eos_token_id]
 
     def prepare(self, splits: DatasetDict) -> dict[str, Dataset]:
@@ -173,8 +178,19 @@ class Task(ABC):
         return []
 
     def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
-        """Score what needs no training on the same test rows: dictionaries with a `name` and figures."""
-        return []
+        """Score what needs no training on the same test rows: dictionaries with a `name` and figures. What cannot be computed of these
+        rows is left out, with a line in `not_scored`: no run fails for want of it."""
+        found, self.not_scored = [], []
+        for what, score in self.each_baseline(splits, encoded):
+            try:
+                found.append(score())
+            except (ValueError, ArithmeticError, LookupError, MemoryError) as error:
+                self.not_scored.append(f"The baseline {what!r} is left out, since it cannot be computed: {reason_of(error)}")
+        return found
+
+    def each_baseline(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> Baselines:
+        """Yield each baseline: what it is, and what scores it."""
+        yield from ()
 
     def boundary(self) -> int:
         """Return the token that separates the parts of an input and closes it: the end-of-text token, which every document of

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,8 @@ from transformers import DataCollatorWithPadding, EvalPrediction
 from ..errors import InputError, counted, shown
 from .details import class_weights, confusion, cut, label_scores, mistakes, weighted_loss
 from .metrics import accuracy, compute, correlation, macro_f1, matthews, micro_f1
-from .task import MOST_COUNTED, Task, class_label_of, count_line, doubtful, label_indices, label_names
+from .task import MOST_COUNTED, Baselines, Task, class_label_of, count_line, doubtful, label_indices, label_names
+from .words import terms
 
 
 SINGLE, MULTI, NUMBER = "single_label_classification", "multi_label_classification", "regression"
@@ -143,40 +145,67 @@ class TextClassification(Task):
     def scores(predictions: Any, targets: Any) -> dict[str, float]:
         return compute((accuracy, macro_f1, matthews), predictions, targets)
 
-    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def each_baseline(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> Baselines:
         """Score the most frequent class; TF-IDF of words with logistic regression as scikit-learn sets them up; and the features of
-        `features_of`, its C chosen on the validation split. For numbers, ridge regression on the same features, its alpha alike."""
+        `features_of`, its C chosen on the validation split. For numbers, ridge regression on the same features, its alpha alike. Where
+        `terms` says so, characters take the place of words."""
+        if self.problem == MULTI:
+            return
+        targets = {name: list(rows["labels"]) for name, rows in encoded.items()}
+        kind = terms(joined(splits["train"]))
+        of = "" if kind == "words" else f" of {kind}"
+        if self.problem == NUMBER:
+            yield f"TF-IDF{of} + ridge regression", partial(self.score_ridge, f"TF-IDF{of}", kind, splits, targets)
+            return
+        most = Counter(targets["train"]).most_common(1)[0][0]
+        always = f"always {self.names[most]!r}"
+        yield always, lambda: {"name": always, **self.scores([most] * len(targets["test"]), targets["test"])}
+        plain = f"TF-IDF{of} + logistic regression, scikit-learn's defaults"
+        yield plain, partial(self.score_plain, plain, kind, splits, targets)
+        pairs = f"TF-IDF with pairs of {kind}"
+        yield f"{pairs} + logistic regression", partial(self.score_pairs, pairs, kind, splits, targets)
+
+    def score_plain(
+        self, what: str, kind: str, splits: Mapping[str, Dataset], targets: dict[str, list[Any]]
+    ) -> dict[str, Any]:
         from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
-        if self.problem == MULTI:
-            return []
-        texts = {name: joined(rows) for name, rows in splits.items()}
-        features, also = features_of(splits)
-        targets = {name: list(rows["labels"]) for name, rows in encoded.items()}
-        if self.problem == NUMBER:
-            fitted = [Ridge(alpha=alpha).fit(features["train"], targets["train"]) for alpha in (0.1, 1.0, 10.0)]
-            best = max(fitted, key=lambda model: model.score(features["validation"], targets["validation"]))
-            found = correlation(best.predict(features["test"]), targets["test"])
-            return [{"name": f"TF-IDF + ridge regression (alpha={best.alpha:g})", **found}]
-        most = Counter(targets["train"]).most_common(1)[0][0]
-        plain = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=2000)).fit(texts["train"], targets["train"])
-        fitted = [
-            LogisticRegression(C=c, max_iter=2000).fit(features["train"], targets["train"]) for c in (1.0, 3.0, 10.0, 30.0)
-        ]
-        best = max(fitted, key=lambda model: model.score(features["validation"], targets["validation"]))
-        return [
-            {"name": f"always {self.names[most]!r}", **self.scores([most] * len(targets["test"]), targets["test"])},
-            {
-                "name": "TF-IDF + logistic regression, scikit-learn's defaults",
-                **self.scores(plain.predict(texts["test"]), targets["test"]),
-            },
-            {
-                "name": f"TF-IDF with pairs of words{also} + logistic regression (C={best.C:g})",
-                **self.scores(best.predict(features["test"]), targets["test"]),
-            },
-        ]
+        model = make_pipeline(TfidfVectorizer(**TERMS[kind]), LogisticRegression(max_iter=2000))
+        model.fit(joined(splits["train"]), targets["train"])
+        return {"name": what, **self.scores(model.predict(joined(splits["test"])), targets["test"])}
+
+    def score_pairs(
+        self, what: str, kind: str, splits: Mapping[str, Dataset], targets: dict[str, list[Any]]
+    ) -> dict[str, Any]:
+        from sklearn.linear_model import LogisticRegression
+
+        features, also = features_of(splits, kind)
+        models = [LogisticRegression(C=c, max_iter=2000) for c in (1.0, 3.0, 10.0, 30.0)]
+        best = best_of(models, features, targets)
+        name = f"{what}{also} + logistic regression (C={best.C:g})"
+        return {"name": name, **self.scores(best.predict(features["test"]), targets["test"])}
+
+    def score_ridge(
+        self, what: str, kind: str, splits: Mapping[str, Dataset], targets: dict[str, list[Any]]
+    ) -> dict[str, Any]:
+        from sklearn.linear_model import Ridge
+
+        features, _ = features_of(splits, kind)
+        best = best_of([Ridge(alpha=alpha) for alpha in (0.1, 1.0, 10.0)], features, targets)
+        name = f"{what} + ridge regression (alpha={best.alpha:g})"
+        return {"name": name, **correlation(best.predict(features["test"]), targets["test"])}
+
+
+# What scikit-learn is told of each kind of terms.
+TERMS: dict[str, dict[str, Any]] = {"words": {}, "characters": {"analyzer": "char"}}
+
+
+def best_of(models: list[Any], features: dict[str, Any], targets: dict[str, list[Any]]) -> Any:
+    """Return the model that is best on the validation split, all of them fitted."""
+    fitted = [model.fit(features["train"], targets["train"]) for model in models]
+    return max(fitted, key=lambda model: model.score(features["validation"], targets["validation"]))
 
 
 # What many write where nobody knows the label, as SNLI does; -1, which others have, is a class of its own beside 1, and of -1, 0, 1.
@@ -197,22 +226,31 @@ def joined(rows: Dataset) -> list[str]:
     return [" \n ".join(parts) for parts in zip(*(rows[name] for name in ("text", "text_pair") if name in rows.column_names))]
 
 
-def features_of(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], str]:
+def features_of(splits: Mapping[str, Dataset], kind: str) -> tuple[dict[str, Any], str]:
     """Return TF-IDF of words and pairs of words; of two texts also of the words that both have, and how much of each these are; and
-    what to call the latter."""
+    what to call the latter.
+
+    Args:
+        kind: Of `TERMS`: words, or what is in their place.
+    """
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     train = splits["train"]
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(joined(train))
+    settings = {"ngram_range": (1, 2), "sublinear_tf": True, **TERMS[kind]}
+    try:
+        vectorizer = TfidfVectorizer(min_df=2, **settings).fit(joined(train))
+    except ValueError:
+        # Of a few rows, no two may have anything in common.
+        vectorizer = TfidfVectorizer(**settings).fit(joined(train))
     found: dict[str, Any] = {name: vectorizer.transform(joined(rows)) for name, rows in splits.items()}
     if "text_pair" not in train.column_names:
         return found, ""
-    words = TfidfVectorizer(sublinear_tf=True).fit([*train["text"], *train["text_pair"]])
+    shared = TfidfVectorizer(sublinear_tf=True, **TERMS[kind]).fit([*train["text"], *train["text_pair"]])
     for name, rows in splits.items():
-        both = words.transform(rows["text"]).multiply(words.transform(rows["text_pair"]))
+        both = shared.transform(rows["text"]).multiply(shared.transform(rows["text_pair"]))
         found[name] = hstack([found[name], both, both.sum(axis=1)]).tocsr()
-    return found, " and the words that both texts have"
+    return found, f" and the {kind} that both texts have"
 
 
 def number_of(label: Any, where: str) -> float:

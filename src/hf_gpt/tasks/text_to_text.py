@@ -2,7 +2,8 @@
 
 import string
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from datasets import Dataset
@@ -11,7 +12,8 @@ from transformers import EvalPrediction
 from ..data.conversations import answer_ids
 from ..errors import InputError, counted
 from .metrics import answer_match, compute, rouge, translation
-from .task import IGNORED, Task, small
+from .task import IGNORED, Baselines, Task, small
+from .words import first_sentence, lead, unit, words
 
 
 class TextToText(Task):
@@ -78,15 +80,25 @@ class TextToText(Task):
     def scores(found: Any, wanted: Any) -> dict[str, float]:
         return compute((rouge, translation), found, wanted) | answer_match(found, [[text] for text in wanted])
 
-    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def summary(self, train: Dataset) -> list[str]:
+        if unit(train["target"]) == "words":
+            return []
+        return [
+            "targets are of a script without spaces between words: ROUGE, BLEU and F1 take each of its characters for a word."
+        ]
+
+    def each_baseline(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> Baselines:
         """Score the first sentence of the source, and as many of its first words as a target has on average."""
         limit = self.settings.max_test_rows
         sources, wanted = (list(splits["test"][name])[:limit] for name in ("source", "target"))
         targets = splits["train"]["target"]
-        words = max(1, round(sum(len(target.split()) for target in targets) / len(targets)))
-        first = [source.split(". ")[0].split("\n")[0] for source in sources]
-        lead = [" ".join(source.split()[:words]) for source in sources]
-        return [
-            {"name": "first sentence of the source", **self.scores(first, wanted)},
-            {"name": f"first {words} words of the source", **self.scores(lead, wanted)},
-        ]
+        number = max(1, round(sum(len(words(target)) for target in targets) / len(targets)))
+        beginnings: dict[str, Callable[[str], str]] = {
+            "first sentence of the source": first_sentence,
+            f"first {number} {unit(targets)} of the source": partial(lead, number=number),
+        }
+        for what, beginning in beginnings.items():
+            yield what, partial(self.score_beginning, what, list(map(beginning, sources)), wanted)
+
+    def score_beginning(self, what: str, found: list[str], wanted: list[str]) -> dict[str, Any]:
+        return {"name": what, **self.scores(found, wanted)}

@@ -14,7 +14,7 @@ from ..data.encoding import behind_space
 from ..errors import InputError, counted, listed
 from .details import class_weights, label_scores, weighted_loss
 from .metrics import compute, entity_f1, entity_scores, tag_accuracy
-from .task import IGNORED, Task, class_label_of, count_line, doubtful, label_names
+from .task import IGNORED, Baselines, Task, class_label_of, count_line, doubtful, label_names
 
 
 class TokenClassification(Task):
@@ -75,6 +75,10 @@ class TokenClassification(Task):
                 f"no tag of the {split} split occurs in the train split: {listed(found, 5)} there, "
                 f"{listed(self.names, 5)} here."
             )
+        if not any(all_ends):
+            raise InputError(
+                f"no word of the {split} split has room in max_length={self.settings.max_length}: make it longer."
+            )
         # The places of the last pieces of the words that fit, and their tags. Labels do not say them all: a tag that training has not
         # has none there, and yet counts as an error.
         return Dataset.from_dict({"input_ids": inputs, "labels": labels, "ends": all_ends, "tags": all_tags})
@@ -111,8 +115,13 @@ class TokenClassification(Task):
     def scores(self, found: Any, wanted: Any) -> dict[str, float]:
         return compute((tag_accuracy, entity_f1) if self.is_entities else (tag_accuracy,), found, wanted)
 
-    def baselines(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> list[dict[str, Any]]:
+    def each_baseline(self, splits: Mapping[str, Dataset], encoded: dict[str, Dataset]) -> Baselines:
         """Score the tag that each word has most often in the train split; the most frequent tag of rare words for a new one."""
+        what = "most frequent tag of each word"
+        yield what, lambda: {"name": what, **self.scores(*self.most_frequent(splits, encoded["test"]))}
+
+    def most_frequent(self, splits: Mapping[str, Dataset], test: Dataset) -> tuple[list[list[str]], list[list[str]]]:
+        """Return the tags that this baseline gives the words of the test split that fit, and those that they have."""
         counts: dict[str, Counter] = defaultdict(Counter)
         for words, tags in zip(splits["train"]["tokens"], splits["train"]["tags"]):
             for word, tag in zip(words, self.called(tags)):
@@ -120,8 +129,8 @@ class TokenClassification(Task):
         rare = Counter(tag for tags in counts.values() if tags.total() == 1 for tag in tags)
         common = (rare or Counter(tag for tags in counts.values() for tag in tags.elements())).most_common(1)[0][0]
         best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-        wanted = list(encoded["test"]["tags"])
+        wanted = list(test["tags"])
         found = [
             [best.get(word, common) for word in words[: len(tags)]] for words, tags in zip(splits["test"]["tokens"], wanted)
         ]
-        return [{"name": "most frequent tag of each word", **self.scores(found, wanted)}]
+        return found, wanted

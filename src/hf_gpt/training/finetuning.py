@@ -106,6 +106,8 @@ class Finetuning:
     def score_baselines(self, model: Any) -> None:
         if self.recipe.task.task_baselines:
             self.baselines = self.task.baselines(self.splits, self.encoded)
+            for line in self.task.not_scored:
+                notice(line)
 
     def handful(self, recipe: Recipe) -> "Finetuning | None":
         if self.launch.processes > 1:
