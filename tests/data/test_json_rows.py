@@ -115,6 +115,47 @@ def test_the_line_that_is_no_json_is_named(content, told, tmp_path):
         list(loading.load_rows(source_of(tmp_path / "t.jsonl", content)))
 
 
+def nested(levels, between=""):
+    return f'{{"text": {between.join("[" * levels)}{between.join("]" * levels)}, "label": "x"}}'
+
+
+PLAIN = '{"text": "a", "label": "y"}'
+
+
+@pytest.mark.parametrize("levels", [120, 5000, 200_000])
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ("{deep}", "line 1"),
+        ("{plain}\n{plain}\n\n{deep}\n{plain}", "line 4"),
+        ("[{plain},\n{deep}]", "line 2"),
+        ("[{plain}, {deep}]", "line 1"),
+        ('{{"data": [\n{plain},\n{deep}]}}', "line 3"),
+    ],
+    ids=["a row", "lines", "a list", "a list in a line", "an object"],
+)
+@pytest.mark.parametrize("texts", [(), None])
+def test_a_row_that_is_nested_too_deeply_is_named(content, where, levels, texts, tmp_path):
+    source = source_of(tmp_path / "t.json", content.format(plain=PLAIN, deep=nested(levels)))
+    with pytest.raises(InputError, match=rf"^dataset: files='\S+t\.json': {where} is nested in more than 100 levels"):
+        list(loading.load_rows(source, texts))
+
+
+@pytest.mark.parametrize(("levels", "where"), [(120, "row 1"), (5000, r"line 5\d\d\d")])
+@pytest.mark.parametrize("texts", [(), None])
+def test_a_row_that_goes_over_many_lines_is_named(levels, where, texts, tmp_path):
+    source = source_of(tmp_path / "t.json", f"[{PLAIN},\n{nested(levels, chr(10))}]")
+    with pytest.raises(InputError, match=rf"t\.json': {where} is nested in more than 100 levels"):
+        list(loading.load_rows(source, texts))
+
+
+def test_brackets_in_a_text_are_no_levels(tmp_path):
+    rows = [{"text": "[{" * 300 + '\\"' + "]" * 9, "label": "x"}, {"text": "b", "label": [["y"] * 200]}]
+    for content in (json.dumps(rows), "\n".join(map(json.dumps, rows))):
+        found = loading.load_rows(source_of(tmp_path / "t.json", content), ())
+        assert [row["text"] for row in found] == [row["text"] for row in rows]
+
+
 @pytest.mark.parametrize("texts", [(), None])
 @pytest.mark.parametrize("content", ["{}\n{}\n", "[{},\n{}]", '{{"data": [{}, {}]}}'], ids=["lines", "list", "object"])
 def test_a_key_that_comes_twice_is_refused_with_both_values(content, texts, tmp_path):

@@ -150,7 +150,7 @@ def _with_arguments(more: dict[str, Any]) -> dict[str, Any]:
         if "arguments" not in called:
             continue
         # What is no JSON is what a model has said.
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, RecursionError):
             called["arguments"] = json.loads(called["arguments"])
     return more
 

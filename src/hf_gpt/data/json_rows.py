@@ -5,6 +5,8 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,44 @@ def is_list_of_rows(path: Path) -> bool:
     """Return whether a file begins as a list of rows, and not with the first of them.
 
     Raises:
-        InputError: a line is `null` and no row: of nothing but these, PyArrow's reader ends the process.
+        InputError: a line is `null` and no row: of nothing but these, PyArrow's reader ends the process; or one is nested too deeply.
     """
+    is_list = False
     for file in opened(path):
         for number, line in enumerate(file, start=1):
             line = line.strip()
-            if number == 1 and line.startswith(b"["):
-                return True
-            if line == b"null":
+            is_list = is_list or (number == 1 and line.startswith(b"["))
+            if line == b"null" and not is_list:
                 raise InputError(f"dataset: files={str(path)!r}: line {number} is null, where a row is an object in braces.")
-    return False
+            if is_nested_too_deeply(line):
+                raise _too_deep(path, f"line {number}")
+    return is_list
+
+
+# Levels that a row may have: real ones have a dozen, and Python gives up at a thousand.
+MOST_LEVELS = 100
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_NO_BRACKETS = bytes(sign for sign in range(256) if sign not in b"[]{}")
+_PAIR = re.compile(rb"\[\]|\{\}")
+
+
+def is_nested_too_deeply(text: bytes) -> bool:
+    """Return whether JSON, or a part of it, has more levels than a row may have."""
+    if text.count(b"[") + text.count(b"{") <= MOST_LEVELS:
+        return False
+    left, before = _STRING.sub(b"", text).translate(None, _NO_BRACKETS), b""
+    for _ in range(MOST_LEVELS):
+        # The innermost level goes.
+        left, before = _PAIR.sub(b"", left), left
+        if len(left) == len(before):
+            break
+    return left.count(b"[") + left.count(b"{") > (MOST_LEVELS if len(left) == len(before) else 0)
+
+
+def _too_deep(path: Path, where: str) -> InputError:
+    return InputError(
+        f"dataset: files={str(path)!r}: {where} is nested in more than {MOST_LEVELS} levels: write what it holds flat, or leave it out."
+    )
 
 
 def read_json_rows(path: Path) -> list[Any]:
@@ -48,27 +78,47 @@ def read_json_rows(path: Path) -> list[Any]:
     decoder = decoder_of(path)
     for file in opened(path):
         text = file.read().decode("utf-8-sig")
-        if text.lstrip().startswith("["):
-            rows += decoder.decode(text)
-            continue
-        place = _next_place(text, 0)
-        while place < len(text):
-            row, place = decoder.raw_decode(text, place)
-            rows.append(row)
-            place = _next_place(text, place)
+        with _read_flat(path, text):
+            if text.lstrip().startswith("["):
+                rows += decoder.decode(text)
+                continue
+            place = _next_place(text, 0)
+            while place < len(text):
+                row, place = decoder.raw_decode(text, place)
+                rows.append(row)
+                place = _next_place(text, place)
     return rows
 
 
+@contextmanager
+def _read_flat(path: Path, text: str) -> Iterator[None]:
+    """Within it, a level too many of JSON that goes over several lines is an `InputError` that names the line of the deepest."""
+    try:
+        yield
+    except RecursionError as error:
+        line, depth, deepest = 1, 0, (0, 1)
+        for found in re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}\n]', text):
+            line += found[0] == "\n"
+            depth += (found[0] in "[{") - (found[0] in "]}")
+            deepest = max(deepest, (depth, -line))
+        raise _too_deep(path, f"line {-deepest[1]}") from error
+
+
 def check_characters(rows: list[Any], file: Path) -> None:
-    """Raise `ValueError` for a row with half of a character, as a text has it that was cut by UTF-16's units."""
+    """Raise `ValueError` for a row with half of a character, as a text has it that was cut by UTF-16's units; `InputError` for one that
+    is nested too deeply."""
     for number, row in enumerate(rows):
         try:
-            json.dumps(row, ensure_ascii=False).encode()
+            written = json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             half = error.object[error.start].encode("unicode_escape").decode()
             raise ValueError(
                 f"row {number} of {file.name} holds half of a character, {half}: write the whole one, or leave the row out"
             ) from error
+        except RecursionError as error:
+            raise _too_deep(file, f"row {number}") from error
+        if is_nested_too_deeply(written):
+            raise _too_deep(file, f"row {number}")
 
 
 def decoder_of(path: Path) -> json.JSONDecoder:
@@ -107,8 +157,6 @@ def find_fault(paths: list[Path]) -> str | None:
             line = error.doc.split("\n")[error.lineno - 1].strip()
             told = shown(line[max(0, error.colno - 60) :], 80)
             return f"line {error.lineno} of {path.name}, column {error.colno}: {error.msg}, in {told}"
-        except RecursionError:
-            return f"{path.name} has a row that is nested too deeply"
         except InputError:
             # It names the file.
             raise
@@ -146,7 +194,11 @@ def _only_object(path: Path) -> dict[str, Any] | None:
     """Return what a file holds if that is one object."""
     for file in opened(path):
         text = io.TextIOWrapper(file, "utf-8-sig")
-        first = next((line for line in text if line.strip()), "")
+        first = ""
+        for line in text:
+            first += line
+            if line.strip():
+                break
         if not first.lstrip().startswith("{"):
             return None
         try:
@@ -156,8 +208,10 @@ def _only_object(path: Path) -> dict[str, Any] | None:
         else:
             if any(line.strip() for line in text):
                 return None
+        whole = first + text.read()
         try:
-            value = decoder_of(path).decode(first + text.read())
+            with _read_flat(path, whole):
+                value = decoder_of(path).decode(whole)
         except InputError:
             raise
         except ValueError:

@@ -186,6 +186,8 @@ def read_literal(text: str) -> Any:
 def _literal(text: str) -> Any:
     try:
         return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(text) from error
     except ValueError:
         pass
     if re.fullmatch(r"\[[-+\d.eE\s]*\]", text):

@@ -145,7 +145,7 @@ def _load_json(
                 check_characters(part, file)
         except InputError:
             raise
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ValueError(find_fault(files) or error) from error
         rows = json_dataset([row for part in parts for row in part], (source.text_column,) if texts is None else texts)
     return rows.to_iterable_dataset() if source.streaming else rows

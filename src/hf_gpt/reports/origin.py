@@ -33,7 +33,7 @@ def origin_of(name: str) -> dict[str, Any]:
     if path := _file_of(name, "README.md"):
         try:
             card = metadata_load(path) or {}
-        except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} has metadata that cannot be read ({reason}): fix or remove it.") from error
         found = {key: card[key] for key in keys if isinstance(card.get(key), str)}
