@@ -211,9 +211,9 @@ def copy_tokenizer_files(source: Path, target: Path) -> list[str]:
     names = [name for name in TOKENIZER_FILES if (source / name).is_file()]
     for name in names:
         shutil.copyfile(source / name, target / name)
-    config_path = target / "tokenizer_config.json"
-    config = read_json(config_path) if config_path.is_file() else {}
+    given = source / "tokenizer_config.json"
+    config = read_json(given) if given.is_file() else {}
     if names and "tokenizer_class" not in config:
         config["tokenizer_class"] = type(AutoTokenizer.from_pretrained(source, trust_remote_code=False)).__name__
-        config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (target / given.name).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return names
