@@ -19,7 +19,7 @@ def words(text: str) -> list[str]:
 
 
 def lead(text: str, number: int) -> str:
-    """Return a text up to the end of so many of its words."""
+    """Return a text up to the end of its first words, `number` of them."""
     ends = [found.end() for found in WORD.finditer(text)][:number]
     return text[: ends[-1]].strip() if ends else ""
 
