@@ -151,6 +151,19 @@ def test_the_name_of_no_file_is_no_name_on_the_hub(name):
         sources.text_source({"path": name})
 
 
+def test_a_folder_of_nothing_else_says_what_is_in_it(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(packed(OFFICE))
+    for task in (None, "chat"):
+        assert f"files='{tmp_path / 'a.xlsx'}' {PARTS}" in refusal(tmp_path, task)
+    with pytest.raises(InputError, match="is an archive of parts"):
+        sources.local_files(sources.text_source({"path": "csv", "files": str(tmp_path)}))
+    with pytest.raises(InputError, match="is an archive of parts"):
+        sources.text_source({"path": str(tmp_path / "a.xlsx")})
+    (tmp_path / "a.xlsx").write_text("text,label\n")
+    with pytest.raises(InputError, match="is a folder without a file that is read as csv"):
+        sources.local_files(sources.text_source({"path": "csv", "files": str(tmp_path)}))
+
+
 def test_a_zip_of_texts_is_read(tmp_path):
     for name in ("texts", "texts.zip"):
         (tmp_path / name).write_bytes(packed({"a.txt": "one", "b.txt": "two"}))

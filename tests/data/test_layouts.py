@@ -107,11 +107,35 @@ def test_texts_in_another_column_of_a_table_are_no_empty_rows(tmp_path, kind):
 
 
 def test_an_answer_of_none_is_no_other_layout(tmp_path):
-    """SQuAD 2.0 has plausible answers beside none."""
-    make = FAULTS["question-answering"][0]
-    none = [{"question": "q", "context": f"n{i}", "answers": [], "plausible_answers": [{"text": "n"}]} for i in range(30)]
-    found, dropped = rows_of(tmp_path, "question-answering", [make(i) for i in range(60)] + none)
+    """SQuAD 2.0 has plausible answers beside none, and a text may be of no class."""
+    answers = [{"text": "c", "answer_start": 0}]
+    given = [{"question": "q", "context": f"c{i}", "answers": answers} for i in range(60)]
+    none = [{"question": "q", "context": f"n{i}", "answers": [], "plausible_answers": answers} for i in range(30)]
+    found, dropped = rows_of(tmp_path, "question-answering", given + none)
     assert (len(found), dropped) == (90, {})
+    given = [{"text": f"t{i}", "label": ["a"] if i % 2 else [], "note": None if i % 2 else "none"} for i in range(60)]
+    found, dropped = rows_of(tmp_path, "text-classification", given)
+    assert (len(found), dropped) == (60, {})
+
+
+def test_beside_instructions_another_layout_is_no_empty_row(tmp_path):
+    other = [{"prompt": f"p{i}", "completion": "c"} for i in range(20)]
+    for task, lacks in (("chat", "messages"), ("text-to-text", "source, target")):
+        given = [{"instruction": f"do {i}", "output": "a"} for i in range(60)] + other
+        found, dropped = rows_of(tmp_path, task, given)
+        reason = f"rows (of another layout: prompt, completion in place of {lacks})"
+        assert (len(found), dropped) == (60, {reason: 20})
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"], ["b", "a"]])
+def test_texts_and_rows_of_another_layout_are_told_apart_in_one_file_and_in_several(tmp_path, names):
+    parts = [[{"text": f"t{i}"} for i in range(60)], [{"content": f"c{i}", "meta": {"a": i}} for i in range(30)]]
+    parts = parts if len(names) > 1 else [parts[0] + parts[1]]
+    for name, part in zip("ab", parts):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    source = sources.text_source({"path": "json", "files": [str(tmp_path / f"{name}.jsonl") for name in names]})
+    found = split_rows(load_rows(source), "text", 0.1, 0.1)
+    assert found.dropped == {"texts (of another layout: content, meta in place of text)": 30}
 
 
 def test_what_a_column_holds_is_seen_in_any_type():

@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 import yaml
+from datasets import Dataset
 from tests.conftest import tiny_config
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -65,6 +66,12 @@ def test_a_table_is_scored_without_its_markup(model, tokenizer, tmp_path, name):
     score, notes = evaluate(model, write(tmp_path / name, TEXTS))
     assert score.tokens == tokens_of(TEXTS, tokenizer)
     assert notes == []
+
+
+def test_a_folder_of_save_to_disk_is_scored(model, tokenizer, tmp_path):
+    Dataset.from_dict({"text": TEXTS}).save_to_disk(str(tmp_path / "saved"))
+    score, notes = evaluate(model, tmp_path / "saved")
+    assert (score.tokens, notes) == (tokens_of(TEXTS, tokenizer), [])
 
 
 def test_what_training_leaves_out_is_not_scored_and_blank_lines_of_a_text_are(model, tokenizer, tmp_path):

@@ -119,7 +119,13 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
     names = [glob.escape(str(file)) for file in files]
     reading = _reading(source, files, texts)
     _check_columns(source.path, files)
-    rows = _load_dataset(source, data_files=names, split="train", **reading)
+    try:
+        rows = _load_dataset(source, data_files=names, split="train", **reading)
+    except InputError:
+        # Of several files, one may have columns that another has not, or other values in them.
+        if source.path != "json" or len(files) == 1 or find_fault(files) is not None:
+            raise
+        return _load_json(source, files, [None] * len(files), None)
     if source.path == "csv":
         found = rows.column_names or list(read_table(files[0]).names)
         clean = {name: clean_name(name) for name in found if clean_name(name) not in ("", *found)}

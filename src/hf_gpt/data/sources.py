@@ -15,8 +15,10 @@ from ..checks.names import FILE_NAME
 from ..checks.places import expand_home
 from ..errors import InputError, counted, did_you_mean, shown
 from .conll import CONLL_COLUMNS
+from .documents import PARQUET
 from .packages import PACKAGES, provenance, sha256_of
-from .text_files import FileState, file_state, read_folder, source_of
+from .packed_files import check_contents
+from .text_files import FileState, check_folder, file_state, read_folder, source_of
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
@@ -84,6 +86,8 @@ def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSourc
     if given["path"].startswith("~"):
         given["path"] = expand_home(given["path"], "dataset: path")
     is_known = given["path"] in (*PACKAGES, *FILE_FORMATS)
+    if os.path.isfile(given["path"]) and not is_known:
+        check_contents(Path(given["path"]), besides=PARQUET)
     if not is_known and (os.path.isfile(given["path"]) or FILE_NAME.fullmatch(given["path"])):
         # Nobody is asked on the Hub for what is a file here, or was meant to be.
         is_here = "" if os.path.isfile(given["path"]) else ". There is none of that name here"
@@ -199,6 +203,9 @@ def local_files(source: TextSource) -> list[Path]:
             matches = [path]
         elif path.is_dir():
             matches = list(read_folder(path, source.path).files)
+            if not matches:
+                check_folder(path)
+                raise InputError(f"dataset: files={pattern!r} is a folder without a file that is read as {source.path}.")
         else:
             # A folder may have a bracket in its name, which a pattern has a meaning for.
             folder = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from ..checks.places import home_folder
 from ..errors import InputError, counted
+from .documents import PARQUET
 from .encoding import pieces
 from .packed_files import BROKEN_ARCHIVES, CHUNK, COMPRESSED, check_contents, members, opened, unreadable
 
@@ -86,6 +87,7 @@ def source_of(path: Path) -> dict[str, Any]:
         return {"path": format_of(path), "files": name}
     folder = read_folder(path)
     if not folder.files:
+        check_folder(path)
         beside = f" beside {counted(folder.runs, 'run folders')}" if folder.runs else ""
         raise InputError(f"dataset: the folder {path} holds no text: no file below it{beside} is UTF-8 that is not hidden.")
     return {"path": folder.kind, "files": name}
@@ -282,6 +284,13 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
     else:
         kept = tuple(path for path in files if formats[path] == kind and path.stat().st_size)
     return Folder(kept, kind, len(files) - len(kept), runs)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `InputError` with what a file right below a folder is, if that is no text; of one without any that is read."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            check_contents(path, besides=PARQUET)
 
 
 def _files_below(folder: Path) -> tuple[list[Path], int]:
