@@ -131,6 +131,15 @@ def test_figures_without_spaces_are_of_characters():
 
 
 @pytest.mark.parametrize(
+    ("found", "wanted", "f1"),
+    [("golden age", "“golden age”", 0), ("Tokyo (東京", "Tokyo (東京都)", 50), ("1990-1995", "1990–1995", 0)],
+)
+def test_answers_in_english_are_compared_as_squads_own_script_does(found, wanted, f1):
+    """Which leaves out the punctuation of ASCII alone, and splits at spaces alone."""
+    assert metrics.answer_match([found], [[wanted]])["f1"] == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("One. Two", "One"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .words import bare_words, is_latin, unit, words
+from .words import bare_words, is_latin, is_unspaced, unit, words
 
 
 def accuracy(predictions: Any, references: Any) -> dict[str, float]:
@@ -90,20 +90,22 @@ def entity_scores(predictions: list[list[str]], references: list[list[str]]) -> 
     }
 
 
-# What Rajpurkar et al. leave out, and the punctuation of Chinese and Japanese.
-PUNCTUATION = frozenset(string.punctuation + "。，、；：？！…—·～（）《》〈〉「」『』【】〔〕“”‘’")
+# Left out of texts without spaces between words, beside what Rajpurkar et al. leave out of all.
+UNSPACED_PUNCTUATION = string.punctuation + "。，、；：？！…—·～（）《》〈〉「」『』【】〔〕“”‘’"
 
 
 def normalize_answer(text: str) -> str:
     """Put a text in lower case without punctuation, articles and repeated spaces (Rajpurkar et al. 2016, section 6.1)."""
-    text = "".join(character for character in text.lower() if character not in PUNCTUATION)
+    left_out = UNSPACED_PUNCTUATION if is_unspaced(text) else string.punctuation
+    text = "".join(character for character in text.lower() if character not in left_out)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def answer_f1(prediction: str, reference: str) -> float:
     """Compute F1 of the words that two answers share, counted with repetition; 1 when both are empty. Of a script without spaces
     between words, each character is one (Cui et al. 2019)."""
-    found, wanted = words(normalize_answer(prediction)), words(normalize_answer(reference))
+    parts = words if is_unspaced(reference) else str.split
+    found, wanted = (parts(normalize_answer(answer)) for answer in (prediction, reference))
     if not found or not wanted:
         return float(found == wanted)
     shared = sum((Counter(found) & Counter(wanted)).values())
