@@ -274,9 +274,8 @@ SENTENCES = {
         r"不用最大的那个来拟合，曲线对它的预测是 \1；实测是 \2。"
     ),
     r"All of these runs, one after the other: ([\d.]+) hours\.": r"这些运行一个接一个，共 \1 小时。",
-    r"All runs of this table that were made, one after the other: ([\d.]+) hours, on (.*?)\. `[^`]*` is a recipe of this base that "
-    r"no record has been made of so far; `make finetune-report` makes those that are missing\.": (
-        r"表中做过的运行一个接一个，共 \1 小时，处理器：\2。“尚未运行”是这个基座上还没有记录的配方，`make finetune-report` 会补齐。"
+    r"All of these runs, and those with all weights below, one after the other: ([\d.]+) hours, on (.*?)\.": (
+        r"这些运行和下面训练全部权重的运行一个接一个，共 \1 小时，处理器：\2。"
     ),
 }
 

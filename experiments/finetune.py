@@ -190,9 +190,8 @@ def page() -> list[str]:
     lines = [
         *table(headings, task_rows(), "llrrlrr"),
         "",
-        f"All runs of this table that were made, one after the other: {hours(list(map(read, runs()))):.1f} hours, on {places()}. "
-        "`not run yet` is a recipe of this base that no record has been made of so far; `make finetune-report` makes those that are "
-        "missing.",
+        f"All of these runs, and those with all weights below, one after the other: {hours(list(map(read, runs()))):.1f} hours, on "
+        f"{places()}.",
     ]
     if rows := all_weights_rows():
         lines += ["", *table(("recipe", "figure", *ADAPTERS), rows, "llr")]
