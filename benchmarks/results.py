@@ -28,6 +28,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews; {seeds} "
         "(median and range), an hour with one. Each side has the best of its learning rates; ≥: our shortest run was there already.",
         "informed": " The last {peers}, on an {processors}: five minutes a peer, threads: {threads}, {seeds}.",
+        "before": " The first {peers} beside the recipe as it was until 28 November, which learned less from a token.",
         "missing": " Not measured yet: {}.",
         "and": "; ",
         "or": " or an ",
@@ -54,6 +55,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "{seeds}（中位数与范围），一小时的只有一个种子。"
         "各方都用自己最好的学习率；≥ 表示我们最短的一次训练就已经达到。",
         "informed": "最后 {peers} 个对手在 {processors} 上各训练五分钟，线程数 {threads}，{seeds}。",
+        "before": "前 {peers} 个对手比的是 11 月 28 日以前的配方，它从每个词元学到的少一些。",
         "missing": "还没有测的对手：{}。",
         "and": "；",
         "or": " 或 ",
@@ -116,6 +118,8 @@ def readme_table(file: str) -> list[str]:
         processors = words["or"].join(sorted({processor_of(run) for run in others}))
         seeds = told_seeds(words, others)
         foot += words["informed"].format(peers=len(informed), processors=processors, threads=threads, seeds=seeds)
+    if of_another_recipe(runs):
+        foot += words["before"].format(peers=len(rows))
     measured = {run["system"] for run in [*runs, *others]}
     if missing := [words[peer] for peer in (*PEERS, *INFORMED_PEERS) if peer not in measured]:
         foot += words["missing"].format(words["and"].join(missing))
@@ -271,7 +275,8 @@ def informed_section() -> list[str]:
         f"`python -m benchmarks speed --informed`: {len(runs)} timed runs; a peer has five minutes of steps, ours a quarter, a half, "
         "three quarters, all of it and half as much again, as far as it takes. Most of the gain above is in learning rates by group of "
         "weights, an untied output matrix and the schedule, which any model can have; here GPT-2 and Qwen3 have them, and nanochat is "
-        f"what its author found. Threads: {', '.join(map(str, threads))}; with one, other work ran on the other core. Every side is "
+        "what its author found on other text, while ours was tried out by hand on this one at these lengths (docs/LOG.md). "
+        f"Threads: {', '.join(map(str, threads))}; with one, other work ran on the other core. Every side is "
         "tuned for this length, a try being a sixth of the run; a grid goes on by factors of two, twice at most, while its best is at "
         f"an edge.{of_another_recipe(runs)}",
         "",
