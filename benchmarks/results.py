@@ -112,14 +112,14 @@ def readme_table(file: str) -> list[str]:
         parameters=next(run["parameters"] for run in runs if run["system"] == "ours") / 1e6,
         seeds=told_seeds(words, runs),
     )
+    if of_another_recipe(runs):
+        foot += words["before"].format(peers=len(rows))
     others = read_runs("speed-informed")
     if informed:
         threads = ", ".join(sorted({str(run["device"]["threads"]) for run in others}))
         processors = words["or"].join(sorted({processor_of(run) for run in others}))
         seeds = told_seeds(words, others)
         foot += words["informed"].format(peers=len(informed), processors=processors, threads=threads, seeds=seeds)
-    if of_another_recipe(runs):
-        foot += words["before"].format(peers=len(rows))
     measured = {run["system"] for run in [*runs, *others]}
     if missing := [words[peer] for peer in (*PEERS, *INFORMED_PEERS) if peer not in measured]:
         foot += words["missing"].format(words["and"].join(missing))
