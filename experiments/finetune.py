@@ -137,7 +137,7 @@ def all_weights_rows() -> list[list[str]]:
             if record is not None:
                 figure, digits = figure_of(record)
                 cells = [f"`finetune/{name}`, {label}", f"{figure} {cell(record, figure, digits)}"]
-                rows.append([*cells, *costs(record)])
+                rows.append([*cells, f"{record['data']['splits']['train']:,}", *costs(record)])
     return rows
 
 
@@ -194,7 +194,7 @@ def page() -> list[str]:
         f"{places()}.",
     ]
     if rows := all_weights_rows():
-        lines += ["", *table(("recipe", "figure", *ADAPTERS), rows, "llr")]
+        lines += ["", *table(("recipe", "figure", "rows trained on", *ADAPTERS), rows, "llr")]
     if rows := prompting_rows(FEW_SHOT, FOLDER):
         lines += ["", "By prompting alone, no weight changed, the labels calibrated:", "", *table(PROMPTING, rows, "llrrl")]
     return lines
