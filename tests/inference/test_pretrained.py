@@ -220,6 +220,15 @@ def test_an_import_that_is_not_whole_is_made_again(damage, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
 
 
+def test_a_whole_import_is_not_hashed_and_what_lies_beside_it_stays(tmp_path, monkeypatch):
+    source = write_foreign(tmp_path / "foreign", "gpt2")
+    folder = Path(pretrained(str(source)))
+    (folder / ".DS_Store").write_text("of somebody else")
+    monkeypatch.setattr("hf_gpt.inference.pretrained.find_damage", None)
+    assert pretrained(str(source)) == str(folder)
+    assert (folder / ".DS_Store").is_file()
+
+
 def test_two_processes_import_one_base_at_once(tmp_path):
     source = write_foreign(tmp_path / "foreign", "gpt2")
     code = "import sys; from hf_gpt.inference.pretrained import pretrained; print(pretrained(sys.argv[1]))"

@@ -1,9 +1,12 @@
 """How the race against other ways to train is tuned, and that a peer is what its description says."""
 
+import pytest
 import torch
-from benchmarks.speed import runs
+from benchmarks.speed import runs, systems
 from benchmarks.speed.nanochat import NanoChat, Size
 from transformers import set_seed
+
+from hf_gpt.recipe.parser import load_recipe
 
 
 def test_a_grid_goes_on_while_its_best_is_at_an_edge():
@@ -49,3 +52,13 @@ def test_nanochat_sees_no_later_token_and_begins_with_equal_chances():
     swapped[:, [2, 3]] = swapped[:, [3, 2]]
     assert (ids[:, 2] != ids[:, 3]).any()
     assert not torch.allclose(before[:, 8], model(swapped)[:, 8])
+
+
+@pytest.mark.parametrize(("system", "build"), [("gpt2-groups", systems.untied_gpt2), ("qwen3-groups", systems.stock_qwen3)])
+def test_peers_that_know_what_we_know_have_the_betas_and_the_first_embeddings_of_our_recipe(system, build, monkeypatch):
+    monkeypatch.setattr(systems, "train_by_stock", lambda model, corpus, clock, arguments, optimizers: (model, optimizers[0]))
+    model, optimizer = systems.train_in_groups(system, build, systems.Run(40, 1e-3, 0, 1), None, None)
+    recipe = load_recipe("pretrain/speed")
+    initial = recipe.model.config["embedding_initializer_range"]
+    assert model.get_input_embeddings().weight.std().item() == pytest.approx(initial, rel=0.01)
+    assert {group["betas"] for group in optimizer.param_groups} == {(recipe.training.adam_beta1, recipe.training.adam_beta2)}

@@ -64,7 +64,8 @@ def test_what_a_recipe_says_for_another_optimizer_or_matrix_goes_with_it():
     values = {**MINIMAL, "optimizer": "muon", "muon_momentum": 0.9}
     values["config"] = {"tie_word_embeddings": False, "embedding_initializer_range": 1.0}
     changed = [{**values, "config": dict(values["config"])} for _ in range(2)]
-    apply_overrides(changed[0], ["optimizer=adamw"])
+    told = apply_overrides(changed[0], ["optimizer=adamw"])
+    assert told == ["muon_momentum: that of the recipe is left out, since optimizer is given."]
     assert parse_recipe(changed[0]).run.muon_momentum is None
     apply_overrides(changed[1], ["config.tie_word_embeddings=true"])
     assert parse_recipe(changed[1]).model.config == {"tie_word_embeddings": True}
@@ -79,8 +80,8 @@ def test_what_a_recipe_says_for_another_optimizer_or_matrix_goes_with_it():
 )
 def test_a_recipes_adapter_goes_where_another_is_given(override, gone):
     values = {"model_name_or_path": "x", "lora": {"r": 8}}
-    apply_overrides(values, [override])
-    assert ("lora" not in values) == (gone == "lora")
+    told = apply_overrides(values, [override])
+    assert ("lora" not in values) == (gone == "lora") == bool(told)
     both = {"model_name_or_path": "x", "lora": {"r": 8}}
     apply_overrides(both, [override, "lora.r=2"])
     assert both["lora"] == {"r": 2}

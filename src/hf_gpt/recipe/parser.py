@@ -109,7 +109,7 @@ def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ..
     if keys & {"max_steps", "num_train_epochs"} and "max_minutes" not in keys:
         # Who says how many steps it shall be means these, and not as many of them as fit the recipe's minutes.
         values.pop("max_minutes", None)
-    _drop_meaningless(values, keys)
+    notices += _drop_meaningless(values, keys)
     places = [_places(key)[1:] for key in keys if _places(key)[0] == "dataset"]
     named = {".".join(place[:1]) for place in places}
     notices += [*_own_files(values, before, named), *_own_held_out(values, before, places)]
@@ -121,17 +121,22 @@ def apply_overrides(values: dict[str, Any], overrides: list[str] | tuple[str, ..
     return notices
 
 
-def _drop_meaningless(values: dict[str, Any], keys: set[str]) -> None:
-    """Leave out what a recipe says for another optimizer, adapter or output matrix than it is given."""
-    for key, others in OTHER_ADAPTERS.items():
-        for other in others if key in keys and values[key] is not None else ():
-            if other not in {name.partition(".")[0] for name in keys}:
-                values.pop(other, None)
-    if "optimizer" in keys and values["optimizer"] != "muon" and "muon_momentum" not in keys:
-        values.pop("muon_momentum", None)
-    ties = "config.tie_word_embeddings" in keys and values["config"]["tie_word_embeddings"]
-    if ties and "config.embedding_initializer_range" not in keys:
-        values["config"].pop("embedding_initializer_range", None)
+def _drop_meaningless(values: dict[str, Any], keys: set[str]) -> list[str]:
+    """Leave out what a recipe says for another optimizer, adapter or output matrix than it is given, and return a line for each."""
+    config = values.get("config")
+    instead = [
+        (values, other, key) for key, others in OTHER_ADAPTERS.items() if values.get(key) is not None for other in others
+    ]
+    if values.get("optimizer") != "muon":
+        instead.append((values, "muon_momentum", "optimizer"))
+    if isinstance(config, dict) and config.get("tie_word_embeddings"):
+        instead.append((config, "embedding_initializer_range", "config.tie_word_embeddings"))
+    given = keys | {key.partition(".")[0] for key in keys if not key.startswith("config.")}
+    notices = []
+    for place, name, key in instead:
+        if key in keys and not {name, f"config.{name}"} & given and place.pop(name, None) is not None:
+            notices.append(f"{name}: that of the recipe is left out, since {key} is given.")
+    return notices
 
 
 def _own_files(values: dict[str, Any], before: Any, named: set[str]) -> list[str]:
