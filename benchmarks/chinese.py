@@ -274,8 +274,8 @@ SENTENCES = {
         r"不用最大的那个来拟合，曲线对它的预测是 \1；实测是 \2。"
     ),
     r"All of these runs, one after the other: ([\d.]+) hours\.": r"这些运行一个接一个，共 \1 小时。",
-    r"All of these runs, and those with all weights below, one after the other: ([\d.]+) hours, on (.*?)\.": (
-        r"这些运行和下面训练全部权重的运行一个接一个，共 \1 小时，处理器：\2。"
+    r"All of these runs, and the others of the next table, one after the other: ([\d.]+) hours, on (.*?)\.": (
+        r"这些运行和下一张表里的其他运行一个接一个，共 \1 小时，处理器：\2。"
     ),
 }
 

@@ -73,7 +73,7 @@ SHOWN = {
     "docs/laptop": ("name", "minutes", "tokens", "loss", "perplexity", "bits_per_byte", "crossing"),
 }
 # In names of records that are not what a recipe of its own makes.
-BESIDE = ("-new-weights", "-few-shot", "-baselines", "-lora-")
+BESIDE = ("-new-weights", "-few-shot", "-baselines", "-lora-", "-all-weights", "-fewer-rows")
 # Figures of which the lower is the better one.
 LOSSES = ("loss", "bits_per_byte", "perplexity")
 SAMPLE_WORDS = 32
@@ -180,18 +180,12 @@ def fine_tuned() -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
             yield path.stem, record, (frame.find_record(f"{name}-baselines") or record).get("baselines", [])
 
 
-# Runs beside those of the recipes, which docs/finetuning.md shows.
-OF_NO_RECIPE = "-all-weights"
-
-
 def beside_baselines(language: str) -> list[str]:
     """Return the scores of fine-tuned models beside their best baselines, those that win first, by the base that they started from."""
     words = WORDS[language]
     comma, semicolon = words["lists"]
     found: dict[str, dict[str, list[str]]] = {"winning": {}, "losing": {}}
     for name, record, baselines in fine_tuned():
-        if name.endswith(OF_NO_RECIPE):
-            continue
         figure, digits = TASKS[record["task"]].figure if record.get("task") in TASKS else ("", 0)
         others = [row[figure] for row in baselines if figure in row and figure not in LOSSES]
         if others:
