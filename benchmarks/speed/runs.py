@@ -4,6 +4,7 @@ python -m benchmarks speed              everything that has no record yet: tunin
                                         processor that emulates bfloat16 all in float32, with ten minutes a peer
 python -m benchmarks speed --long       one seed against the first two peers with an hour each, at the learning rates found before
 python -m benchmarks speed --informed   the same for peers that are given what we know, each with five minutes, tuned anew
+python -m benchmarks speed --poems      one seed of these on another text, poems of the Tang dynasty, at the learning rates found before
 
 Each run is a process of its own. The runs of a seed follow each other, so that the machine is the same for all of them. Writes
 `benchmarks/records/speed/*.json`; `python -m benchmarks results` makes the tables of them.
@@ -27,7 +28,7 @@ from hf_gpt.reports.records import device_description
 
 from ..frame import apart, load_record, record_path, write_record
 from .clock import Clock
-from .corpus import BLOCK, Blocks, Corpus, load_corpus, random_corpus
+from .corpus import BLOCK, FILM_REVIEWS, Blocks, Corpus, load_corpus, random_corpus
 from .ratios import INFORMED_PEERS, PEERS, ratios, read_runs, summary, wall_seconds
 from .systems import SYSTEMS, Run
 
@@ -42,12 +43,16 @@ Start = Callable[[str, Run, str], None]
 
 def train(system: str, run: Run, name: str, corpus: Corpus) -> None:
     """One run in this process, and its record."""
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        # Where the environment keeps torch to that, the compiler would still write for what the processor can.
+        torch._inductor.config.cpp.simdlen = 256
+    precision = "bfloat16" if hardware.multiplies_natively() else "float32"
     scored = {max(1, run.steps * part // run.scores) for part in range(1, run.scores + 1)}
-    clock = Clock(Blocks(corpus.validation), scored, bf16=system != "stock" and hardware.multiplies_natively())
+    clock = Clock(Blocks(corpus.validation), scored, bf16=system != "stock" and precision == "bfloat16")
     model = SYSTEMS[system].train(run, corpus, clock)
     content = {
         "system": system,
-        "setup": SYSTEMS[system].setup,
+        "setup": SYSTEMS[system].setup.replace("bfloat16", precision),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": run.steps,
         "learning_rate": run.learning_rate,
@@ -65,13 +70,13 @@ def train(system: str, run: Run, name: str, corpus: Corpus) -> None:
     write_record(name, "speed", **content)
 
 
-def train_recorded(system: str, run: Run, name: str) -> None:
-    train(system, run, name, load_corpus())
+def train_recorded(system: str, run: Run, name: str, text: str) -> None:
+    train(system, run, name, load_corpus(text))
 
 
-def in_a_process(system: str, run: Run, name: str) -> None:
+def in_a_process(system: str, run: Run, name: str, text: str = FILM_REVIEWS) -> None:
     """One run in a process of its own."""
-    apart(train_recorded, system, run, name)
+    apart(train_recorded, system, run, name, text)
 
 
 def started(system: str, run: Run, name: str, start: Start) -> dict[str, Any]:
@@ -98,22 +103,22 @@ class Plan:
     """What is measured.
 
     Args:
-        folder: Of the records of the timed runs.
-        tuned_in: Of those of calibration and tuning.
+        folder: Of the records.
         budget: Seconds of steps of a peer's run.
         shares: Parts of the budget that ours runs for, each a run of its own with a schedule of its own, from the shortest on until one
             is below every peer.
         peers: Names of the systems that ours is timed against.
+        tuned_as: The plan whose calibration and learning rates this one takes; its own by default.
         seeds: One run of everything for each.
         scores: How often a run is scored, evenly over its length.
         start: How a run is made.
     """
 
     folder: str
-    tuned_in: str
     budget: float
     shares: tuple[Fraction, ...]
     peers: tuple[str, ...]
+    tuned_as: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     scores: int = 8
     start: Start = in_a_process
@@ -123,11 +128,21 @@ SHARES = (Fraction(1, 12), Fraction(1, 6), Fraction(1, 4), Fraction(1, 3))
 # Peers that know as much are nearer: ours is given more of their time, and half as much again to find out how much slower it is.
 INFORMED_SHARES = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1), Fraction(3, 2))
 PLANS = {
-    "speed": Plan("speed", "speed", 720.0, SHARES, PEERS),
+    "speed": Plan("speed", 720.0, SHARES, PEERS),
     # On a processor that emulates bfloat16, all in float32.
-    "float32": Plan("speed-float32", "speed-float32", 600.0, SHARES, PEERS),
-    "long": Plan("speed-long", "speed", 3600.0, SHARES, ("stock", "expert"), (0,)),
-    "informed": Plan("speed-informed", "speed-informed", 300.0, INFORMED_SHARES, INFORMED_PEERS),
+    "float32": Plan("speed-float32", 600.0, SHARES, PEERS),
+    # An hour has the rates that twelve minutes found.
+    "long": Plan("speed-long", 3600.0, SHARES, ("stock", "expert"), tuned_as="speed", seeds=(0,)),
+    "informed": Plan("speed-informed", 300.0, INFORMED_SHARES, INFORMED_PEERS),
+    "poems": Plan(
+        "speed-poems",
+        300.0,
+        INFORMED_SHARES,
+        INFORMED_PEERS,
+        tuned_as="informed",
+        seeds=(0,),
+        start=partial(in_a_process, text="chinese-poetry-tang"),
+    ),
 }
 
 
@@ -144,7 +159,7 @@ def search(loss_at: Callable[[float], float], grid: tuple[float, ...], reopened:
 
 
 def tune(
-    plan: Plan, budget: float, steps: int = CALIBRATION_STEPS, tries: int | None = None, reopened: int = REOPENED
+    plan: Plan, steps: int = CALIBRATION_STEPS, tries: int | None = None, reopened: int = REOPENED
 ) -> dict[str, tuple[float, Run]]:
     """Return seconds of a step on this processor, and a run with the best rates of each system.
 
@@ -154,13 +169,13 @@ def tune(
     for system in ("ours", *plan.peers):
         described = SYSTEMS[system]
         calibration = Run(steps, described.learning_rates[2], seed=100, scores=1)
-        name = f"{plan.tuned_in}/calibration-{system}-{processor()}"
+        name = f"{plan.folder}/calibration-{system}-{processor()}"
         step_seconds = started(system, calibration, name, plan.start)["median_step_seconds"]
-        whole = budget * (min(1.0, float(plan.shares[-1])) if system == "ours" else 1.0)
+        whole = plan.budget * (min(1.0, float(plan.shares[-1])) if system == "ours" else 1.0)
         run = Run(steps_in(whole * TUNING_SHARE, step_seconds), 0.0, seed=100, scores=1)
 
         def loss_at(rate: float, others: float = 1.0, system: str = system, run: Run = run) -> float:
-            name = f"{plan.tuned_in}/tuning-{system}-{rate:g}{f'-others-{others:g}' if others != 1 else ''}"
+            name = f"{plan.folder}/tuning-{system}-{rate:g}{f'-others-{others:g}' if others != 1 else ''}"
             return started(system, replace(run, learning_rate=rate, others=others), name, plan.start)["loss"]
 
         rate = search(loss_at, described.learning_rates[:tries], reopened)
@@ -198,13 +213,14 @@ def smoke(folder: Path) -> None:
     start = partial(train, corpus=random_corpus())
     for plan in (PLANS["speed"], PLANS["informed"]):
         plan = replace(plan, budget=0.0, shares=plan.shares[:1], seeds=(0,), scores=1, start=start)
-        measure(plan, tune(plan, 0.0, steps=2, tries=1, reopened=0))
+        measure(plan, tune(plan, steps=2, tries=1, reopened=0))
         assert {ratio.peer for ratio in ratios(read_runs(plan.folder), wall_seconds)} == set(plan.peers)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--long", dest="plan", action="store_const", const="long")
     parser.add_argument("--informed", dest="plan", action="store_const", const="informed")
+    parser.add_argument("--poems", dest="plan", action="store_const", const="poems")
     parser.add_argument("--seeds", type=int, nargs="+")
 
 
@@ -213,6 +229,5 @@ def run(options: argparse.Namespace) -> None:
     if options.plan and not is_native:
         sys.exit(f"This processor emulates bfloat16: --{options.plan} is measured where it does not.")
     plan = PLANS[options.plan or ("speed" if is_native else "float32")]
-    # An hour has the rates that twelve minutes found.
-    tuned = tune(plan, min(plan.budget, PLANS["speed"].budget))
+    tuned = tune(replace(PLANS[plan.tuned_as], peers=plan.peers) if plan.tuned_as else plan)
     measure(replace(plan, seeds=tuple(options.seeds or plan.seeds)), tuned)

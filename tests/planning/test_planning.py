@@ -288,15 +288,15 @@ def test_a_plan_for_this_processor_times_steps(monkeypatch, timed, has_bfloat16)
     assert "7,146,240 parameters" in printed
     ((load, is_compiled),) = timed
     assert (load.bfloat16, load.attention, load.rows) == (has_bfloat16, "eager" if has_bfloat16 else "sdpa", 16)
-    assert is_compiled == has_bfloat16
+    assert is_compiled
     assert f"{16 * 256 / 2.5:,.0f} tokens/s [measured here" in printed
-    compiling = machine.compile_seconds(4, "cpu") if has_bfloat16 else 0
+    compiling = machine.compile_seconds(4, "cpu")
     # Evaluations of eight batches and three samples of 24 tokens, at six shares of the run and once to be timed; checkpoints likewise.
     rest = 0.95 * 7 * 60 - compiling - 7 * 3.0 - 11 * 1.0
     steps = int(rest / 2.5)
     assert f"max_minutes=7, {steps:,} steps fit: " in printed
     assert f"{steps:,} steps {steps * 2.5:.3g} s, 7 evaluations 21 s, 11 checkpoints 11 s" in printed
-    assert ("compiling" in printed) == has_bfloat16
+    assert "compiling" in printed
     assert f": {(compiling + 21 + 11 + steps * 2.5) / 3600:,.4g} h, " in printed
     printed = CliRunner().invoke(app, ["plan", "pretrain/quickstart", "--device", "cpu", "--mfu", "0.4"]).stdout
     assert "at MFU 0.40: 0.11" in printed, "seven minutes less what is left for a machine that slows down"

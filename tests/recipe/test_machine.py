@@ -42,8 +42,14 @@ def settled(**changes):
 
 @pytest.mark.parametrize("length", [{"max_minutes": 8.0}, {"max_steps": 5000}])
 def test_a_long_run_is_compiled_where_that_pays(processor, length):
-    expected = {"bfloat16": (True, True, "eager"), "no bfloat16": (False, False, None), "no compiler": (True, False, None)}
+    expected = {"bfloat16": (True, True, "eager"), "no bfloat16": (False, True, None), "no compiler": (True, False, None)}
     assert settled(**length) == expected[processor]
+
+
+def test_what_compiling_saves_less_of_has_to_be_longer(monkeypatch):
+    for has_bfloat16 in (True, False):
+        on_processor(monkeypatch, has_bfloat16)
+        assert settled(max_minutes=3.0)[1] == has_bfloat16
 
 
 @pytest.mark.parametrize(
@@ -131,11 +137,11 @@ def test_a_resumed_run_computes_as_it_began(tmp_path, monkeypatch):
     assert before.machine["bf16"] is False
     on_processor(monkeypatch, has_bfloat16=True)
     recipe = parse_recipe(before.values)
-    assert (recipe.training.bf16, recipe.training.torch_compile, recipe.model.attn_implementation) == (False, False, None)
+    assert (recipe.training.bf16, recipe.training.torch_compile, recipe.model.attn_implementation) == (False, True, None)
     assert recipe.notices == ["bf16: this run began in float32, and stays so."]
     # A new run, in place of a finished one, has what is best here.
     (tmp_path / "run" / "record.json").write_text("{}")
-    assert parse_recipe({**before.values, "overwrite": True}).training.torch_compile
+    assert parse_recipe({**before.values, "overwrite": True}).training.bf16
 
 
 def test_a_resumed_run_says_that_the_machine_is_another(tmp_path, monkeypatch):

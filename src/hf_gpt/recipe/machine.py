@@ -69,9 +69,10 @@ COMPILE_KEYS = ("torch_compile", "torch_compile_backend", "torch_compile_mode")
 # 6 layers 54 to 110 s on another; on an H100, 12 layers took 40 s.
 COMPILE_SECONDS = {"cpu": (16.0, 8.0), "cuda": (20.0, 2.0)}
 USUAL_LAYERS = 6
-# The share of a run that compiling saves. On a CPU with bfloat16, a pass that is not compiled takes 1.35 times as long at 13.8M
-# parameters (benchmarks/RESULTS.md) and 2 to 2.3 times at the quickstart's 7.1M; for a GPU it is an assumption.
-COMPILE_GAIN = {"cpu": 0.35, "cuda": 0.3}
+# The share of a run that compiling saves, by device and whether it is bfloat16. On a CPU in bfloat16, a pass that is not compiled takes
+# 1.35 times as long at 13.8M parameters (benchmarks/RESULTS.md) and 2 to 2.3 times at the quickstart's 7.1M; in float32, with sdpa on
+# both sides, 1.22 times (docs/LOG.md, 2026-11-28); for a GPU it is an assumption.
+COMPILE_GAIN = {("cpu", True): 0.35, ("cpu", False): 0.18, ("cuda", True): 0.3, ("cuda", False): 0.3}
 # What steps make of a device's rate: half of what bare products reach on a CPU, and a low guess for any GPU.
 CPU_SHARE, GPU_FLOPS = 0.5, 1e14
 SLOWEST_CPU_FLOPS = 2e10
@@ -166,12 +167,12 @@ def has_compiler(device: str) -> bool:
 
 def _compiling_pays(values: dict[str, Any], device: str, size: RunSize) -> bool:
     """Return whether a run saves more time by compiling than that takes."""
-    # On a CPU without bfloat16, a compiled pass was slower than one that is not (4.05 s, and 3.1 s with sdpa).
-    if device not in COMPILE_GAIN or (device == "cpu" and not values.get("bf16")):
+    gain = COMPILE_GAIN.get((device, bool(values.get("bf16"))))
+    if gain is None:
         return False
     if size.is_task or ParallelismConfig().tp_size > 1 or values.get("label_smoothing_factor"):
         return False
-    needed = compile_seconds(None if size.config is None else size.config.num_hidden_layers, device) / COMPILE_GAIN[device]
+    needed = compile_seconds(None if size.config is None else size.config.num_hidden_layers, device) / gain
     if size.minutes is not None and 60 * size.minutes < needed:
         return False
     if size.flops is None:
