@@ -82,6 +82,8 @@ FIELDS = {
             {"rope_type": "default", "rope_theta": 1e4},
             {"rope_type": "nothing", "rope_theta": 1e4},
             {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+            {"rope_type": "linear", "rope_theta": float("nan"), "factor": 0},
+            {"rope_type": "yarn", "rope_theta": 1e4},
         ]
     ),
 }

@@ -85,3 +85,28 @@ def test_learned_positions_keep_no_rotary_parameters():
 def test_a_shallower_preset_keeps_the_pattern_of_its_layers():
     config = hf_gpt.preset("gpt3-125m", num_hidden_layers=3)
     assert config.layer_types == ["full_attention", "sliding_attention", "full_attention"]
+
+
+@pytest.mark.parametrize("name", ["rope_theta", "factor"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+def test_rotary_numbers_that_give_no_frequency_are_refused(name, value):
+    values = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0, name: value}
+    with pytest.raises(ValueError, match=rf"rope_parameters\.{name}={value} must be positive and finite"):
+        hf_gpt.preset("modern-5m", rope_parameters=values)
+
+
+def test_rotary_factors_of_each_channel_are_looked_at_too():
+    values = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0, -1.0],
+        "long_factor": [1.0, 2.0],
+        "factor": 2.0,
+    }
+    with pytest.raises(ValueError, match=r"rope_parameters\.short_factor=\[1.0, -1.0\] must be positive"):
+        hf_gpt.preset("modern-5m", rope_parameters=values)
+
+
+def test_a_rotary_type_without_what_it_needs_is_no_key_error():
+    with pytest.raises(StrictDataclassError, match=r"Missing required keys .*factor"):
+        hf_gpt.preset("modern-5m", rope_parameters={"rope_type": "yarn", "rope_theta": 1e4})

@@ -156,14 +156,20 @@ def test_the_bytes_on_a_card_add_up(record):
 
 
 def test_a_text_that_was_learned_by_heart_is_told(record, capsys, tmp_path):
-    def told(*losses):
-        rows = [{**record["history"][0], "step": 10 * (i + 1), "eval_loss": loss} for i, loss in enumerate(losses)]
+    def told(*losses, trained=(5.0, 4.0, 3.0)):
+        rows = [
+            {**record["history"][0], "step": 10 * (i + 1), "eval_loss": loss, "loss": trained[i]}
+            for i, loss in enumerate(losses)
+        ]
         changed = {**record, "history": rows}
         console.print_record(changed, tmp_path)
         return capsys.readouterr().out, render_card(changed)
 
     for text in told(5.0, 4.0, 4.5):
         assert "The validation loss was lowest after step 20, at 4.000, and rose to 4.500" in " ".join(text.split())
+        assert "learned the text by heart" in " ".join(text.split())
+    for text in told(5.0, 4.0, 4.5, trained=(5.0, 4.0, 4.5)):
+        assert "rose to 4.500: the loss on the text that it learned from did not fall either" in " ".join(text.split())
     for text in told(5.0, 4.0, 4.05):
         assert "lowest after step" not in text
 

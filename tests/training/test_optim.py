@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 
 import pytest
 import torch
@@ -329,3 +330,26 @@ def test_the_momentum_of_a_recipe_reaches_the_matrices():
         make, arguments = optimizer_arguments(parse_recipe({**values, **given}))
         optimizer = make()(make_model(), **arguments)
         assert optimizer.param_groups[0]["momentum"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, value)
+            for name in ("lr", "embedding_lr", "head_lr", "rest_lr", "weight_decay")
+            for value in (-1.0, math.nan, math.inf)
+        ),
+        *(("momentum", value) for value in (-0.1, 1.0, 1.5, math.nan)),
+        *(("betas", value) for value in ((1.0, 0.9), (0.9, math.nan))),
+        *(("eps", value) for value in (-1e-8, math.nan)),
+    ],
+)
+def test_numbers_outside_of_their_range_are_refused(name, value):
+    with pytest.raises(InputError, match=rf"^{name}.*=.* must be at least 0"):
+        Muon(make_model(), **{**RATES, name: value})
+
+
+def test_parameters_in_place_of_the_model_are_refused():
+    with pytest.raises(InputError, match="model is generator, and no module: give the model itself"):
+        Muon(make_model().parameters(), lr=0.02)

@@ -18,6 +18,9 @@ __version__ = "0.2.0"
 
 logger = logging.get_logger(__name__)
 
+# What rotary positions divide by or take the logarithm of.
+POSITIVE_ROPE = ("rope_theta", "factor", "short_factor", "long_factor")
+
 AUTO_MAP = {
     "AutoConfig": "configuration_hf_gpt.GPTConfig",
     "AutoModel": "modeling_hf_gpt.GPTModel",
@@ -223,6 +226,13 @@ class GPTConfig(PreTrainedConfig):
         # The strict dataclass calls it too, but wraps what it raises in an exception that is not a `ValueError`.
         self.validate_architecture()
 
+    def validate_rope(self):
+        """Raise `ValueError` for a type of rotary positions that lacks what it needs, which the base class calls a `KeyError`."""
+        try:
+            super().validate_rope()
+        except KeyError as error:
+            raise ValueError(error.args[0]) from error
+
     def validate_architecture(self):
         """Raise `ValueError` when fields contradict each other, before any weight is made."""
         for name in (
@@ -288,6 +298,13 @@ class GPTConfig(PreTrainedConfig):
             rope_type = self.rope_parameters.get("rope_type")
             if rope_type not in known:
                 raise ValueError(f"rope_parameters has rope_type={rope_type!r}: choose one of {', '.join(known)}.")
+            for name, value in self.rope_parameters.items():
+                numbers = [
+                    number for number in (value if isinstance(value, list) else [value]) if isinstance(number, (int, float))
+                ]
+                if not all(0 < number < float("inf") or (number == 0 and name not in POSITIVE_ROPE) for number in numbers):
+                    least = "positive" if name in POSITIVE_ROPE else "at least 0,"
+                    raise ValueError(f"rope_parameters.{name}={value} must be {least} and finite.")
         if len(self.layer_types) != self.num_hidden_layers:
             raise ValueError(
                 f"layer_types has length {len(self.layer_types)} for num_hidden_layers={self.num_hidden_layers}: give one for "

@@ -115,15 +115,20 @@ RISEN = 0.1
 
 
 def overfitting_line(record: dict[str, Any]) -> str | None:
-    """Return a sentence about a run that learned its text by heart, by its validation loss; `None` where that did not rise again."""
+    """Return a sentence about a run whose validation loss rose again, `None` where it did not.
+
+    It learned its text by heart only if the loss on that text fell meanwhile; else its steps were too large.
+    """
     losses = [(row["eval_loss"], row.get("step", 0)) for row in record["history"] if "eval_loss" in row]
     if not losses or losses[-1][0] < min(losses)[0] + RISEN:
         return None
     (lowest, step), last = min(losses), losses[-1][0]
-    return (
-        f"The validation loss was lowest after step {step:,}, at {lowest:.3f}, and rose to {last:.3f}: the model learned the text by "
-        "heart. More text, or a shorter run, makes a better one."
-    )
+    told = f"The validation loss was lowest after step {step:,}, at {lowest:.3f}, and rose to {last:.3f}: "
+    trained = [(row.get("step", 0), row["loss"]) for row in record["history"] if "loss" in row]
+    before = [loss for at, loss in trained if at <= step] or [loss for _, loss in trained[:1]]
+    if trained and trained[-1][1] < before[-1]:
+        return told + "the model learned the text by heart. More text, or a shorter run, makes a better one."
+    return told + "the loss on the text that it learned from did not fall either. A lower learning rate makes a better one."
 
 
 def make_record(kind: str, **content: Any) -> dict[str, Any]:

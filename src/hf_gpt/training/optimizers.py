@@ -157,7 +157,7 @@ class Muon(Optimizer):
         momentum (`float`): Of Muon.
 
     Raises:
-        InputError: no matrix of a block is trained.
+        InputError: no matrix of a block is trained, `model` is none, or a number is outside of its range.
     """
 
     def __init__(
@@ -173,9 +173,21 @@ class Muon(Optimizer):
         eps: float = 1e-10,
         momentum: float = 0.95,
     ):
-        for name, value in (("lr", lr), ("weight_decay", weight_decay), ("momentum", momentum)):
-            if value < 0:
-                raise InputError(f"{name}={value} must be at least 0.")
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"model is {type(model).__name__}, and no module: give the model itself, whose blocks are found by its structure, and "
+                "not its parameters."
+            )
+        given = {"lr": lr, "embedding_lr": embedding_lr, "head_lr": head_lr, "rest_lr": rest_lr, "weight_decay": weight_decay}
+        # Comparisons that a NaN fails, too.
+        for name, value in given.items():
+            if value is not None and not 0 <= value < math.inf:
+                raise InputError(f"{name}={value} must be at least 0, and finite.")
+        for name, value in (("momentum", momentum), *zip(("betas[0]", "betas[1]"), betas)):
+            if not 0 <= value < 1:
+                raise InputError(f"{name}={value} must be at least 0 and below 1.")
+        if not 0 <= eps < math.inf:
+            raise InputError(f"eps={eps} must be at least 0, and finite.")
         groups = group_parameters(model)
         if not groups[MATRICES]:
             raise InputError(
