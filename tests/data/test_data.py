@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from hf_gpt.data import loading, packages, packing, sources, text_columns, text_files
+from hf_gpt.data import loading, packages, packing, sources, text_columns, utf8
 from hf_gpt.data.packages import fetching
 from hf_gpt.data.splits import split_rows, split_stream
 from hf_gpt.data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, vocabulary_size
@@ -100,13 +100,13 @@ def test_the_first_byte_that_is_not_utf8_is_named(tmp_path, content, offset):
     path = tmp_path / "bad.txt"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"bad\.txt.* is not UTF-8 at byte {offset}:"):
-        text_files.check_utf8(path)
+        utf8.check_utf8(path)
 
 
 def test_a_character_across_two_chunks_is_read_whole(tmp_path):
     path = tmp_path / "good.txt"
     path.write_bytes(b"a" * ((1 << 20) - 1) + "中".encode())
-    text_files.check_utf8(path)
+    utf8.check_utf8(path)
 
 
 @pytest.mark.parametrize("content", ["null", '{"text": "a row"}\n\n  null \n', "\nnull\nnull"])

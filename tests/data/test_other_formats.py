@@ -1,8 +1,10 @@
 """Files of another encoding, of another program, or packed in a folder: read, or refused with what to do."""
 
 import bz2
+import codecs
 import gzip
 import lzma
+import re
 import zipfile
 
 import pytest
@@ -36,11 +38,51 @@ def test_another_encoding_is_refused_with_those_that_it_may_be(text, encoding, n
     assert named in str(told.value)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
-def test_two_bytes_a_letter_are_named(encoding, tmp_path):
-    (tmp_path / "a.csv").write_bytes("text,label\n".encode(encoding))
-    with pytest.raises(InputError, match="convert it first: iconv -f UTF-16 -t UTF-8"):
+WIDE = [f"utf-{width}{mark}" for width in (16, 32) for mark in ("", "-le", "-be")]
+TEXTS = {
+    "english": "a plain text, of words\n" * 9,
+    "one": "a",
+    "chinese": "一二三，床前明月光。\n" * 9,
+    "accents": "déjà vu\r\n" * 9,
+}
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("text", list(TEXTS))
+def test_signs_of_two_and_four_bytes_are_refused_with_what_converts_them(encoding, text, tmp_path):
+    """Most of them are UTF-8 without a mark, each second sign a zero byte."""
+    content = TEXTS[text].encode(encoding)
+    (tmp_path / "a.txt").write_bytes(content)
+    for given in ({}, {"sample_by": "line"}, {"streaming": True}):
+        with pytest.raises(InputError, match=r"is not UTF-8 at byte .: convert it first: ") as told:
+            read(tmp_path / "a.txt", **given)
+        # What it says does it.
+        assert content.decode(re.search("iconv -f ([^ ]+) -t UTF-8.$", str(told.value))[1]) == TEXTS[text]
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE])
+def test_a_mark_of_another_machine_is_one(mark, tmp_path):
+    width = {2: 16, 4: 32}[len(mark)]
+    (tmp_path / "a.csv").write_bytes(mark + "text,label\n".encode(f"utf-{width}-be"))
+    with pytest.raises(InputError, match=f"convert it first: iconv -f UTF-{width} -t UTF-8, or save it in Excel as CSV UTF-8"):
         loading.load_rows(sources.text_source({"path": "csv", "files": str(tmp_path / "a.csv")}))
+
+
+@pytest.mark.parametrize("place", [3, 9_000, 1_100_000])
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.csv", "a.jsonl"])
+def test_a_zero_byte_anywhere_is_refused_with_its_place(place, name, tmp_path):
+    row = '{"text": "some words"}\n' if "json" in name else "some words\n"
+    content = bytearray((row * (1_200_000 // len(row))).encode())
+    content[place] = 0
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
+    source = sources.text_source({**text_files.source_of(tmp_path / name), "text_column": "text"})
+    with pytest.raises(
+        InputError, match=rf"holds zero bytes: it is no text\. The first is byte {place}; of a text with a few"
+    ):
+        loading.load_rows(source)
+    # In a folder it is one of those that are no text.
+    (tmp_path / "b.txt").write_text("words\n")
+    assert text_files.read_folder(tmp_path, "text").files == (tmp_path / "b.txt",)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def added_up(splits):
         "word " * 3000,
         "x" * 5000,
         "床前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n\n" * 200,
-        "page\f\nnext\x00page\x0b\x85\u2028 end\n" * 100,
+        "page\f\nnext\x01page\x0b\x85\u2028 end\n" * 100,
         "def f():\n\treturn '<|endoftext|>'\n\n" * 100,
     ],
     ids=["play", "crlf", "one line", "one word", "chinese", "control characters", "code"],

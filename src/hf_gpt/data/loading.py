@@ -29,7 +29,8 @@ from .packed_files import BROKEN_ARCHIVES, check_contents
 from .saved import load_saved
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .tables import check_rows, quoting_of, read_table
-from .text_files import check_utf8, file_state, is_saved, read_documents
+from .text_files import file_state, is_saved, read_documents
+from .utf8 import check_utf8
 
 
 # `datasets` would ask six times before it says so.

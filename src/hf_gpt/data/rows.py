@@ -18,7 +18,7 @@ from .saved import unread_splits
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .splits import SPLITS, text_hash
 from .tables import read_table
-from .text_files import check_utf8
+from .utf8 import check_utf8
 
 
 def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, list[str], dict[str, np.ndarray]]:

@@ -1,6 +1,5 @@
 """Files of text as they lie on a disk: their formats, compressed ones, those of a folder, and whole documents to the last byte."""
 
-import codecs
 import gzip
 import json
 import os
@@ -16,7 +15,8 @@ from ..checks.places import home_folder
 from ..errors import InputError, counted
 from .documents import PARQUET
 from .encoding import pieces
-from .packed_files import BROKEN_ARCHIVES, CHUNK, COMPRESSED, check_contents, members, opened, unreadable
+from .packed_files import COMPRESSED, check_contents, members, opened, unreadable
+from .utf8 import decoded
 
 
 # What is none of these is read as plain text.
@@ -32,8 +32,6 @@ FORMATS = {
 }
 # Of what is read as plain text, those that say no more than that it is.
 PLAIN = (".txt", ".text", ".md")
-# As git decides: a file with a zero byte near its beginning is no text.
-HEAD = 8000
 
 
 @dataclass(frozen=True)
@@ -103,75 +101,6 @@ def name_of(path: Path) -> str:
     return name
 
 
-# -------------------------------------------------------------------------------------------------------------- UTF-8
-
-
-def check_utf8(path: Path) -> None:
-    """Raise `InputError` with the offset of the first byte that is not UTF-8, or if the file is empty."""
-    total = 0
-    for file in opened(path):
-        for text, size in _decoded(file, path):
-            del text
-            total += size
-    if total == 0:
-        raise InputError(f"dataset: files={str(path)!r} is empty: give a file with text.")
-
-
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# What text may be in that is not UTF-8, by what it is written in. The first two read nearly any bytes as something.
-ENCODINGS = {
-    "WINDOWS-1252": "Western Europe",
-    "WINDOWS-1251": "Cyrillic",
-    "GB18030": "Chinese",
-    "BIG5": "traditional Chinese",
-    "SHIFT_JIS": "Japanese",
-    "EUC-KR": "Korean",
-}
-
-
-def _encoding_hint(content: bytes) -> str:
-    """Return the end of a message: how to convert a text, from what its bytes may be in."""
-    if content[:2] in UTF16_MARKS:
-        return ": convert it first: iconv -f UTF-16 -t UTF-8, or save it in Excel as CSV UTF-8"
-    if b"\0" in content[:HEAD]:
-        return ", and holds zero bytes: it is no text"
-    possible = [f"{name} for {script}" for name, script in ENCODINGS.items() if _is_in(content, name)]
-    return f": convert it first, iconv -f ENCODING -t UTF-8, from what it was saved in: {', '.join(possible) or 'unknown'}"
-
-
-def _is_in(content: bytes, encoding: str) -> bool:
-    try:
-        # The last sign may be cut where the part that was read ends.
-        codecs.getincrementaldecoder(encoding)().decode(content)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
-    """Return the text of a file, chunk by chunk, and the bytes that were read for each."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset = 0
-    is_last = False
-    while not is_last:
-        try:
-            chunk = file.read(CHUNK)
-        except BROKEN_ARCHIVES as error:
-            raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
-        except OSError as error:
-            raise unreadable(path, error) from error
-        is_last = not chunk
-        pending = len(decoder.getstate()[0])
-        try:
-            text = decoder.decode(chunk, final=is_last)
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"dataset: files={str(path)!r} is not UTF-8 at byte {offset - pending + error.start}{_encoding_hint(error.object)}."
-            ) from error
-        offset += len(chunk)
-        yield text, len(chunk)
-
-
 # ------------------------------------------------------------------------------------------------------------ documents
 
 
@@ -200,7 +129,7 @@ def read_documents(
 
 def _document(file: BinaryIO, path: Path, whole: bool) -> Iterator[dict[str, Any]]:
     rest, is_first, mark = "", True, 0
-    for chunk, _ in _decoded(file, path):
+    for chunk, _ in decoded(file, path):
         if is_first and not rest and not mark and chunk.startswith("\ufeff"):
             chunk, mark = chunk[1:], 3
         rest += chunk
@@ -324,15 +253,12 @@ def _is_of_run(path: Path) -> bool:
 
 @cache
 def is_text(path: Path, state: FileState) -> bool:
-    """Return whether a file, unpacked if it is packed, is UTF-8 without a zero byte near its beginning, and not empty."""
+    """Return whether a file, unpacked if it is packed, is UTF-8 without a zero byte, and not empty."""
     del state
     total = 0
     try:
         for file in opened(path):
-            for number, (text, size) in enumerate(_decoded(file, path)):
-                if number == 0 and "\0" in text[:HEAD]:
-                    return False
-                total += size
+            total += sum(size for _, size in decoded(file, path))
     except InputError as error:
         if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, gzip.BadGzipFile):
             raise
