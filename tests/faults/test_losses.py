@@ -53,7 +53,7 @@ def test_a_skipped_step_changes_no_weight(corpus, tmp_path, monkeypatch):
 def test_an_exploding_loss_and_weights_that_are_no_numbers_stop_the_run(corpus, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         spoil(patched, 15, 1e6)
-        with pytest.raises(InputError, match=r"the loss has exploded: .*checkpoint-10"):
+        with pytest.raises(InputError, match=r"^step 20: the loss has exploded: .*checkpoint-10\. Start anew"):
             run(parse_recipe(values_of(corpus, tmp_path / "exploding", max_steps=30)))
 
     def ruin(self, *arguments, **named):
@@ -64,6 +64,28 @@ def test_an_exploding_loss_and_weights_that_are_no_numbers_stop_the_run(corpus, 
         run(parse_recipe(values_of(corpus, tmp_path / "ruined", max_steps=10)))
     assert not list((tmp_path / "ruined").glob("checkpoint-*"))
     assert not (tmp_path / "ruined" / "model.safetensors").exists()
+
+
+def test_a_loss_that_is_no_number_in_an_evaluation_names_it_and_blames_no_batch(corpus, tmp_path, monkeypatch):
+    values = values_of(corpus, tmp_path / "run", max_steps=4, on_nan="skip")
+    with pytest.raises(
+        InputError, match=r"^the evaluation before the first step: eval_loss is nan\. Nothing .* config"
+    ) as told:
+        run(parse_recipe({**values, "config": {**values["config"], "initializer_range": 1e38}}))
+    assert "SHA-256" not in str(told.value)
+    loop = Trainer.evaluation_loop
+
+    def spoilt(self, *arguments, **named):
+        found = loop(self, *arguments, **named)
+        if self.state.global_step:
+            monkeypatch.setattr("hf_gpt.training.trainer.mean_loss", lambda batches: float("inf"))
+        return found
+
+    monkeypatch.setattr(Trainer, "evaluation_loop", spoilt)
+    with pytest.raises(InputError, match=r"^the evaluation after step 2: eval_loss is inf\. .*lower learning_rate") as told:
+        run(parse_recipe({**values, "eval_strategy": "steps", "eval_steps": 2}))
+    assert "SHA-256" not in str(told.value)
+    assert "on_nan" not in str(told.value)
 
 
 def spoil_of_rank(rank):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import pickle
 import random
 import shutil
@@ -84,7 +85,6 @@ class GuardedTrainer(Trainer):
     planned_steps = 1
     before_fixed: tuple[int, int] | None = None
     _staging: Path | None = None
-    _batch: Any = {}
     _finite_loss: torch.Tensor | None = None
     _is_finite: Callable[[], bool] = staticmethod(lambda: True)
 
@@ -333,7 +333,6 @@ class GuardedTrainer(Trainer):
         Raises:
             InputError: in every process, when the loss of one is not finite and `on_nan` is `stop`.
         """
-        self._batch = inputs
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self._is_finite():
             self._finite_loss = loss.detach()
@@ -377,7 +376,7 @@ class GuardedTrainer(Trainer):
         digest, loss = bad[0]
         place = f"step {step}, batch of SHA-256 {digest}: the loss is {loss}"
         if self.on_nan == "stop":
-            raise InputError(f"{place}. {self._hint()}")
+            raise InputError(f"{place}. {self._hint('Continue without such batches with on_nan=skip, or ')}")
         for other, value in bad:
             row: dict[str, Any] = {"step": step, SKIPPED: other, "reason": f"the loss was {value}"}
             self.state.log_history.append(row)
@@ -386,17 +385,19 @@ class GuardedTrainer(Trainer):
             print(f"{place}: the step is skipped, number {count} of this run.", flush=True)
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
-        for name in ("loss", "eval_loss"):
+        step = self.state.global_step
+        evaluation = f"the evaluation after step {step}" if step else "the evaluation before the first step"
+        for name, place in (("loss", f"step {step}"), ("eval_loss", evaluation)):
             value = logs.get(name)
             if value is None or not isinstance(value, float):
                 continue
-            if value != value or value in (float("inf"), float("-inf")):
-                raise InputError(f"{self._place()} {name} is {value}. {self._hint()}")
+            if not math.isfinite(value):
+                raise InputError(f"{place}: {name} is {value}. {self._hint()}")
             if name == "loss":
                 first = next((row["loss"] for row in self.state.log_history if "loss" in row), value)
                 if value > max(EXPLODED_NATS, EXPLODED_TIMES * first):
                     raise InputError(
-                        f"{self._place()} the loss has exploded: {value:.4g}, after {first:.4g} at first. {self._hint()}"
+                        f"{place}: the loss has exploded: {value:.4g}, after {first:.4g} at first. {self._hint()}"
                     )
         use = self.expert_use.take() if self.expert_use is not None and "loss" in logs else None
         if use is None:
@@ -407,14 +408,16 @@ class GuardedTrainer(Trainer):
             row: dict[str, Any] = self.state.log_history[-1]
             row[EXPERT_USE] = use[1]
 
-    def _place(self) -> str:
-        return f"step {self.state.global_step + 1}, batch of SHA-256 {batch_hash(self._batch)}:"
+    def _hint(self, skips: str = "") -> str:
+        """Return what may be done about a loss or weights.
 
-    def _hint(self) -> str:
-        return (
-            f"Of the run, {newest(Path(str(self.args.output_dir)))}. Continue without such batches with on_nan=skip, or start anew "
-            "with a lower learning_rate and overwrite=true."
-        )
+        Args:
+            skips: What would leave out the batch that is to blame, where one is.
+        """
+        if not self.state.global_step and not skips:
+            return "Nothing was learned yet: look at the sizes and ranges under config, or at the weights that the run starts from."
+        anew = "start anew with a lower learning_rate, or other values under config, and overwrite=true."
+        return f"Of the run, {newest(Path(str(self.args.output_dir)))}. {skips}{anew if skips else anew.capitalize()}"
 
 
 def _check_there(checkpoint: Path, pattern: str) -> None:
