@@ -50,12 +50,15 @@ def _singular(plural: re.Match) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return what a library says of a model that it cannot load, in one line; without its advice to let foreign code run."""
-    if isinstance(error, pickle.UnpicklingError):
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in told:
         return (
             "its pickled weights are damaged, or hold objects other than tensors, which could run code and are not read: convert "
             "them to safetensors where they come from."
         )
-    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        # Of which nothing is told but the key.
+        return f"{told} is missing there, or not known."
     if "trust_remote_code" in told:
         return "it asks for Python code beside its weights to be run, which hf-gpt never does: read that code, then load it in Python."
     return told

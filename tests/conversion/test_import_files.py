@@ -1,8 +1,10 @@
 """What `import_checkpoint` reads, and what it says about files that it cannot read."""
 
+import io
 import json
 import pickle
 import re
+import zipfile
 
 import pytest
 import torch
@@ -286,6 +288,53 @@ def test_pickle_with_code_is_not_run(gpt2):
     fails(folder, "pytorch_model.bin", "safetensors")
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Harmful(), protocol=2))
     fails(folder, "pytorch_model.bin", "safetensors")
+
+
+class Program(torch.nn.Module):
+    def forward(self, x):
+        return x
+
+
+def archive_of(name):
+    with zipfile.ZipFile(path := io.BytesIO(), "w") as archive:
+        archive.writestr(name, "text")
+    return path.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello world",
+        b"\x00\x01\x02\x03",
+        b"version https://git-lfs.github.com/spec/v1",
+        archive_of("word/document.xml"),
+        Program,
+    ],
+)
+@pytest.mark.parametrize("is_file", [True, False])
+def test_what_torch_does_not_write_is_no_checkpoint_and_no_advice_of_torch_is_relayed(is_file, content, gpt2):
+    _, folder = gpt2
+    (folder / "model.safetensors").unlink()
+    path = folder / "pytorch_model.bin"
+    if content is Program:
+        torch.jit.script(Program()).save(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin is no checkpoint: .* folder of a checkpoint") as told:
+        import_checkpoint(path if is_file else folder)
+    assert "weights_only" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02", b"\x80\x02}q\x00X.", b"\x80\x04\x95\n", b"\x80\x02\x8a\nl\xfc", b"\x80hello"]
+)
+def test_a_broken_pickle_is_one_line_without_the_advice_of_torch(content, gpt2):
+    _, folder = gpt2
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged") as told:
+        import_checkpoint(folder)
+    assert "weights_only" not in str(told.value)
 
 
 def test_missing_files(gpt2, tmp_path):

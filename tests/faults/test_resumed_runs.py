@@ -199,8 +199,9 @@ def test_a_checkpoint_that_lacks_a_part_is_not_resumed_from_in_silence(name, con
     if content is not None:
         (checkpoint / name).write_bytes(content)
     (checkpoint / "sha256.json").write_text(json.dumps(checkpoints.file_hashes(checkpoint)))
-    with pytest.raises(InputError, match="checkpoint"):
+    with pytest.raises(InputError, match="checkpoint") as told:
         run(parse_recipe(short_values(corpus, finished)))
+    assert "weights_only" not in str(told.value)
 
 
 def test_a_run_of_an_earlier_version_goes_on_and_is_replaced(corpus, finished, original):

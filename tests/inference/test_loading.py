@@ -209,6 +209,10 @@ def test_pickled_weights_with_code_are_one_line(what, save, folder, tmp_path, mo
     assert "could run code and are not read: convert them to safetensors" in message
     assert "weights_only" not in message
     assert not (tmp_path / "ran").exists()
+    (folder / "pytorch_model.bin").write_text("some words")
+    code, message = command(monkeypatch, capsys, what, folder, *more)
+    assert (code, "weights_only" in message) == (2, False)
+    assert "pytorch_model.bin is no checkpoint" in message
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 import json
 import os
+import pickle
 import shutil
 import time
 from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tests.conftest import tiny_config
 from tests.helpers.recipes import classification, task_values, write_base, write_rows
@@ -270,6 +272,22 @@ def test_an_adapter_that_does_not_find_its_place_weight_by_weight_is_refused(lay
     model = AutoModelForCausalLM.from_pretrained(base)
     with pytest.raises(InputError, match=told):
         adapters.load_adapter(model, str(tmp_path), str(base), "AutoModelForCausalLM")
+
+
+@pytest.mark.parametrize("content", [b"some words", pickle.dumps(print)])
+@pytest.mark.parametrize("auto_class", ["AutoModelForCausalLM", "AutoModelForSequenceClassification"])
+def test_an_adapter_whose_weights_are_no_pickle_of_tensors_is_one_line(auto_class, content, base, tmp_path):
+    config = adapters.lora_config("AutoModelForCausalLM", {"r": 2}, False, True)
+    adapters.add_adapter(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    (tmp_path / "adapter_model.bin").write_bytes(content)
+    model = getattr(transformers, auto_class).from_pretrained(base)
+    told = (
+        r"adapter_model\.bin is no checkpoint" if b"words" in content else "convert them to safetensors where they come from"
+    )
+    with pytest.raises(InputError, match=told) as raised:
+        adapters.load_adapter(model, str(tmp_path), str(base), auto_class)
+    assert "weights_only" not in str(raised.value)
 
 
 def test_an_answer_is_never_learned_by_a_model_that_sees_it(base, tmp_path):

@@ -17,6 +17,7 @@ from hf_gpt.errors import InputError
 from hf_gpt.planning import hardware
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.reports import records
+from hf_gpt.run_folder.checkpoints import write_hashes
 from hf_gpt.training import optimizers as optim
 from hf_gpt.training.run import run
 
@@ -258,3 +259,11 @@ def test_a_stream_that_was_cut_off_goes_on_to_the_same_weights(real_text, tmp_pa
     run(parse_recipe(values))
     again = load_file(tmp_path / "stream" / "model.safetensors")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+    (tmp_path / "stream" / "record.json").unlink()
+    state = tmp_path / "stream" / "checkpoint-20" / "stream-0-of-1.pt"
+    for content in (b"hello", b"\x80\x04\x95\n", b""):
+        state.write_bytes(content)
+        write_hashes(state.parent)
+        with pytest.raises(InputError, match="checkpoint-20") as told:
+            run(parse_recipe(values))
+        assert "weights_only" not in str(told.value)

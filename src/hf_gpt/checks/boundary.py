@@ -3,6 +3,7 @@
 import errno
 import json
 import pickle
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from .places import DISK_ERRORS
 # What libraries raise of a config, weights, a record or a value that they cannot use; few have a type of their own for that.
 UNUSABLE = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError, ArithmeticError),
-    *(EOFError, MemoryError),
+    *(EOFError, MemoryError, struct.error),
     *(SafetensorError, StrictDataclassError, pickle.UnpicklingError),
 )
 

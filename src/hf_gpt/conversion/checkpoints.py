@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import uuid
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,10 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from ..checks.boundary import read_object
+from ..checks.boundary import UNUSABLE, read_object
 from ..checks.names import check_name
 from ..checks.places import check_place, writing
 from ..checks.system import exclusive
+from ..errors import InputError, reason_of
 
 
 TOKENIZER_FILES = (
@@ -39,6 +41,8 @@ TOKENIZER_FILES = (
 )
 CONFIG_FILES = ("config.json", "generation_config.json")
 NANOGPT_FILE = "ckpt.pt"
+# What an archive begins with.
+ZIP = b"PK\x03\x04"
 
 
 def find_folder(path_or_repo: str | Path, **hub_kwargs: Any) -> Path:
@@ -108,18 +112,38 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def read_pickle(path: Path) -> dict[str, Any]:
     """Return the dictionary in a file of `torch.save`, read without running any code that it may hold."""
+    check_pickle(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds objects other than tensors and plain values, and is not read since that could run code: convert "
-            f"it to safetensors where it comes from. ({str(error).splitlines()[0]})"
-        ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is truncated or damaged ({error}): copy or download it again.") from error
+        raise ValueError(f"{path}: {reason_of(error)}") from error
+    except UNUSABLE as error:
+        raise ValueError(f"{path} is truncated or damaged ({reason_of(error)}): copy or download it again.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors: it is no checkpoint.")
     return content
+
+
+def check_pickle(path: Path) -> None:
+    """Raise `InputError` for a file that `torch.save` does not write, of which torch says only that reading it may run code.
+
+    It writes a pickle, or an archive with one in it; an archive with code is of TorchScript. What is cut off is named where it is read.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(ZIP))
+    if head == ZIP and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+        is_pickle = "data.pkl" in names and "constants.pkl" not in names
+    else:
+        is_pickle = head in (b"", ZIP) or head.startswith(b"\x80")
+    if not is_pickle:
+        raise InputError(
+            f"{path} is no checkpoint: a file of torch.save is a pickle, or an archive of one and of tensors. Give the folder of a "
+            "checkpoint, or copy or download it again."
+        )
 
 
 # In a folder that is being written: what says to a later command that it may be removed if nobody writes it any more.

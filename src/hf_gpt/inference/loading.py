@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBa
 
 from ..checks.boundary import read_object, refused
 from ..checks.names import check_name
+from ..conversion.checkpoints import check_pickle
 from ..data.tokenizer import load_tokenizer
 from ..errors import InputError, did_you_mean, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
@@ -103,6 +104,7 @@ def load_pretrained(
         changed = changed_fields(config, load_config(name, field))
     check_memory(config, auto_class, what)
     with refused(f"{what} cannot be loaded"):
+        check_pickles(Path(name))
         model, found = auto_class.from_pretrained(
             name, config=config, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **arguments
         )
@@ -110,6 +112,13 @@ def load_pretrained(
     for key, (now, trained) in changed.items():
         notice(f"Mind that config.{key}={shown(now)} differs from what the weights were trained with ({shown(trained)}).")
     return model
+
+
+def check_pickles(folder: Path) -> None:
+    """Raise `InputError` for a pickle of weights that is none, where a folder has no other weights."""
+    if not any(folder.glob("*.safetensors")):
+        for path in sorted(folder.glob("*_model*.bin")):
+            check_pickle(path)
 
 
 # Fields of a config by which no trained weight computes anything else: they are for training, for heads, or for ids of tokens. What

@@ -15,16 +15,16 @@ from peft import (
     load_peft_weights,
     set_peft_model_state_dict,
 )
-from safetensors import SafetensorError
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_bitsandbytes_available
 
+from ..checks.boundary import refused
 from ..checks.names import check_inside
 from ..errors import InputError, did_you_mean, listed, shown
 from ..inference.adapter_config import adapter_base, adapter_config, is_same_base
-from ..inference.loading import check_adapter_weights
+from ..inference.loading import check_adapter_weights, check_pickles
 from ..planning import hardware
 from ..recipe.arguments import Recipe
 from ..recipe.packaged import how_to_make
@@ -190,13 +190,11 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str, auto_class: str
     kind, wanted = adapter_config(folder).get("task_type"), TASK_TYPES.get(auto_class)
     try:
         if kind == "CAUSAL_LM" != wanted:
-            return under_new_head(model, folder, auto_class)
+            return under_new_head(model, read_weights(folder, f"adapter={folder!r}"), folder, auto_class)
         adapted = put_into(model, folder, f"adapter={folder!r}", base, is_trainable=True)
         # The base may have another name by now, and is looked for by the one that is saved.
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
         return adapted
-    except SafetensorError as error:
-        raise InputError(f"adapter={folder!r}: its weights cannot be read ({error}): copy them again.") from error
     except InputError:
         raise
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -212,15 +210,31 @@ def put_into(model: PreTrainedModel, folder: str, what: str, base: str, is_train
         what: The adapter, for a message.
         base: What the model is called there.
     """
+    weights = read_weights(folder, what)
     adapted = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable, trust_remote_code=False)
     # peft only warns of what is missing, and drops what is left.
-    found: Any = set_peft_model_state_dict(adapted, load_peft_weights(folder, "cpu"))
+    found: Any = set_peft_model_state_dict(adapted, weights)
     check_adapter_weights([name for name in found.missing_keys if ".lora_" in name], found.unexpected_keys, what, base)
     return adapted
 
 
-def under_new_head(model: PreTrainedModel, folder: str, auto_class: str) -> PeftModel:
-    """Return a model with the adapter that a language model has learned, and a head that is trained and saved with it."""
+def read_weights(folder: str, what: str) -> dict[str, torch.Tensor]:
+    """Return the weights of an adapter.
+
+    Args:
+        what: The adapter, for a message.
+    """
+    with refused(f"{what}: its weights cannot be read"):
+        check_pickles(Path(folder))
+        return load_peft_weights(folder, "cpu")
+
+
+def under_new_head(model: PreTrainedModel, read: dict[str, torch.Tensor], folder: str, auto_class: str) -> PeftModel:
+    """Return a model with the adapter that a language model has learned, and a head that is trained and saved with it.
+
+    Args:
+        read: The weights of the adapter.
+    """
     config: Any = LoraConfig.from_peft_type(**adapter_config(folder))
     config.task_type, config.inference_mode = TASK_TYPES.get(auto_class), False
     # The output matrix of a language model is no part of a model with another head.
@@ -229,7 +243,7 @@ def under_new_head(model: PreTrainedModel, folder: str, auto_class: str) -> Peft
     adapted = get_peft_model(model, config)
     # What it has not learned is the new head.
     weights = get_peft_model_state_dict(adapted)
-    learned = {name: tensor for name, tensor in load_peft_weights(folder, "cpu").items() if ".lm_head." not in name}
+    learned = {name: tensor for name, tensor in read.items() if ".lm_head." not in name}
     if strange := sorted(set(learned) - set(weights)):
         raise ValueError(f"{strange[0]} has no place in it")
     set_peft_model_state_dict(adapted, {**weights, **learned})

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 
 from ..data.streaming import PackedStream, StreamLoader, collate_stream, load_state, save_state
-from .trainer import GuardedTrainer
+from .trainer import GuardedTrainer, resuming
 from .workers import outlive_signals
 
 
@@ -36,5 +36,6 @@ class StreamTrainer(GuardedTrainer):
     def on_resume(self, checkpoint: str | None) -> None:
         """Put the stream where the checkpoint left it, in place of reading again all that was read before."""
         if checkpoint is not None:
-            load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
+            with resuming(checkpoint):
+                load_state(self.train_dataset, Path(checkpoint), self.args.dataloader_num_workers)
             self.args.ignore_data_skip = True

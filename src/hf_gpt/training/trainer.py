@@ -229,7 +229,7 @@ class GuardedTrainer(Trainer):
         self.control.should_training_stop = True
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with _resuming(resume_from_checkpoint):
+        with resuming(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -237,13 +237,13 @@ class GuardedTrainer(Trainer):
         if checkpoint is not None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             _check_there(Path(checkpoint), OPTIMIZER_NAME)
             _check_there(Path(checkpoint), SCHEDULER_NAME)
-        with _resuming(checkpoint):
+        with resuming(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             _check_there(Path(checkpoint), "rng_state*.pth")
-        with _resuming(checkpoint):
+        with resuming(checkpoint):
             super()._load_rng_state(checkpoint)
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -443,7 +443,7 @@ def as_used(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _resuming(checkpoint: str | None) -> Iterator[None]:
+def resuming(checkpoint: str | None) -> Iterator[None]:
     """Turn what a library raises of a checkpoint's files into an `InputError` that names the checkpoint."""
     with refused(f"{checkpoint} cannot be resumed from"):
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...errors import InputError
+from ...errors import InputError, reason_of
 from .files import check_buffers, check_half_precision, check_saving, check_tied_weights
 from .passes import (
     check_checkpointing,
@@ -58,7 +58,7 @@ def run_check(name: str, small: SmallCopy) -> Finding:
     except FaultError as fault:
         return Finding(name, FAILED, str(fault))
     except RAISED as error:
-        return Finding(name, FAILED, f"it raises {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return Finding(name, FAILED, f"it raises {type(error).__name__}: {reason_of(error)[:200]}")
 
 
 def examine(name: str, trust_remote_code: bool = False) -> tuple[str, list[Finding]]:
