@@ -10,6 +10,7 @@ import pytest
 
 from hf_gpt.checks.places import expand_home
 from hf_gpt.cli import at_home
+from hf_gpt.data.sources import folder_lines
 from hf_gpt.errors import InputError
 from hf_gpt.recipe import own_text
 from hf_gpt.recipe.parser import load_recipe
@@ -103,6 +104,25 @@ def test_a_folder_says_how_many_files_are_read(here):
     assert recipe.data.dataset == {"path": "text", "files": "my code", "sample_by": "document"}
     assert "(3 files, 1 other left out)" in recipe.notices[0]
     assert str(recipe.output_dir) == "runs/my-code"
+
+
+ROWS = {"a.csv": "text\na text of words\n" * 500, "b.jsonl": '{"text": "more words"}\n' * 500, "c": "plain words\n" * 500}
+
+
+def test_tables_among_texts_are_said_and_alone_of_several_kinds_refused(here):
+    (here / "mixed").mkdir()
+    for name, content in ROWS.items():
+        (here / "mixed" / name).write_text(content)
+    line = "mixed: 2 tables are read as text, of 3 files: a.csv, b.jsonl."
+    assert recipe_of("mixed").notices[1] == f"{line} dataset.path=csv or dataset.path=json reads tables alone, row by row."
+    assert folder_lines(recipe_of("mixed").source) == [line]
+    (here / "mixed" / "c").unlink()
+    with pytest.raises(InputError, match=r"^mixed holds tables of several kinds: dataset.path=csv or dataset.path=json reads"):
+        recipe_of("mixed")
+    assert recipe_of("mixed", "dataset.path=json").data.dataset["text_column"] == "text"
+    assert len(recipe_of("mixed", "dataset.path=text").notices) == 1
+    (here / "mixed" / "b.jsonl").unlink()
+    assert recipe_of("mixed").data.dataset["path"] == "csv"
 
 
 @pytest.mark.parametrize("name", ["recipe.yaml", "recipe.YML", "pretrain/quickstart", "no-such-file.txt"])

@@ -66,6 +66,7 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
     if texts is None and source.text_column not in found:
         raise InputError(
             f"dataset: text_column={source.text_column!r} is not a column; the columns are {listed(found) or 'none'}."
+            f"{nameless_hint(source)}"
         )
     whole = by_this_code(rows)
     rows = _chosen(whole, source)
@@ -229,6 +230,12 @@ def table_lines(source: TextSource) -> list[str]:
     """Return a line for each table that is read in another way than its suffix says."""
     files = [file for part in parts_of(source) if part.path == "csv" for file in local_files(part)]
     return [line for file in files for line in read_table(file).notices(file)]
+
+
+def nameless_hint(source: TextSource) -> str:
+    """Return the end of a message about a column that is not there: a table may have no line of names."""
+    files = local_files(source) if source.path == "csv" else []
+    return next((f" {line}" for line in (read_table(file).nameless(file) for file in files) if line), "")
 
 
 def text_rows(rows: Any, text_column: str) -> Any:

@@ -13,7 +13,7 @@ from .cells import TEXTS, TURNS, WORDS, is_empty, read_columns
 from .dialogues import LAYOUTS, MORE
 from .labels import by_names_of, check_finite, read_labels
 from .layouts import adopt_layout, rows_apart
-from .loading import load_rows
+from .loading import load_rows, nameless_hint
 from .saved import unread_splits
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .splits import SPLITS, text_hash
@@ -55,7 +55,8 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, li
         rows, read_from = adopt_layout(rows, names[column])
         known.update(read_from)
         if is_needed and names[column] not in rows.column_names:
-            hint = did_you_mean(names[column], rows.column_names, " dataset.columns says what yours are called.")
+            otherwise = nameless_hint(source) or " dataset.columns says what yours are called."
+            hint = did_you_mean(names[column], rows.column_names, otherwise)
             raise InputError(
                 f"dataset: column {names[column]!r} is not a column; the columns are {listed(rows.column_names)}.{hint}"
             )

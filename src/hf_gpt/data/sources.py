@@ -224,13 +224,15 @@ def parts_of(source: TextSource) -> list[TextSource]:
 
 
 def folder_lines(source: TextSource) -> list[str]:
-    """Return a line for each folder of which not all is read."""
+    """Return a line for each folder of which not all is read, or not all as it is meant."""
     lines = []
     for part in parts_of(source):
         for path in (Path(name).expanduser() for name in ([part.files] if isinstance(part.files, str) else part.files or [])):
             folder = read_folder(path, part.path) if path.is_dir() else None
             if folder is not None and folder.left_out():
                 lines.append(f"{path}: {counted(len(folder.files), 'files are read')}{folder.left_out()}.")
+            if folder is not None and folder.tables:
+                lines.append(f"{path}: {folder.as_text()}")
     return lines
 
 

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from ..errors import InputError, counted
+from ..errors import InputError, counted, listed, shown
+from .headers import names_like_rows
 from .packed_files import CHUNK, opened
 from .text_files import FileState, file_state, suffix_of
 
@@ -83,12 +84,14 @@ class Table:
         sign: What separates its cells.
         has_quotes: Whether double quotes hold cells together; else they are text.
         above: Lines above the names: Excel's `sep=;`.
+        like_rows: Names that look like cells of their columns.
     """
 
     names: tuple[str, ...]
     sign: str
     has_quotes: bool = True
     above: int = 0
+    like_rows: tuple[str, ...] = ()
 
     def notices(self, path: Path) -> list[str]:
         """Return a line for each thing that is read in another way than the file's suffix says."""
@@ -96,7 +99,18 @@ class Table:
         if not self.has_quotes:
             lines.append(f"{path.name} is read with its quotes as text: paired, they would hold whole rows.")
         twice = [name for name, count in Counter(self.names).items() if count > 1 and name]
-        return lines + [f"{path.name} has several columns {name!r}: the first is read." for name in twice]
+        lines += [f"{path.name} has several columns {name!r}: the first is read." for name in twice]
+        return [*lines, *filter(None, [self.nameless(path)])]
+
+    def nameless(self, path: Path) -> str:
+        """Return a line about a first row that may be none of names, empty where nothing tells of one."""
+        if not self.like_rows:
+            return ""
+        return (
+            f"{path.name} may have no line of names: its first row is read as that and not as a row, though it holds "
+            f"{listed(map(shown, self.like_rows), 3)}, as rows do. If it is a row, write a line of names above it, such as "
+            f" {self.sign.join(['text', 'label'][: len(self.names)])!r}."
+        )
 
 
 def read_table(path: Path) -> Table:
@@ -113,8 +127,8 @@ def read_table(path: Path) -> Table:
 def _read_table(path: Path, state: FileState) -> Table:
     del state
     sign, above = separator_of(path), int(_excel_sign(_head(path)) is not None)
-    names = next((row.cells for row in _rows(path, sign, above) if row.cells), [])
-    table = Table(tuple(names), sign, above=above)
+    names, *first = [row.cells for row in islice(_rows(path, sign, above), ROWS_AT_FIRST) if row.cells] or [[]]
+    table = Table(tuple(names), sign, above=above, like_rows=tuple(names_like_rows(names, first)) if names else ())
     held = check_rows(path, table)
     if held is None:
         return table

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..checks.places import home_folder
-from ..errors import InputError, counted
+from ..errors import InputError, counted, listed
 from .documents import PARQUET
 from .encoding import pieces
 from .packed_files import COMPRESSED, check_contents, members, opened, unreadable
@@ -154,12 +154,21 @@ class Folder:
         kind: How they are read: a format of tables where all are of that one, else `text`.
         skipped: Number of files that are no text.
         runs: Number of folders of runs.
+        tables: Files of tables that are read as text.
     """
 
     files: tuple[Path, ...]
     kind: str
     skipped: int
     runs: int = 0
+    tables: tuple[Path, ...] = ()
+
+    def as_text(self) -> str:
+        """Return a line about tables that are read as text, nothing where none is."""
+        if not self.tables:
+            return ""
+        many, names = "tables are read as text", listed((path.name for path in self.tables), 3)
+        return f"{counted(len(self.tables), many)}, of {counted(len(self.files), 'files')}: {names}."
 
     def left_out(self) -> str:
         """Return what is not read of it, as the end of a list; nothing where all is read."""
@@ -212,7 +221,8 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kept = tuple(path for path in files if is_text(path, file_state(path)))
     else:
         kept = tuple(path for path in files if formats[path] == kind and path.stat().st_size)
-    return Folder(kept, kind, len(files) - len(kept), runs)
+    tables = tuple(path for path in kept if kind == "text" and formats[path] != "text")
+    return Folder(kept, kind, len(files) - len(kept), runs, tables)
 
 
 def check_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..data.loading import load_rows, text_rows
 from ..data.sources import TextSource, text_source
 from ..data.text_columns import find_text_column
-from ..data.text_files import name_of, read_folder, source_of
+from ..data.text_files import Folder, format_of, name_of, read_folder, source_of
 from ..errors import InputError, counted, shown
 from .arguments import DataArguments, Recipe
 from .packaged import RECIPE_SUFFIXES, is_packaged
@@ -35,7 +35,7 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
         overrides: See `load_recipe`; they win over what is assumed.
 
     Raises:
-        InputError: see `load_recipe`; or no text, or no column of text.
+        InputError: see `load_recipe`; or no text, or no column of text; a folder of tables of several kinds.
     """
     path = Path(os.path.expanduser(name))
     if path.suffix.lower() in (".tar", ".tgz") or name.lower().endswith((".tar.gz", ".tar.xz", ".tar.bz2", ".7z", ".rar")):
@@ -46,7 +46,8 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
     values = {**base, "dataset": source_of(path), "output_dir": f"runs/{place}"}
     changed = apply_overrides(values, overrides)
     dataset = values["dataset"]
-    if any(override.partition("=")[0] == "dataset" for override in overrides):
+    chosen = {override.partition("=")[0] for override in overrides}
+    if "dataset" in chosen:
         raise InputError(f"dataset={shown(dataset)}: the text is named already, and dataset.key=value says how it is read.")
     if dataset["path"] == "text":
         dataset.setdefault("sample_by", "line" if dataset.get("streaming") else "document")
@@ -56,16 +57,17 @@ def recipe_of_text(name: str, overrides: list[str]) -> Recipe:
             dataset["text_column"] = find_text_column(text_source(dataset))
         how = f"{dataset['path']}, text_column: {dataset['text_column']}"
     source = text_source(dataset)
+    folder = read_folder(path, source.path) if path.is_dir() else None
+    tables = [] if folder is None else _tables_as_text(name, folder, is_chosen="dataset.path" in chosen)
     size = _bytes(source)
     share = min(values.get(key, getattr(DataArguments, key)) for key in ("validation_share", "test_share"))
-    chosen = {override.partition("=")[0] for override in overrides}
     scaled = {key: value for key, value in scaled_down(size, share, base).items() if key not in chosen}
     recipe = parse_recipe(values | scaled)
-    parts = [f"{name} is read as {how}{_folder_counts(path, source.path)}", f"recipe {BASE}"]
+    parts = [f"{name} is read as {how}{_folder_counts(folder)}", f"recipe {BASE}"]
     if scaled:
         parts.append(f"{', '.join(f'{key}={value}' for key, value in scaled.items())} for {counted(size, 'bytes')}")
     parts.append(f"into {recipe.output_dir}")
-    recipe.notices[:0] = [f"{'; '.join(parts)}. To change any of it, add key=value.", *changed]
+    recipe.notices[:0] = [f"{'; '.join(parts)}. To change any of it, add key=value.", *changed, *tables]
     return recipe
 
 
@@ -83,11 +85,24 @@ def _bytes(source: TextSource) -> int:
     return size
 
 
-def _folder_counts(path: Path, kind: str) -> str:
-    if not path.is_dir():
-        return ""
-    folder = read_folder(path, kind)
-    return f" ({counted(len(folder.files), 'files')}{folder.left_out()})"
+def _folder_counts(folder: Folder | None) -> str:
+    return "" if folder is None else f" ({counted(len(folder.files), 'files')}{folder.left_out()})"
+
+
+def _tables_as_text(name: str, folder: Folder, is_chosen: bool) -> list[str]:
+    """Return a line about tables of a folder that are read as text.
+
+    Raises:
+        InputError: there is nothing else in it, and nobody has chosen that.
+    """
+    kinds = [f"dataset.path={kind}" for kind in sorted(set(map(format_of, folder.tables)))]
+    if not folder.tables or is_chosen:
+        return []
+    if len(folder.tables) == len(folder.files):
+        raise InputError(
+            f"{name} holds tables of several kinds: {' or '.join(kinds)} reads those of one, dataset.path=text all as they are written."
+        )
+    return [f"{name}: {folder.as_text()} {' or '.join(kinds)} reads tables alone, row by row."]
 
 
 # Of the text for each entry of the vocabulary, so that few entries are seen only once or twice.
