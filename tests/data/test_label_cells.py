@@ -173,3 +173,22 @@ def test_bytes_are_text_if_they_are_utf8_and_named_if_not(tmp_path):
             splits_of(tmp_path / "t.parquet")
         with pytest.raises(InputError, match="text_column='text' cannot be read as text: Invalid UTF8"):
             text_rows(load_rows(source), "text")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_labels_that_differ_by_white_space_at_an_end_are_one_and_counted(name, tmp_path):
+    sign = "," if name == "rows.csv" else "\t"
+    labels = ["neg", " neg", "neg ", "pos", "\u00a0neg"]
+    lines = [f"text{sign}label", *(f"text {i}{sign}{labels[i % 5]}" for i in range(100))]
+    (tmp_path / name).write_text("\n".join(lines))
+    (tmp_path / f"test-{name}").write_text(f"text{sign}label\nanother{sign}pos\nmore{sign}neg\nmost{sign} neg\n")
+    given = {"path": "csv", "files": str(tmp_path / name)}
+    columns = {"text": True, "label": True}
+    source = sources.text_source({**given, "test": {"files": str(tmp_path / f"test-{name}")}})
+    splits, _, counts = task_splits(source, columns, ("text",), 0.1, 0)
+    assert set(splits["train"]["label"]) == {"neg", "pos"}
+    said = "labels (' neg' as 'neg') are read without white space at an end"
+    assert {split: found[said] for split, found in counts.items()} == {"train": 60, "test": 1}
+    # Beside a comma and a space, no label has another form.
+    (tmp_path / name).write_text("\n".join([lines[0], *(f"text {i}{sign} {'ab'[i % 2]}" for i in range(100))]))
+    assert not task_splits(sources.text_source(given), columns, ("text",), 0.1, 0.1)[2]

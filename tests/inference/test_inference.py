@@ -16,8 +16,12 @@ from transformers import PreTrainedTokenizerFast
 
 import hf_gpt
 from hf_gpt.data import packages
+from hf_gpt.data.sources import text_source
 from hf_gpt.data.splits import split_of, text_hash
+from hf_gpt.data.text_columns import find_text_column
+from hf_gpt.data.text_files import source_of
 from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.errors import InputError
 from hf_gpt.evaluation.evaluate import evaluate_folder
 
 
@@ -43,7 +47,7 @@ def tokens_of(texts, tokenizer, block=16):
     return total // block * (block - 1)
 
 
-def evaluate(model, text, column="text"):
+def evaluate(model, text, column=None):
     return evaluate_folder(str(model), str(text), 16, column, 8)
 
 
@@ -127,3 +131,27 @@ def test_plain_text_is_scored_as_the_model_was_trained(dataset, kind, model, tok
     score, notes = evaluate(model, tmp_path / "a.txt")
     assert score.tokens == tokens_of(texts.get(kind, [(tmp_path / "a.txt").read_text()]), tokenizer)
     assert notes == ([] if kind == "document" else [f"each {kind} is a text, as in training"])
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_table_is_read_by_the_column_that_train_chooses(name, model, tmp_path):
+    """Which is that of the model's recipe, where the table has it."""
+    rows = [{"id": f"doc-{i}", "body": text, "more": "no"} for i, text in enumerate(TEXTS)]
+    if name == "a.csv":
+        with (tmp_path / name).open("w", newline="") as file:
+            csv.writer(file).writerows([[*rows[0]], *(row.values() for row in rows)])
+    else:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted, _ = evaluate(model, tmp_path / name, "body")
+    assert find_text_column(text_source(source_of(tmp_path / name))) == "body"
+    score, notes = evaluate(model, tmp_path / name)
+    assert score == wanted
+    assert "of each row the column 'body'" in notes
+    (model / "recipe.yaml").write_text("dataset: {path: json, files: a.jsonl, text_column: id}\n")
+    assert "of each row the column 'id'" in evaluate(model, tmp_path / name)[1]
+    (model / "recipe.yaml").unlink()
+    (tmp_path / "b.jsonl").write_text('{"prompt": "one", "completion": "two"}\n' * 9)
+    with pytest.raises(
+        InputError, match=r"rows of a task, .* or with --text-column=COLUMN one of its columns is read as text"
+    ):
+        evaluate(model, tmp_path / "b.jsonl")

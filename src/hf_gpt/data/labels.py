@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -74,6 +75,20 @@ def read_labels(rows: Dataset, sign: str | None) -> Dataset:
         whole = _whole_beside_missing([None if label is None or math.isnan(label) else label for label in labels])
         return rows if whole is None else rows.remove_columns("label").add_column("label", whole, feature=Value("int64"))
     return rows
+
+
+def trimmed_labels(cells: list[str | None]) -> dict[str, int]:
+    """Return, with what is said of them, how many labels of a table have white space at an end beside others that have not: they are
+    read as these. Where all have it, it belongs to what separates the cells."""
+    written: dict[str, set[str]] = defaultdict(set)
+    for cell in filter(None, cells):
+        written[cell.strip()].add(cell)
+    several = {cell: forms for cell, forms in written.items() if cell and len(forms) > 1}
+    changed = [cell for cell in cells if cell and cell.strip() in several and cell != cell.strip()]
+    if not changed:
+        return {}
+    example = f"{shown(changed[0], 40)} as {shown(changed[0].strip(), 40)}"
+    return {f"labels ({example}) are read without white space at an end": len(changed)}
 
 
 def _whole_beside_missing(numbers: list[float | None]) -> list[int | None] | None:

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict, Value
 from ..errors import InputError, counted, did_you_mean, listed, shown
 from .cells import TEXTS, TURNS, WORDS, is_empty, read_columns
 from .dialogues import LAYOUTS, MORE
-from .labels import by_names_of, check_finite, read_labels
+from .labels import by_names_of, check_finite, read_labels, trimmed_labels
 from .layouts import adopt_layout, rows_apart
 from .loading import load_rows, nameless_hint
 from .saved import unread_splits
@@ -21,9 +21,11 @@ from .tables import read_table
 from .utf8 import check_utf8
 
 
-def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, list[str], dict[str, np.ndarray]]:
-    """Load the rows of a task, their columns named as the task names them, the names of the columns that are not read, and the numbers
-    of rows that are of another layout, see `rows_apart`.
+def task_rows(
+    source: TextSource, columns: dict[str, bool]
+) -> tuple[Dataset, list[str], dict[str, np.ndarray], dict[str, int]]:
+    """Load the rows of a task, their columns named as the task names them, the names of the columns that are not read, the numbers
+    of rows that are of another layout, see `rows_apart`, and labels that are read as others, see `trimmed_labels`.
 
     Args:
         columns: The task's names of columns, and whether a row has to have them.
@@ -72,10 +74,13 @@ def task_rows(source: TextSource, columns: dict[str, bool]) -> tuple[Dataset, li
     apart = rows_apart(rows, needed, unread)
     rows = rows.select_columns(list(kept))
     rows = read_columns(rows.rename_columns({old: new for old, new in kept.items() if old != new}))
+    trimmed: dict[str, int] = {}
     if "label" in rows.column_names:
-        rows = read_labels(rows, read_table(local_files(source)[0]).sign if source.path == "csv" else None)
+        sign = read_table(local_files(source)[0]).sign if source.path == "csv" else None
+        trimmed = {} if sign is None else trimmed_labels(rows["label"])
+        rows = read_labels(rows, sign)
     check_finite(rows, source)
-    return rows, unread, apart
+    return rows, unread, apart, trimmed
 
 
 # What a task learns of a row, and what it reads of it is the rest.
@@ -168,21 +173,22 @@ def task_splits(
     shares = {"validation": validation, "test": test}
     splits: dict[str, Dataset] = {}
     held: dict[str, dict[str, np.ndarray]] = {}
-    rows, unread, apart = task_rows(source, columns)
-    counts: dict[str, dict[str, int]] = {}
+    rows, unread, apart, trimmed = task_rows(source, columns)
+    counts: dict[str, dict[str, int]] = {"train": trimmed} if trimmed else {}
     doubted: dict[str, int] = {}
     for name, (own, count) in unread_splits(source, rows).items():
         reason = f"rows (the dataset's own split {own!r}) are not read: dataset.{name}.split={own} holds them out in place of a share"
         counts[name] = {reason: count}
     if unread:
-        counts["train"] = {f"columns not read: {listed(unread)}": len(unread)}
+        counts.setdefault("train", {})[f"columns not read: {listed(unread)}"] = len(unread)
     for name in shares:
         part = getattr(source, name)
         if part is not None:
-            own, more, others = task_rows(part, columns)
+            own, more, others, trimmed = task_rows(part, columns)
             more = [column for column in more if column not in unread]
-            if more:
-                counts[name] = {f"columns not read: {listed(more)}": len(more)}
+            found = trimmed | ({f"columns not read: {listed(more)}": len(more)} if more else {})
+            if found:
+                counts[name] = found
             whole, shares[name] = by_names_of(rows, own, name), 0.0
             held[name] = _keys(whole, needed, group)
             is_full = _full(held[name], others, dropped)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import InputError, listed
@@ -31,8 +32,12 @@ OF_TASKS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
 ID = re.compile("[!-~]{1,64}")
 
 
-def find_text_column(source: TextSource) -> str:
+def find_text_column(source: TextSource, wanted: Iterable[str] = (), key: str = "dataset.text_column") -> str:
     """Return the column of a table that holds its texts: `text`, else the one with the longest, of ids never.
+
+    Args:
+        wanted: Names of columns that come first where they are there.
+        key: What names another one, for messages.
 
     Raises:
         InputError: no column of text, or rows of a task; or see `load_rows`.
@@ -40,9 +45,10 @@ def find_text_column(source: TextSource) -> str:
     rows = list(load_files(source, None, False).take(FIRST_ROWS))
     columns = list(dict.fromkeys(column for row in rows for column in row))
     # Who calls a column so means it, also where it holds numbers.
-    if "text" in columns:
-        return "text"
-    _check_task(source, rows, columns)
+    for name in (*wanted, "text"):
+        if name in columns:
+            return name
+    _check_task(source, rows, columns, key)
     texts = {column: [row[column] for row in rows if isinstance(row.get(column), str)] for column in columns}
     lengths = {
         column: sum(map(len, found)) for column, found in texts.items() if found and (len(columns) == 1 or not _are_ids(found))
@@ -51,7 +57,7 @@ def find_text_column(source: TextSource) -> str:
         raise InputError(f"dataset: {source.named} holds no rows.")
     if not lengths:
         raise InputError(
-            f"dataset: no column holds text; the columns are {listed(columns) or 'none'}: dataset.text_column names one that does."
+            f"dataset: no column holds text; the columns are {listed(columns) or 'none'}: {key} names one that does."
         )
     return max(lengths, key=lambda column: lengths[column])
 
@@ -62,7 +68,7 @@ def _are_ids(texts: list[str]) -> bool:
     return is_short and not all(text.isalpha() for text in texts)
 
 
-def _check_task(source: TextSource, rows: list[dict[str, Any]], columns: list[str]) -> None:
+def _check_task(source: TextSource, rows: list[dict[str, Any]], columns: list[str], key: str) -> None:
     """Raise `InputError` for rows of a task, of which a language model would read one column."""
     found = [(names, recipe, called) for names, recipe, called in OF_TASKS if set(names) <= set(columns)]
     for column in columns:
@@ -78,7 +84,7 @@ def _check_task(source: TextSource, rows: list[dict[str, Any]], columns: list[st
         chosen.append(f"dataset.columns={{{', '.join(f'{name}: {column}' for name, column in called.items())}}}")
     raise InputError(
         f"dataset: files={given!r} has rows of a task, with {' and '.join(names)}: hf-gpt train {recipe} "
-        f"{' '.join(map(shlex.quote, chosen))}, or with dataset.text_column=COLUMN learn one of its columns as text."
+        f"{' '.join(map(shlex.quote, chosen))}, or with {key}=COLUMN one of its columns is read as text."
     )
 
 

@@ -14,6 +14,7 @@ from ..data.packages import PACKAGES
 from ..data.packing import LOSSY, check_token_ids, is_lossy, pack_texts
 from ..data.sources import folder_lines, text_source
 from ..data.splits import split_rows, without_empty
+from ..data.text_columns import find_text_column
 from ..data.text_files import is_saved, source_of
 from ..errors import InputError
 from ..inference.loading import load_model
@@ -24,9 +25,12 @@ from .perplexity import LanguageModelScore, evaluate_language_model
 
 
 def evaluate_folder(
-    name: str, dataset: str, block_size: int, text_column: str, batch_size: int
+    name: str, dataset: str, block_size: int, text_column: str | None, batch_size: int
 ) -> tuple[LanguageModelScore, list[str]]:
     """Score a model on a file or folder of text, a Hub dataset, or the test split of a package.
+
+    Args:
+        text_column: Of a table of one's own, by default that of the model's recipe, or what `train` chooses; else `text`.
 
     Returns:
         The score, and what has to be known of it, a line each.
@@ -45,7 +49,10 @@ def evaluate_folder(
     if given["path"] == "text" and (sample_by := trained_by(recipe)) != "document":
         given["sample_by"] = sample_by
         notes.append(f"each {sample_by} is a text, as in training")
-    source = text_source({**given, "text_column": text_column})
+    if text_column is None and "files" in given and given["path"] != "text":
+        text_column = find_text_column(text_source(given), trained_columns(recipe), "--text-column")
+        notes += [] if text_column == "text" else [f"of each row the column {text_column!r}"]
+    source = text_source({**given, "text_column": text_column or "text"})
     notes += folder_lines(source)
     rows = load_rows(source)
     notes += table_lines(source)
@@ -87,6 +94,13 @@ def held_out_shares(recipe: dict[str, Any]) -> tuple[float, float]:
     """Return the shares that a run held out, as its recipe says; those of a recipe that says nothing if it does not."""
     check_ranges({key: value for key, value in recipe.items() if key in ("validation_share", "test_share")})
     return recipe.get("validation_share", DataArguments.validation_share), recipe.get("test_share", DataArguments.test_share)
+
+
+def trained_columns(recipe: dict[str, Any]) -> list[str]:
+    """Return the column of texts that a recipe names."""
+    dataset = recipe.get("dataset")
+    column = dataset.get("text_column") if isinstance(dataset, dict) else None
+    return [column] if isinstance(column, str) else []
 
 
 def trained_by(recipe: dict[str, Any]) -> str:
