@@ -118,7 +118,7 @@ def test_a_row_of_json_that_is_null_is_named_and_does_not_end_the_process(conten
     with pytest.raises(InputError, match=rf"rows\.jsonl': line {number} is null, where a row is an object in braces"):
         loading.load_rows(sources.text_source({"path": "json", "files": str(path)}))
     path.write_text('[\n{"text": "a row"},\nnull\n]')
-    with pytest.raises(InputError, match="row 1 is null, where a row is an object in braces"):
+    with pytest.raises(InputError, match=r"row 1 of rows\.jsonl is null, where a row is an object in braces"):
         loading.load_rows(sources.text_source({"path": "json", "files": str(path)}))
 
 

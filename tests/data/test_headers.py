@@ -36,7 +36,7 @@ NAMELESS = {
 @pytest.mark.parametrize("kind", list(NAMELESS))
 def test_a_first_row_that_is_like_the_others_is_said(kind, sign, tmp_path):
     source = source_of(tmp_path / ("rows.csv" if sign == "," else "rows.tsv"), NAMELESS[kind], sign)
-    (said,) = loading.table_lines(source)
+    (said,) = loading.file_lines(source)
     assert "may have no line of names: its first row is read as that and not as a row" in said
     assert "write a line of names above it" in said
     assert "\n" not in said
@@ -73,4 +73,4 @@ NAMED = {
 
 @pytest.mark.parametrize("kind", list(NAMED))
 def test_names_are_names(kind, tmp_path):
-    assert loading.table_lines(source_of(tmp_path / "rows.csv", NAMED[kind])) == []
+    assert loading.file_lines(source_of(tmp_path / "rows.csv", NAMED[kind])) == []

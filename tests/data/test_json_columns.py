@@ -81,5 +81,7 @@ def test_a_row_that_is_no_object_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a", "label": "b"}\n5\n')
     source = sources.text_source({"path": "json", "files": str(path)})
-    with pytest.raises(InputError, match=r"cannot be read as json: row 1 is 5, where a row is an object in braces"):
+    with pytest.raises(
+        InputError, match=r"cannot be read as json: row 1 of rows\.jsonl is 5, where a row is an object in braces"
+    ):
         task_splits(source, TASKS["text-classification"].columns, ("text",), 0.1, 0.1)

@@ -1,6 +1,7 @@
 """Files of JSON as people have them: their rows, whatever is around them; or the line that is none."""
 
 import json
+import re
 
 import pytest
 
@@ -166,3 +167,29 @@ def test_a_key_that_comes_twice_is_refused_with_both_values(content, texts, tmp_
         match=r"^dataset: files='\S+t\.json' has a row with the key 'text' twice, for 'b' and 'c': keep one of them",
     ):
         list(loading.load_rows(source, texts))
+
+
+FAULTS = {
+    "texts": ('"a text"\n"another"\n', "row 0 of t.jsonl is 'a text', where a row is an object in braces"),
+    "a text among rows": (f'{PLAIN}\n"b"\n', "row 1 of t.jsonl is 'b', where a row is an object in braces"),
+    "numbers": ("1\n2\n", "row 0 of t.jsonl is 1, where a row is an object in braces"),
+    "lists": (
+        '["a", 1]\n["b", 2]\n',
+        "line 2 of t.jsonl, column 1: more behind the list that the file begins with: write one list",
+    ),
+    "a tab": (f'{PLAIN}\n{{"text": "a\tb"}}\n', r"line 2 of t.jsonl, column 12: a tab within a text, where JSON has \t"),
+    "an escape": ('{"text": "a\x1b[0m"}\n', r"column 12: a control character within a text, where JSON has \u001b"),
+    "no quote": ('{"text": "abc}\n', r"the end of a line within a text, where JSON has \n, or a quote closes the text"),
+    "an end": ('{"text": "abc', "line 1 of t.jsonl, column 10: Unterminated string, in"),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", list(FAULTS))
+def test_a_fault_is_told_in_words_wherever_rows_are_read(kind, streaming, tmp_path):
+    content, told = FAULTS[kind]
+    source = source_of(tmp_path / "t.jsonl", content, streaming=streaming)
+    for read in (loading.load_rows, find_text_column, lambda source: loading.load_rows(source, {"text"})):
+        with pytest.raises(InputError, match=re.escape(told)) as refused:
+            read(source)
+        assert "\n" not in str(refused.value)

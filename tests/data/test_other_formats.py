@@ -131,3 +131,32 @@ def test_packed_texts_in_a_folder_and_in_patterns_are_read(tmp_path):
         (tmp_path / "tables").mkdir(exist_ok=True)
         (tmp_path / "tables" / name).write_bytes(gzip.compress(f"text\n{name}\n".encode()))
     assert text_files.read_folder(tmp_path / "tables").kind == "csv"
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zip", ".zst"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress], ids=["not", "gzip", "xz"])
+def test_a_file_that_is_not_packed_as_its_name_says_is_said_or_refused(suffix, pack, tmp_path):
+    """As a browser saves it that has unpacked it."""
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(pack(b"a text\n"))
+    is_right = (pack, suffix) in ((gzip.compress, ".gz"), (lzma.compress, ".xz"))
+    line = f"{path.name} is not packed as its name says: it is read as what it is."
+    assert read(path)["text"][:] == ["a text\n"]
+    assert loading.file_lines(sources.text_source({"path": "text", "files": str(path)})) == ([] if is_right else [line])
+    for name, content in {"a.csv": b"text\nwords\n", "a.jsonl": b'{"text": "words"}\n', "a.txt": b"words\n"}.items():
+        path = tmp_path / f"{name}{suffix}"
+        path.write_bytes(pack(content))
+        kind = text_files.FORMATS.get(path.suffixes[0], "text")
+        lines = {"sample_by": "line"} if kind == "text" else {}
+        source = sources.text_source({"path": kind, "files": str(path), **lines})
+        if is_right:
+            assert loading.load_rows(source)["text"][:] == ["words"]
+        else:
+            with pytest.raises(InputError, match=rf"is not packed as its name says: name it as what it is, such as {name}\."):
+                loading.load_rows(source)
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_bzip2_of_any_level_is_read(level, tmp_path):
+    (tmp_path / "a.txt.bz2").write_bytes(bz2.compress(b"a text\n", level))
+    assert read(tmp_path / "a.txt.bz2")["text"][:] == ["a text\n"]

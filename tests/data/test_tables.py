@@ -46,7 +46,7 @@ def test_cells_in_quotes_keep_their_lines_commas_and_quotes(tmp_path):
     assert set(rows_of(path, [line.replace('",', '"\t').replace("text,", "text\t") for line in lines])) == {
         f'x "good {i}, they said"\nand more' for i in range(50)
     }
-    assert loading.table_lines(sources.text_source({"path": "csv", "files": str(path)})) == []
+    assert loading.file_lines(sources.text_source({"path": "csv", "files": str(path)})) == []
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_quotes_that_would_hold_rows_are_text(opening, sign, places, tmp_path):
     assert rows_of(path, lines) == {text: "ab"[i % 2] for i, text in enumerate(texts)}
     said = [f"{path.name} is read with ';' as its separator."] * (sign == ";")
     said += [f"{path.name} is read with its quotes as text: paired, they would hold whole rows."] * (opening[0] == '"')
-    assert loading.table_lines(source_of(path, lines)) == said
+    assert loading.file_lines(source_of(path, lines)) == said
 
 
 def test_a_quote_at_an_end_that_closes_another_holds_rows_too(tmp_path):
@@ -143,7 +143,7 @@ def test_names_of_columns_lose_what_stands_around_them_and_one_that_is_there_twi
     assert rows_of(tmp_path / "t.csv", lines) == {f"text {i}": "ab"[i % 2] for i in range(50)}
     source = source_of(tmp_path / "t.csv", ["text,text", "one,two"])
     assert loading.load_rows(source)["text"][:] == ["one"]
-    assert loading.table_lines(source) == ["t.csv has several columns 'text': the first is read."]
+    assert loading.file_lines(source) == ["t.csv has several columns 'text': the first is read."]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from typing import Any
 import datasets
 from datasets import Dataset, Value
 
-from ..errors import shown
-
 
 # Of a message, what is a text even where it is a number. What its other fields hold, such as the arguments of a tool, is of a type
 # of its own in each.
@@ -26,13 +24,7 @@ def json_dataset(rows: list[Any], texts: Collection[str]) -> Dataset:
 
     Args:
         texts: Columns of which numbers are texts, too, each as the file has it.
-
-    Raises:
-        ValueError: a row that is no object.
     """
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise ValueError(f"row {number} is {'null' if row is None else shown(row)}, where a row is an object in braces")
     columns, features = {}, {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]

@@ -104,10 +104,15 @@ def _read_flat(path: Path, text: str) -> Iterator[None]:
         raise _too_deep(path, f"line {-deepest[1]}") from error
 
 
-def check_characters(rows: list[Any], file: Path) -> None:
-    """Raise `ValueError` for a row with half of a character, as a text has it that was cut by UTF-16's units; `InputError` for one that
-    is nested too deeply."""
+def check_json_rows(rows: list[Any], file: Path) -> None:
+    """Raise `ValueError` for a row that is no object, or has half of a character, as a text has it that was cut by UTF-16's units;
+    `InputError` for one that is nested too deeply."""
     for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            found = "null" if row is None else shown(row, 60)
+            raise ValueError(
+                f'row {number} of {file.name} is {found}, where a row is an object in braces, such as {{"text": ...}}'
+            )
         try:
             written = json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -148,15 +153,28 @@ def _next_place(text: str, place: int) -> int:
     return _GAP.match(text, place).end()  # type: ignore[union-attr]
 
 
+# Those that texts have, as JSON writes them.
+CONTROLS = {r"\n": "the end of a line", r"\r": "the end of a line", r"\t": "a tab"}
+
+
 def find_fault(paths: list[Path]) -> str | None:
     """Return where the first fault in files of JSON is; none where Python reads all of them."""
     for path in paths:
         try:
-            check_characters(read_json_rows(path), path)
+            check_json_rows(read_json_rows(path), path)
         except json.JSONDecodeError as error:
-            line = error.doc.split("\n")[error.lineno - 1].strip()
-            told = shown(line[max(0, error.colno - 60) :], 80)
-            return f"line {error.lineno} of {path.name}, column {error.colno}: {error.msg}, in {told}"
+            place = f"line {error.lineno} of {path.name}, column {error.colno}"
+            if error.msg.startswith("Invalid control character"):
+                written = json.dumps(error.doc[error.pos])[1:-1]
+                closes = ", or a quote closes the text" if written in (r"\n", r"\r") else ""
+                return (
+                    f"{place}: {CONTROLS.get(written, 'a control character')} within a text, where JSON has {written}{closes}"
+                )
+            if error.msg == "Extra data":
+                return f"{place}: more behind the list that the file begins with: write one list, or an object in braces on each line"
+            line = error.doc.split("\n")[error.lineno - 1]
+            told = shown(line[max(0, error.colno - 60) :].strip(), 80)
+            return f"{place}: {error.msg.removesuffix(' starting at').removesuffix(' at')}, in {told}"
         except InputError:
             # It names the file.
             raise

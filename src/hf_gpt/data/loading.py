@@ -22,10 +22,10 @@ from .cached import by_this_code, code_hash
 from .conll import CONLL_COLUMNS, read_conll
 from .documents import PARQUET
 from .json_columns import json_dataset
-from .json_rows import check_characters, find_fault, is_list_of_rows, read_json_rows, rows_in_object
+from .json_rows import check_json_rows, find_fault, is_list_of_rows, read_json_rows, rows_in_object
 from .labels import NUMBER
 from .packages import PACKAGES, provenance, read_package
-from .packed_files import BROKEN_ARCHIVES, check_contents
+from .packed_files import BROKEN_ARCHIVES, check_contents, is_misnamed
 from .saved import load_saved
 from .sources import FILE_FORMATS, TextSource, local_files, parts_of
 from .tables import check_rows, quoting_of, read_table
@@ -107,6 +107,11 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
             check_contents(file, besides=PARQUET)
         else:
             check_utf8(file)
+        if source.sample_by != "document" and is_misnamed(file):
+            # `datasets` goes by the name.
+            raise InputError(
+                f"dataset: files={str(file)!r} is not packed as its name says: name it as what it is, such as {file.stem}."
+            )
     if source.path in CONLL_COLUMNS:
         return _load_conll(source.path, files)
     if source.sample_by == "document":
@@ -150,7 +155,7 @@ def _load_json(
         try:
             parts = [read_json_rows(file) if part is None else part for file, part in zip(files, objects)]
             for file, part in zip(files, parts):
-                check_characters(part, file)
+                check_json_rows(part, file)
         except InputError:
             raise
         except ValueError as error:
@@ -226,10 +231,13 @@ def clean_name(name: str) -> str:
     return name.strip(" \t\u00a0\u200b\u200c\u200d\ufeff")
 
 
-def table_lines(source: TextSource) -> list[str]:
-    """Return a line for each table that is read in another way than its suffix says."""
-    files = [file for part in parts_of(source) if part.path == "csv" for file in local_files(part)]
-    return [line for file in files for line in read_table(file).notices(file)]
+def file_lines(source: TextSource) -> list[str]:
+    """Return a line for each file that is read in another way than its suffix says."""
+    files = [(part.path, file) for part in parts_of(source) if part.path in FILE_FORMATS for file in local_files(part)]
+    lines = [
+        f"{file.name} is not packed as its name says: it is read as what it is." for _, file in files if is_misnamed(file)
+    ]
+    return lines + [line for kind, file in files if kind == "csv" for line in read_table(file).notices(file)]
 
 
 def nameless_hint(source: TextSource) -> str:
@@ -352,7 +360,11 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
     if source.streaming and source.path not in FILE_FORMATS and not Path(source.path).is_dir():
         _check_hub(named)
     try:
-        return datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
+        rows = datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
+        if source.streaming and source.files is not None:
+            # Nothing is read of it before, and so no fault found.
+            next(iter(rows), None)
+        return rows
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
         if is_of_place(error.__cause__):
             raise error.__cause__ from error

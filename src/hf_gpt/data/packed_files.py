@@ -15,7 +15,14 @@ from ..errors import InputError
 from .documents import HEAD, ZIP, check_head
 
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+# What a packed file begins with; its name says nothing of that for sure.
+COMPRESSED: dict[str, tuple[bytes, ...]] = {
+    ".gz": (b"\x1f\x8b",),
+    ".bz2": tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)),
+    ".xz": (b"\xfd7zXZ\x00",),
+    ".zst": (b"\x28\xb5\x2f\xfd",),
+    ".zip": (ZIP,),
+}
 CHUNK = 1 << 20
 
 
@@ -84,13 +91,12 @@ def _alone(module: Any, path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-# What a packed file begins with; its name says nothing of that for sure.
-OPENERS: dict[bytes, Callable[[Path], Iterator[BinaryIO]]] = {
-    b"\x1f\x8b": partial(_alone, gzip),
-    b"\xfd7zXZ\x00": partial(_alone, lzma),
-    b"BZh91AY&SY": partial(_alone, bz2),
-    ZIP: _zip,
-    b"\x28\xb5\x2f\xfd": _zstandard,
+OPENERS: dict[str, Callable[[Path], Iterator[BinaryIO]]] = {
+    ".gz": partial(_alone, gzip),
+    ".bz2": partial(_alone, bz2),
+    ".xz": partial(_alone, lzma),
+    ".zst": _zstandard,
+    ".zip": _zip,
 }
 
 
@@ -109,7 +115,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
     head = _head(path)
     check_head(path, head)
-    unpack = next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), None)
+    unpack = next((OPENERS[kind] for kind, begin in COMPRESSED.items() if head.startswith(begin)), None)
     try:
         if unpack is None:
             yield from _alone(io, path)
@@ -120,6 +126,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     except (*BROKEN_ARCHIVES, OSError) as error:
         # Of an archive, where its contents are said to be; what is in it is read by others.
         raise InputError(f"dataset: files={str(path)!r} cannot be unpacked: {error}") from error
+
+
+def is_misnamed(path: Path) -> bool:
+    """Return whether a file is not packed as its name says."""
+    begin = COMPRESSED.get(path.suffix.lower())
+    return begin is not None and not _head(path).startswith(begin)
 
 
 def check_contents(path: Path, besides: tuple[str, str] | None = None) -> None:

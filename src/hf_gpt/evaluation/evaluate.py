@@ -9,7 +9,7 @@ from transformers.utils import cached_file
 from ..checks.boundary import refused
 from ..checks.limits import check_ranges
 from ..checks.names import check_name
-from ..data.loading import load_rows, table_lines, text_rows
+from ..data.loading import file_lines, load_rows, text_rows
 from ..data.packages import PACKAGES
 from ..data.packing import LOSSY, check_token_ids, is_lossy, pack_texts
 from ..data.sources import folder_lines, text_source
@@ -55,7 +55,7 @@ def evaluate_folder(
     source = text_source({**given, "text_column": text_column or "text"})
     notes += folder_lines(source)
     rows = load_rows(source)
-    notes += table_lines(source)
+    notes += file_lines(source)
     if source.path in PACKAGES:
         shares = held_out_shares(recipe)
         notes.append(f"on the test split of {dataset} at validation_share={shares[0]} and test_share={shares[1]}")

@@ -11,7 +11,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from ..checks.boundary import refused
 from ..checks.system import SIGPIPE
-from ..data.loading import table_lines
+from ..data.loading import file_lines
 from ..errors import InputError
 from ..recipe.arguments import Recipe
 from ..recipe.machine import compile_seconds
@@ -65,7 +65,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
         check_time(recipe)
     with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
         data = job.prepare_data(launch)
-    for line in table_lines(recipe.source):
+    for line in file_lines(recipe.source):
         notice(line)
     steps = check_schedule(recipe, launch, job.train_rows())
     if not recipe.source.streaming:
