@@ -181,9 +181,8 @@ def test_a_task_that_cannot_balance_says_so(task, mixture_base, tmp_path, capsys
 @pytest.mark.parametrize("task", UNBALANCED[:1])
 def test_a_weight_that_would_weigh_nothing_is_refused_before_a_model_is_loaded(task, mixture_base, tmp_path):
     job = Finetuning(parse_recipe(values_of(mixture_base, tmp_path, task, config={"router_aux_loss_coef": 0.5})))
-    job.prepare_data(read_launch(1))
     with pytest.raises(InputError, match="adds no load-balancing loss"):
-        job.build_model()
+        job.check()
 
 
 def test_an_encoder_and_a_stock_model_that_do_not_balance_are_told_of_too(corpus, tmp_path):

@@ -71,6 +71,10 @@ class Finetuning:
     def plot(self, record: dict[str, Any], path: Path) -> None:
         plot_task(record, path)
 
+    def check(self) -> None:
+        task = build_task(self.recipe)
+        check_balance(self.recipe, model_config(self.recipe, task), task.auto_class)
+
     def prepare_data(self, launch: Launch) -> dict[str, Any]:
         recipe = self.recipe
         self.launch, self.task = launch, build_task(recipe)
@@ -207,7 +211,7 @@ def count_lines(task: Task) -> list[str]:
 
 
 def model_config(recipe: Recipe, task: Task) -> Any:
-    """Return the trained model's config with what the task and the recipe change in it."""
+    """Return the trained model's config with what the task, as far as it knows its rows, and the recipe change in it."""
     config = load_config(str(recipe.model.model_name_or_path), "model_name_or_path")
     # A token that the tokenizer has gained is beyond the table until this has grown with it.
     config.pad_token_id = task.tokenizer.pad_token_id if task.tokenizer.pad_token_id < config.vocab_size else None
@@ -223,6 +227,10 @@ def model_config(recipe: Recipe, task: Task) -> Any:
         raise InputError(
             f"max_length={recipe.task.max_length} is more than the model's max_position_embeddings={limit}: make it shorter."
         )
+    if adapter_kind(recipe) is None:
+        auto_class, training = getattr(transformers, task.auto_class), recipe.training
+        name = repr(recipe.model.model_name_or_path)
+        check_memory(config, auto_class, name, True, training.use_cpu, training.world_size)
     return config
 
 
@@ -230,12 +238,9 @@ def build_model(recipe: Recipe, task: Task) -> PreTrainedModel | PeftModel:
     """Return the trained model with the head of the task, its vocabulary grown with the tokenizer's, with an adapter if asked for."""
     arguments, name = recipe.task, str(recipe.model.model_name_or_path)
     config = model_config(recipe, task)
-    check_balance(recipe, config, task.auto_class)
     auto_class = getattr(transformers, task.auto_class)
     attention = recipe.model.attn_implementation
     quantized = quantization(recipe)
-    if adapter_kind(recipe) is None:
-        check_memory(config, auto_class, f"{name!r}", True, recipe.training.use_cpu, recipe.training.world_size)
     if arguments.random_weights:
         model = build_new(auto_class, config, f"{name!r}", attn_implementation=attention)
     else:

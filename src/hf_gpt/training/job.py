@@ -43,6 +43,9 @@ class Job(Protocol):
     def plot(self, record: dict[str, Any], path: Path) -> None:
         """Draw a record into a file."""
 
+    def check(self) -> None:
+        """Raise `InputError` for a config or a tokenizer that no model can be trained with, as far as they are known without data."""
+
     def prepare_data(self, launch: Launch) -> dict[str, Any]:
         """Read, split and encode the data; returns what identifies and describes them in the record."""
 

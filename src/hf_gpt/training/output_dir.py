@@ -14,6 +14,7 @@ import yaml
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..checks.places import check_place, writing
+from ..conversion.checkpoints import remove_empty
 from ..data.sources import fingerprint, text_source
 from ..errors import InputError
 from ..recipe.arguments import RECIPE_FILE, Recipe
@@ -88,11 +89,33 @@ def check_output_folder(folder: Path, recipe: Recipe) -> Found:
     """
     check_place(folder, "output_dir")
     if not folder.is_dir():
+        if recipe.training.process_index == 0:
+            try_to_make(folder)
         return Found("begin")
     if recipe.training.process_index == 0:
         with lock(folder):
             pass
     return look_at(folder, recipe)
+
+
+def make(folder: Path) -> None:
+    """Make the folder of a run; `InputError` where that cannot be done."""
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"output_dir={str(folder)!r} cannot be made: its file system takes no folders. Choose another."
+        ) from error
+
+
+def try_to_make(folder: Path) -> None:
+    """Make the folder of a run and take it away again: what cannot be made is told before anything is read."""
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    try:
+        make(folder)
+    finally:
+        remove_empty(missing)
 
 
 def look_at(folder: Path, recipe: Recipe) -> Found:
@@ -245,13 +268,7 @@ def acquire_output_folder(folder: Path, recipe: Recipe, data: dict[str, Any]) ->
         wait_for_all(recipe)
         yield
         return
-    try:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"output_dir={str(folder)!r} cannot be made: its file system takes no folders. Choose another."
-        ) from error
+    make(folder)
     with lock(folder):
         # It may have changed while the data were prepared.
         found = look_at(folder, recipe)

@@ -17,7 +17,7 @@ from ..data.saved import unread_splits
 from ..data.sources import file_states, fingerprint
 from ..data.splits import Splits, held_texts, split_texts, text_batches
 from ..data.streaming import PackedStream
-from ..data.tokenizer import check_vocabulary, load_tokenizer, train_tokenizer, vocabulary_size, with_mask
+from ..data.tokenizer import MASK, check_vocabulary, load_tokenizer, train_tokenizer, vocabulary_size, with_mask
 from ..errors import InputError, counted, did_you_mean
 from ..evaluation.baselines import score_ngrams
 from ..inference.loading import build_new, load_config, load_pretrained, override_fields
@@ -80,9 +80,16 @@ class Pretraining:
     def plot(self, record: dict[str, Any], path: Path) -> None:
         plot_run(record, path)
 
-    def prepare_data(self, launch: Launch) -> dict[str, Any]:
-        recipe, options, source = self.recipe, self.recipe.run, self.recipe.source
+    def check(self) -> None:
+        recipe, options = self.recipe, self.recipe.run
         check_source(recipe)
+        tokenizer = named_tokenizer(recipe)
+        check_balance(recipe, trained_config(recipe, tokenizer), self.auto_class)
+        mask = MASK if tokenizer is None else tokenizer.mask_token
+        check_objective(options.objective, options.ngram_orders, options.sample_prompts or [], mask)
+
+    def prepare_data(self, launch: Launch) -> dict[str, Any]:
+        recipe, source = self.recipe, self.recipe.source
         rows = load_rows(source)
         for own, count in unread_splits(source, rows).values():
             notice(
@@ -91,14 +98,9 @@ class Pretraining:
             )
         shares = recipe.data.validation_share, recipe.data.test_share
         splits = split_texts(rows, source.text_column, *shares, recipe.data.preprocessing_workers)
-        if splits.is_stream and options.ngram_orders:
-            raise InputError(
-                f"ngram_orders={options.ngram_orders} counts the whole train split, which a stream has not: leave it out."
-            )
         if not splits.is_stream:
             notice(splits.line())
         self.tokenizer = build_tokenizer(recipe, splits.parts["train"])
-        check_objective(options.objective, options.ngram_orders, options.sample_prompts or [], self.tokenizer.mask_token)
         self.launch = launch
         self.data = build_blocks(recipe, launch, splits, self.tokenizer)
         sample_by = {"sample_by": source.sample_by} if source.sample_by else {}
@@ -186,26 +188,38 @@ def check_source(recipe: Recipe) -> None:
         if recipe.run.max_minutes is None:
             raise InputError("streaming: true needs max_steps or max_minutes in the recipe, since a stream has no known end.")
         recipe.training.max_steps = STREAM_STEPS
+    if source.streaming and recipe.run.ngram_orders:
+        raise InputError(
+            f"ngram_orders={recipe.run.ngram_orders} counts the whole train split, which a stream has not: leave it out."
+        )
     if source.validation is not None or source.test is not None:
         raise InputError(
             "dataset: validation and test are for a task: language modelling holds out validation_share and test_share."
         )
 
 
-def build_tokenizer(recipe: Recipe, train: Any) -> PreTrainedTokenizerBase:
-    """Return the tokenizer that the recipe names, the model's, or one trained on the train split."""
-    arguments = recipe.data
-    finish = (lambda made: made) if objective(recipe).is_causal else with_mask
-    name = arguments.tokenizer or recipe.model.model_name_or_path
+def named_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer that the recipe names, the model's, or that of the run that resumes; `None` where one is to be trained."""
+    name = recipe.data.tokenizer or recipe.model.model_name_or_path
     kept = recipe.output_dir / "tokenizer.json"
     if name is None and kept.is_file() and not replaces(recipe.output_dir, recipe):
         name = str(kept.parent)
-    if name is not None:
-        return finish(load_tokenizer(name))
+    return None if name is None else finished(load_tokenizer(name), recipe)
+
+
+def finished(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> PreTrainedTokenizerBase:
+    return tokenizer if objective(recipe).is_causal else with_mask(tokenizer)
+
+
+def build_tokenizer(recipe: Recipe, train: Any) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of `named_tokenizer`, or one trained on the train split."""
+    arguments, named = recipe.data, named_tokenizer(recipe)
+    if named is not None:
+        return named
     notice(f"Training a tokenizer of {arguments.tokenizer_vocab_size:,} entries; then the texts are tokenised.")
     batches = text_batches(train, STREAM_TOKENIZER_TEXTS)
     limit = model_config(recipe, arguments.tokenizer_vocab_size).max_position_embeddings
-    return finish(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit))
+    return finished(train_tokenizer(batches, arguments.tokenizer_vocab_size, limit), recipe)
 
 
 def build_blocks(recipe: Recipe, launch: Launch, splits: Splits, tokenizer: PreTrainedTokenizerBase) -> LanguageData:
@@ -262,30 +276,57 @@ def other_config(model_type: str, overrides: dict[str, Any]) -> Any:
     return AutoConfig.for_model(model_type, **overrides)
 
 
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
-    """Return a model with random weights from `preset`, or the one that `model_name_or_path` names.
+def auto_class_of(recipe: Recipe) -> Any:
+    return getattr(transformers, objective(recipe).auto_class)
+
+
+def model_name(recipe: Recipe) -> str:
+    given = recipe.model
+    return repr(given.model_name_or_path or given.model_type or given.preset)
+
+
+def trained_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase | None) -> Any:
+    """Return the config of the model that is trained.
+
+    Args:
+        tokenizer: `None` where it is yet to be trained: then the model has as many entries as it shall have.
 
     Raises:
-        InputError: the config contradicts itself, the tokenizer or `block_size`.
+        InputError: the config contradicts itself, the tokenizer, the memory or `block_size`.
     """
-    attention = recipe.model.attn_implementation
-    quantized = quantization(recipe)
-    auto_class = getattr(transformers, objective(recipe).auto_class)
     given = recipe.model
-    name = repr(given.model_name_or_path or given.model_type or given.preset)
     if given.model_name_or_path is None:
-        config = model_config(recipe, given.config.get("vocab_size", vocabulary_size(tokenizer)))
-        config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
-        config.pad_token_id = tokenizer.pad_token_id
-        check_vocabulary(tokenizer, config.vocab_size)
+        entries = recipe.data.tokenizer_vocab_size if tokenizer is None else vocabulary_size(tokenizer)
+        config = model_config(recipe, given.config.get("vocab_size", entries))
+        if tokenizer is not None:
+            config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+            config.pad_token_id = tokenizer.pad_token_id
+            check_vocabulary(tokenizer, config.vocab_size)
     else:
         config = load_config(given.model_name_or_path, "model_name_or_path")
         override_fields(config, given.config)
-    check_balance(recipe, config, objective(recipe).auto_class)
+    if isinstance(config, GPTConfig):
+        check_direction(recipe, config)
+    # Not every architecture has a limit.
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is not None and recipe.data.block_size > limit:
+        raise InputError(
+            f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
+            f"set config.max_position_embeddings={recipe.data.block_size} for random initialisation."
+        )
     if adapter_kind(recipe) is None:
-        check_memory(config, auto_class, name, True, recipe.training.use_cpu, recipe.training.world_size)
+        training = recipe.training
+        check_memory(config, auto_class_of(recipe), model_name(recipe), True, training.use_cpu, training.world_size)
+    return config
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Return a model with random weights from `preset`, or the one that `model_name_or_path` names; see `trained_config`."""
+    given, attention, auto_class = recipe.model, recipe.model.attn_implementation, auto_class_of(recipe)
+    quantized = quantization(recipe)
+    config = trained_config(recipe, tokenizer)
     if given.model_name_or_path is None:
-        model = build_new(auto_class, config, name, attn_implementation=attention)
+        model = build_new(auto_class, config, model_name(recipe), attn_implementation=attention)
     else:
         model = load_pretrained(
             auto_class,
@@ -303,15 +344,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
         model.resize_token_embeddings(needed)
     check_vocabulary(tokenizer, model.config.vocab_size)
     if isinstance(model.config, GPTConfig):
-        check_direction(recipe, model.config)
         model.config.fused_loss = recipe.model.config.get("fused_loss", True)
-    # Not every architecture has a limit.
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and recipe.data.block_size > limit:
-        raise InputError(
-            f"block_size={recipe.data.block_size} is more than the model's max_position_embeddings={limit}: make blocks shorter, or "
-            f"set config.max_position_embeddings={recipe.data.block_size} for random initialisation."
-        )
     return with_adapter(recipe, model, objective(recipe).auto_class, has_new_tokens)
 
 

@@ -59,6 +59,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     find_base(recipe)
     check_terms(recipe)
     launch = prepare_launch(recipe)
+    job.check()
     check_schedule(recipe, launch, None)
     if recipe.source.streaming:
         # Before anything is asked of a Hub.
