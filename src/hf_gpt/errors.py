@@ -58,7 +58,7 @@ def reason_of(error: BaseException) -> str:
         )
     if isinstance(error, KeyError):
         # Of which nothing is told but the key.
-        return f"{told} is missing there, or not known."
+        return f"{told} is missing there, or not known"
     if "trust_remote_code" in told:
         return "it asks for Python code beside its weights to be run, which hf-gpt never does: read that code, then load it in Python."
     return told

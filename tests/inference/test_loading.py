@@ -191,6 +191,14 @@ def test_every_command_takes_a_home_folder_as_a_shell_does(folder, tmp_path, mon
     assert "there is no home folder of that name" in command(monkeypatch, capsys, "card", "~nobody-of-this-name")[1]
 
 
+def test_a_field_that_looks_like_one_of_ours_is_told_and_what_others_add_is_not(folder, monkeypatch, capsys):
+    change_json(folder / "config.json", hiden_size=3, license="none", num_labels=2, n_layer=3)
+    code, out = command(monkeypatch, capsys, "generate", folder, "some", "--max-new-tokens", "1")
+    told = f"Mind that 'hiden_size' in the config of model='{folder}' is not a field of GPTConfig, and is not read."
+    assert (code, out.splitlines()[0]) == (0, f"{told} Did you mean 'hidden_size'?")
+    assert out.count("Mind that") == 1
+
+
 class Harmful:
     def __reduce__(self):
         return (os.system, ("touch ran",))

@@ -32,6 +32,8 @@ def test_no_is_a_word_where_a_word_is_expected():
     ("extra", "told"),
     [
         ({"learning_rat": 1.0}, r"'learning_rat' is not a key of a recipe\. Did you mean 'learning_rate'"),
+        ({"output_dir": None}, "output_dir is null, which ~ alone is in YAML, too: put it in quotes, or name a folder"),
+        ({"resume_from_checkpoint": True}, "resume_from_checkpoint=True .*: the same command resumes from the last valid"),
         ({"zzz": 1}, "'zzz' is not a key of a recipe"),
         ({"max_steps": "many"}, r"max_steps='many' is of type str, expected int"),
         ({"max_steps": 1.5}, r"max_steps=1\.5 is of type float, expected int"),

@@ -12,6 +12,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
+from hf_gpt.checks.boundary import refused
+from hf_gpt.data.tokenizer import load_tokenizer
 from hf_gpt.errors import InputError
 from hf_gpt.inference import inspect
 from hf_gpt.recipe.parser import parse_recipe
@@ -105,6 +107,30 @@ def test_what_a_models_own_tokenizer_has_gained_is_trained_further_and_another_o
     assert model.config.vocab_size == model.get_input_embeddings().weight.shape[0] == size + 1
     with pytest.raises(InputError, match=rf"the tokenizer has {size + 1} entries, but the model's vocab_size={size}"):
         pretraining.build_model(parse_recipe({**values, "tokenizer": str(folder)}), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{}", r"tokenizer\.json is no tokenizer \(Model missing"),
+        ('{"added_tokens": [{}]}', r"tokenizer\.json is no tokenizer"),
+        ('{"added_tokens": [], "model": {}}', r"tokenizer\.json is no tokenizer"),
+        ("[]", r"tokenizer\.json holds a list, not an object"),
+        ("words", r"tokenizer\.json is not JSON"),
+    ],
+)
+def test_a_file_that_holds_no_tokenizer_is_named(content, told, base, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "base")
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(
+        InputError, match=f"no tokenizer can be loaded from that folder: .*{told}.*: copy or download it again"
+    ):
+        load_tokenizer(str(folder))
+
+
+def test_a_key_alone_tells_nothing():
+    with pytest.raises(InputError, match=r"^it: 'added_tokens' is missing there, or not known$"), refused("it"):
+        {}["added_tokens"]
 
 
 @pytest.mark.parametrize("task", ["text-classification", "text-to-text", "chat"])

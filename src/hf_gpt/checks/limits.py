@@ -281,6 +281,14 @@ MAPPINGS = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", 
 CHECKPOINTING_KEYS = ("preserve_rng_state", "use_reentrant")
 
 
+def check_refused(key: str, value: Any) -> None:
+    """Raise `InputError` for a key that does not belong in a recipe, and say why; whatever the type of its value."""
+    harmless, reason = REFUSED.get(key, ((value,), ""))
+    if value not in harmless:
+        told = "" if key.endswith("_token") else f"={shown(value)}"
+        raise InputError(f"{key}{told} does not belong in a recipe: {reason}.")
+
+
 def check_training_keys(values: dict[str, Any]) -> None:
     """Raise `InputError` for a key of `TrainingArguments` that a run would not honour, and say why."""
     for key in values:
@@ -288,10 +296,6 @@ def check_training_keys(values: dict[str, Any]) -> None:
             raise InputError(
                 f"{key} is a field of TrainingArguments that is newer than this hf-gpt, which does not know what it does."
             )
-    for key, (harmless, reason) in REFUSED.items():
-        if key in values and values[key] not in harmless:
-            value = "" if key.endswith("_token") else f"={shown(values[key])}"
-            raise InputError(f"{key}{value} does not belong in a recipe: {reason}.")
     for key in MAPPINGS:
         if isinstance(values.get(key), str):
             raise InputError(f"{key}={shown(values[key])} must be a mapping, such as {{use_reentrant: false}}.")

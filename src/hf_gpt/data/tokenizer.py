@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..checks.boundary import UNUSABLE
+from ..checks.boundary import UNUSABLE, read_object
 from ..checks.names import check_name
 from ..errors import InputError, reason_of
 
@@ -94,9 +94,27 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         if not isinstance(error, UNUSABLE) and type(error) is not Exception:
             raise
         kind = "folder" if Path(name_or_path).is_dir() else "name"
-        raise InputError(
-            f"tokenizer={name_or_path!r}: no tokenizer can be loaded from that {kind}: {reason_of(error)}"
-        ) from error
+        reason = _broken_file(Path(name_or_path)) or reason_of(error)
+        raise InputError(f"tokenizer={name_or_path!r}: no tokenizer can be loaded from that {kind}: {reason}") from error
+
+
+def _broken_file(folder: Path) -> str | None:
+    """Return which file of a folder is not what its name says; `None` where none is, or that folder is none."""
+    path, hint = folder / "tokenizer.json", "copy or download it again."
+    try:
+        for name in (path.name, "tokenizer_config.json"):
+            if (folder / name).is_file():
+                read_object(folder / name, hint)
+        if path.is_file():
+            Tokenizer.from_file(str(path))
+    except (InputError, OSError) as error:
+        return str(error)
+    except Exception as error:
+        # See `load_tokenizer`.
+        if type(error) is not Exception:
+            raise
+        return f"{path} is no tokenizer ({error}): {hint}"
+    return None
 
 
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:

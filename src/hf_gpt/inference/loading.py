@@ -1,7 +1,7 @@
 """Trained models from a folder or from the Hub: whole, finite and of a size that fits, or refused with what is wrong."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,20 @@ def load_pretrained(
     check_weights(model, found, what, head_is_new, changed)
     for key, (now, trained) in changed.items():
         notice(f"Mind that config.{key}={shown(now)} differs from what the weights were trained with ({shown(trained)}).")
+    for key, hint in misspelt_fields(model.config):
+        notice(
+            f"Mind that {key!r} in the config of {what} is not a field of {type(model.config).__name__}, and is not read.{hint}"
+        )
     return model
+
+
+def misspelt_fields(config: Any) -> Iterator[tuple[str, str]]:
+    """Yield what looks like a field of ours and is none, with a hint: transformers keeps what it does not know."""
+    if isinstance(config, GPTConfig):
+        known = {*GPTConfig.__dataclass_fields__, *GPTConfig().to_dict(), *GPTConfig.attribute_map}
+        for key in sorted(set(config.to_dict()) - known):
+            if hint := did_you_mean(key, GPTConfig.__dataclass_fields__, cutoff=0.8):
+                yield key, hint
 
 
 def check_pickles(folder: Path) -> None:

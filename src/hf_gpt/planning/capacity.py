@@ -9,7 +9,7 @@ import torch
 
 from ..checks.limits import Range, check_range
 from ..checks.system import memory_limits, total_memory
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..modeling.configuration_hf_gpt import GPTConfig
 from . import parameter_counts
 
@@ -74,9 +74,7 @@ def parameter_total(config: Any, auto_class: Any, trust_remote_code: bool = Fals
                 ).parameters()
             )
     except (RuntimeError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
-        raise InputError(
-            f"config: a {type(config).__name__} of such fields cannot be built: {' '.join(str(error).split())}"
-        ) from error
+        raise InputError(f"config: a {type(config).__name__} of such fields cannot be built: {reason_of(error)}") from error
 
 
 def check_memory(

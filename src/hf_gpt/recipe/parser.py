@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
-from ..checks.limits import check_ranges, check_schedule_keywords, check_training_keys
+from ..checks.limits import check_ranges, check_refused, check_schedule_keywords, check_training_keys
 from ..checks.places import expand_home
 from ..data.packages import PACKAGES
 from ..data.sources import FILE_FORMATS, check_types, folder_lines, text_source
@@ -222,6 +222,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         if key not in home:
             hint = did_you_mean(str(key)[:100], home, " docs/recipes.md lists the keys.")
             raise InputError(f"{shown(key)} is not a key of a recipe.{hint}")
+        check_refused(key, value)
         value = checked(key, value, hints[home[key]][key])
         sorted_values[home[key]][key] = expand_home(value, key) if key in SOURCES and value is not None else value
     check_training_keys(sorted_values["training"])
@@ -257,6 +258,10 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
             "metric_for_best_model": "loss",
             **sorted_values["training"],
         }
+    if "output_dir" in values and values["output_dir"] is None:
+        raise InputError(
+            "output_dir is null, which ~ alone is in YAML, too: put it in quotes, or name a folder below it, as ~/run."
+        )
     if not values.get("output_dir"):
         raise InputError("output_dir is missing from the recipe: the folder that the run is written to.")
     task = _task_arguments(sorted_values["task"], model)

@@ -17,7 +17,7 @@ import torch
 from ..checks.places import replacing
 from ..checks.system import peak_bytes
 from ..data.packages import sha256_of
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..modeling.configuration_hf_gpt import __version__
 from ..run_folder.manifest import RECORD_FILE
 from .privacy import check_public
@@ -172,7 +172,7 @@ def emissions(folder: Path) -> dict[str, Any]:
             rows = list(csv.DictReader(file))
         sums = {name: sum(float(row[column]) for row in rows) for name, column in EMISSIONS_COLUMNS.items()}
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} is not what codecarbon writes ({error}): take it out of the folder.") from error
+        raise InputError(f"{path} is not what codecarbon writes ({reason_of(error)}): take it out of the folder.") from error
     return {"emissions": sums}
 
 

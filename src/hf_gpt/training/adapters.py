@@ -22,7 +22,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from ..checks.boundary import refused
 from ..checks.names import check_inside
-from ..errors import InputError, did_you_mean, listed, shown
+from ..errors import InputError, did_you_mean, listed, reason_of, shown
 from ..inference.adapter_config import adapter_base, adapter_config, is_same_base
 from ..inference.loading import check_adapter_weights, check_pickles
 from ..planning import hardware
@@ -146,7 +146,7 @@ def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         adapted = get_peft_model(model, config)
     except (ValueError, TypeError, LookupError, AttributeError, ImportError, NotImplementedError) as error:
         # peft looks at most of its fields only when it meets the modules, and then in many ways.
-        raise InputError(f"lora: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise InputError(f"lora: {reason_of(error)}") from error
     tuner: Any = adapted.base_model
     modules, parameters = tuner.targeted_module_names, tuner.targeted_parameter_names
     check_entries(config, {"adapted module": modules, "adapted matrix": [*modules, *parameters]})
@@ -198,8 +198,10 @@ def load_adapter(model: PreTrainedModel, folder: str, base: str, auto_class: str
     except InputError:
         raise
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # Of many weights that do not fit, the last one.
+        reason = str(error).splitlines()[-1:] if isinstance(error, RuntimeError) else []
         raise InputError(
-            f"adapter={folder!r} does not fit model_name_or_path={base!r}: {(str(error).splitlines() or [type(error).__name__])[-1]}"
+            f"adapter={folder!r} does not fit model_name_or_path={base!r}: {''.join(reason) or reason_of(error)}"
         ) from error
 
 
