@@ -111,7 +111,7 @@ def _broken_file(folder: Path) -> str | None:
         return str(error)
     except Exception as error:
         # See `load_tokenizer`.
-        if type(error) is not Exception:
+        if not isinstance(error, UNUSABLE) and type(error) is not Exception:
             raise
         return f"{path} is no tokenizer ({error}): {hint}"
     return None
