@@ -59,11 +59,11 @@ def run(recipe: Recipe) -> dict[str, Any]:
     find_base(recipe)
     check_terms(recipe)
     launch = prepare_launch(recipe)
-    job.check()
     check_schedule(recipe, launch, None)
     if recipe.source.streaming:
         # Before anything is asked of a Hub.
         check_time(recipe)
+    job.check()
     with children_end_with_this_process(), recipe.training.main_process_first(desc="data"):
         data = job.prepare_data(launch)
     for line in file_lines(recipe.source):
