@@ -14,7 +14,7 @@ from hf_gpt.errors import InputError
 from hf_gpt.planning import hardware
 from hf_gpt.recipe import machine
 from hf_gpt.recipe.parser import load_recipe
-from hf_gpt.training import preparation
+from hf_gpt.training import preparation, pretraining
 from hf_gpt.training.run import run
 
 
@@ -113,6 +113,8 @@ def test_a_long_step_is_announced_and_a_run_of_chosen_length_goes_on(given, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(preparation, "cpu_flops", lambda: 1e11)
     monkeypatch.setattr(loading, "get_session", NoHub)
+    # It is on the Hub, too.
+    monkeypatch.setattr(pretraining, "named_tokenizer", lambda recipe: None)
     code, out, told = run_command(monkeypatch, capsys, "train", "pretrain/gpt2-124m", "use_cpu=true", given)
     assert code == 2
     assert "A step of 524,288 tokens takes this processor about 149 minutes" in out + told
