@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from .frame import table
-from .speed.ratios import ratios, wall_seconds
+from .speed.ratios import ratios, read_runs, wall_seconds
 from .speed.systems import SYSTEMS
 
 
+OF_INFORMED = {"gpt2-groups": 1.3, "qwen3": 2.0, "qwen3-groups": 1.15, "nanochat": 1.0}
+# By the folder of the runs, and how a goal's title ends there.
 SPEED_GOALS = {
-    "stock": 6.0,
-    "expert": 3.0,
-    "nanogpt": 3.0,
-    "gpt2-groups": 1.3,
-    "qwen3": 2.0,
-    "qwen3-groups": 1.15,
-    "nanochat": 1.0,
+    "speed": ({"stock": 6.0, "expert": 3.0, "nanogpt": 3.0}, ""),
+    "speed-float32": ({"stock": 5.0, "expert": 3.0}, ", all in float32"),
+    "speed-informed": (OF_INFORMED, ""),
+    "speed-poems": (OF_INFORMED, ", on poems"),
 }
 # What stands in the way where a peer is given what we know.
 IF_SLOWER = {
@@ -65,12 +64,13 @@ class Goal:
         return [*cells, f"{self.number_met} of {len(self.measured)}", self.if_missed]
 
 
-def speed_goals(runs: list[dict[str, Any]]) -> list[Goal]:
+def speed_goals(folder: str) -> list[Goal]:
     """Return the goals of the peers that were timed."""
-    found = ratios(runs, wall_seconds)
-    measured = {peer: tuple(ratio.value for ratio in found if ratio.peer == peer) for peer in SPEED_GOALS}
+    found = ratios(read_runs(folder), wall_seconds)
+    limits, where = SPEED_GOALS[folder]
+    measured = {peer: tuple(ratio.value for ratio in found if ratio.peer == peer) for peer in limits}
     return [
-        Goal(f"faster than {SYSTEMS[peer].title}", SPEED_GOALS[peer], values, IF_SLOWER.get(peer, ""))
+        Goal(f"faster than {SYSTEMS[peer].title}{where}", limits[peer], values, IF_SLOWER.get(peer, ""))
         for peer, values in measured.items()
         if values
     ]

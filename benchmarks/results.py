@@ -134,14 +134,19 @@ def told_seeds(words: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     return words["seed"] if count == 1 else words["seeds"].format(count=count)
 
 
-def ratio_rows(runs: list[dict[str, Any]], peers: tuple[str, ...] = PEERS) -> list[str]:
-    """Return the ratios of each peer that has been timed, to two decimals where the peers are near."""
+def ratio_rows(folder: str, goals_of: str | None = None, peers: tuple[str, ...] = PEERS) -> list[str]:
+    """Return the ratios of each peer that has been timed, to two decimals where the peers are near.
+
+    Args:
+        goals_of: The folder whose goals are shown, if not these runs'.
+    """
     digits = 2 if peers == INFORMED_PEERS else 1
+    runs, (limits, _) = read_runs(folder), goals.SPEED_GOALS[goals_of or folder]
     wall, compiled, used = (ratios(runs, cost) for cost in (wall_seconds, seconds_after_compiling, tokens))
     rows = []
     for peer in peers:
         if told := summary(wall, peer, digits=digits):
-            goal = f"≥ {goals.SPEED_GOALS[peer]:g}×"
+            goal = f"≥ {limits[peer]:g}×" if peer in limits else ""
             rows.append(
                 [
                     SYSTEMS[peer].title,
@@ -212,7 +217,7 @@ def speed_section() -> list[str]:
         "",
         "![Validation loss against minutes](speed.png)",
         "",
-        *ratio_rows(runs),
+        *ratio_rows("speed"),
         "",
         *tuning_table("speed", ("ours", *PEERS)),
         "",
@@ -234,7 +239,7 @@ def long_section() -> list[str]:
         "",
         "![Validation loss against minutes](speed-long.png)",
         "",
-        *ratio_rows(runs),
+        *ratio_rows("speed-long", goals_of="speed"),
         "",
         *run_rows(runs),
         "",
@@ -255,7 +260,7 @@ def float32_section() -> list[str]:
         "",
         "![Validation loss against minutes](speed-float32.png)",
         "",
-        *ratio_rows(runs),
+        *ratio_rows("speed-float32"),
         "",
         *tuning_table("speed-float32", ("ours", *PEERS)),
         "",
@@ -282,7 +287,7 @@ def informed_section() -> list[str]:
         "",
         "![Validation loss against minutes](speed-informed.png)",
         "",
-        *ratio_rows(runs, INFORMED_PEERS),
+        *ratio_rows("speed-informed", peers=INFORMED_PEERS),
         "",
         *tuning_table("speed-informed", ("ours", *INFORMED_PEERS)),
         "",
@@ -303,7 +308,7 @@ def poems_section() -> list[str]:
         "",
         "![Validation loss against minutes](speed-poems.png)",
         "",
-        *ratio_rows(runs, INFORMED_PEERS),
+        *ratio_rows("speed-poems", peers=INFORMED_PEERS),
         "",
         *run_rows(runs),
         "",
@@ -542,7 +547,7 @@ def startup_section(record: dict[str, Any]) -> list[str]:
 
 
 def goals_section() -> list[str]:
-    found = [goal for folder in ("speed", "speed-informed") for goal in goals.speed_goals(read_runs(folder))]
+    found = [goal for folder in goals.SPEED_GOALS for goal in goals.speed_goals(folder)]
     found += [goal for name, goals_of in goals.OF_RECORD.items() if (record := find_record(name)) for goal in goals_of(record)]
     found += goals.generation_goals(read_generation())
     lines = ["## Goals", "", "The lowest and the highest figure of all cases and variants.", ""]
