@@ -28,6 +28,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "foot": "Two cores of an {processors}, bfloat16 where it says so, {parameters:.1f}M parameters, the same film reviews; {seeds} "
         "(median and range), an hour with one. Each side has the best of its learning rates; ≥: our shortest run was there already.",
         "informed": " The last {peers}, on an {processors}: five minutes a peer, threads: {threads}, {seeds}.",
+        "float32": " Without bfloat16: today's recipe, {seeds}, an {processors} kept to {instructions}, threads: {threads}, ten "
+        "minutes a peer.",
         "before": " The first {peers} beside the recipe as it was until 28 November, which learned less from a token.",
         "missing": " Not measured yet: {}.",
         "and": "; ",
@@ -55,6 +57,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "{seeds}（中位数与范围），一小时的只有一个种子。"
         "各方都用自己最好的学习率；≥ 表示我们最短的一次训练就已经达到。",
         "informed": "最后 {peers} 个对手在 {processors} 上各训练五分钟，线程数 {threads}，{seeds}。",
+        "float32": "没有 bfloat16 的一列用今天的配方：{processors} 只用 {instructions}，线程数 {threads}，对手各训练十分钟，{seeds}。",
         "before": "前 {peers} 个对手比的是 11 月 28 日以前的配方，它从每个词元学到的少一些。",
         "missing": "还没有测的对手：{}。",
         "and": "；",
@@ -124,7 +127,10 @@ def readme_table(file: str) -> list[str]:
     if missing := [words[peer] for peer in (*PEERS, *INFORMED_PEERS) if peer not in measured]:
         foot += words["missing"].format(words["and"].join(missing))
     head, shown = words["head"], [*rows, *informed]
-    if not read_runs("speed-float32"):
+    if float32 := read_runs("speed-float32"):
+        device = float32[0]["device"]
+        foot += words["float32"].format(seeds=told_seeds(words, float32), processors=processor_of(float32[0]), **device)
+    else:
         head, shown = head[:-1], [row[:-1] for row in shown]
     return [*table(head, shown, "lr"), "", foot]
 
