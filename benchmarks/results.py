@@ -310,7 +310,7 @@ def poems_section() -> list[str]:
         "### On another text",
         "",
         "`python -m benchmarks speed --poems`: the same race on 57,000 poems of the Tang dynasty, with a tokenizer of their own; no "
-        "side was ever tried out on them, and each has the learning rates and the length of step that it has above.",
+        "side was ever tried out on them, and each has the learning rates that film reviews gave it. One seed, one core.",
         "",
         "![Validation loss against minutes](speed-poems.png)",
         "",
