@@ -1,5 +1,7 @@
 """How the race against other ways to train is tuned, and that a peer is what its description says."""
 
+import argparse
+
 import pytest
 import torch
 from benchmarks.speed import runs, systems
@@ -62,3 +64,22 @@ def test_peers_that_know_what_we_know_have_the_betas_and_the_first_embeddings_of
     initial = recipe.model.config["embedding_initializer_range"]
     assert model.get_input_embeddings().weight.std().item() == pytest.approx(initial, rel=0.01)
     assert {group["betas"] for group in optimizer.param_groups} == {(recipe.training.adam_beta1, recipe.training.adam_beta2)}
+
+
+@pytest.mark.parametrize(
+    ("flag", "tuned_in", "text"), [("--poems", "speed-informed", "chinese-poetry-tang"), ("--long", "speed", None)]
+)
+def test_another_text_and_an_hour_have_the_rates_that_were_found_before(flag, tuned_in, text, monkeypatch):
+    called: dict = {}
+    monkeypatch.setattr(runs.hardware, "multiplies_natively", lambda: True)
+    monkeypatch.setattr(runs, "tune", lambda plan: called.update(tuned=plan))
+    monkeypatch.setattr(runs, "measure", lambda plan, tuned: called.update(measured=plan))
+    monkeypatch.setattr(runs, "apart", lambda function, system, run, name, text: called.update(text=text))
+    parser = argparse.ArgumentParser()
+    runs.add_options(parser)
+    runs.run(parser.parse_args([flag]))
+    assert called["tuned"].folder == tuned_in
+    assert called["tuned"].peers == called["measured"].peers
+    for plan, expected in ((called["tuned"], runs.FILM_REVIEWS), (called["measured"], text or runs.FILM_REVIEWS)):
+        plan.start("ours", runs.Run(1, 0.02, 0, 1), "name")
+        assert called["text"] == expected
