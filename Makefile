@@ -94,8 +94,9 @@ bench-long: $(READY)  ## The first two rows of the speed table again, with an ho
 	$(BIN)/python -m benchmarks speed --long
 	$(BIN)/python -m benchmarks results
 
-bench-informed: $(READY)  ## The same race against peers that are given our learning rates and schedule, or Muon; two hours on two cores
+bench-informed: $(READY)  ## The same race against peers that are given our learning rates and schedule, or Muon, and one seed on poems; three hours on two cores
 	$(BIN)/python -m benchmarks speed --informed
+	$(BIN)/python -m benchmarks speed --poems
 	$(BIN)/python -m benchmarks results
 
 bench-smoke: $(READY)  ## Every part of benchmarks, experiments and reliability with next to nothing to do: that it runs, not how fast
