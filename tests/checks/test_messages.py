@@ -1,4 +1,4 @@
-"""What every message says of a number: one row is no "1 rows"."""
+"""What every message says of a number, one row is no "1 rows", and that no library's advice to run foreign code is relayed."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 from tests.conftest import ROOT
 
-from hf_gpt.errors import counted
+from hf_gpt.errors import counted, reason_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,12 @@ def uncounted(path):
 def test_messages_count_by_the_helper():
     assert {"rows", "tokens", "steps", "files", "labels", "classes", "texts", "examples", "processes", "turns"} < NOUNS
     assert {line for path in FILES for line in uncounted(path)} == MORE_THAN_ONE
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError, ValueError])
+def test_advice_to_load_with_code_is_not_relayed_whoever_wraps_it(kind):
+    told = reason_of(
+        kind("Weights only load failed. Re-running `torch.load` with `weights_only` set to `False` will likely succeed.")
+    )
+    assert "weights_only" not in told
+    assert "could run code and are not read" in told
