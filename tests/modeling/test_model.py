@@ -24,6 +24,15 @@ def test_no_position_sees_a_later_one(architecture):
     assert (before[:, 7:] - after[:, 7:]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_training_pass_needs_no_numbers(fused):
+    # What counts FLOPs or plans memory makes one on the meta device, which autocast does not know.
+    with torch.device("meta"):
+        model, ids = hf_gpt.GPTForCausalLM(tiny_config("modern", fused_loss=fused)).train(), torch.ones(2, 9, dtype=torch.long)
+    model(ids, labels=ids).loss.backward()
+    assert all(parameter.grad.shape == parameter.shape for parameter in model.parameters())
+
+
 def test_a_sliding_layer_sees_exactly_its_window():
     config = tiny_config("gpt3", num_hidden_layers=1, layer_types=["sliding_attention"], sliding_window=4)
     model = randomize(hf_gpt.GPTModel(config))

@@ -38,7 +38,9 @@ class LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden, weight, targets, ignore_index):
         # Autocast does not reach into a Function: take the type that a linear layer would have computed in.
         device_type = hidden.device.type
-        dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else hidden.dtype
+        # Of a device that it does not know, such as `meta`, autocast cannot even be asked.
+        is_autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+        dtype = torch.get_autocast_dtype(device_type) if is_autocast else hidden.dtype
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         hidden_low, weight_low = hidden.to(dtype), weight.to(dtype)
         kept = targets != ignore_index
