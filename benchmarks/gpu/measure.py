@@ -28,13 +28,18 @@ def now() -> float:
 
 
 class StepTimes(TrainerCallback):
-    """Seconds of each step once the device has done all of it, and of the optimizer's part; of the first one beside other processes."""
+    """Seconds of the first step, beside other processes, and then of steps that follow each other, alone on the device.
+
+    The device is waited for before and after those, and not in between: what `Trainer` and a loader do meanwhile costs nothing there.
+    """
 
     def __init__(self, lock: FileLock, warm_up: int):
         self.lock, self.warm_up = lock, warm_up
-        self.seconds: list[float] = []
+        self.first = 0.0
         self.optimizer_seconds: list[float] = []
+        self.seconds = 0.0
         self._since = self._optimizer_since = 0.0
+        self._steps = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._since = now()
@@ -52,18 +57,23 @@ class StepTimes(TrainerCallback):
         return self.warm_up // 2 <= step < self.warm_up
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds.append(now() - self._since)
-        if state.global_step == max(self.warm_up // 2, 1) and not self.lock.is_locked:
+        step = state.global_step
+        if step == 1:
+            self.first = now() - self._since
+        if step == max(self.warm_up // 2, 1) and not self.lock.is_locked:
             self.lock.acquire()
-        self._since = now()
+        if step == self.warm_up:
+            self._since = now()
+        self._steps = step - self.warm_up
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds = now() - self._since
         self.lock.release(force=True)
 
     def figures(self, tokens: int) -> dict[str, Any]:
         """Return what is told of steps of so many tokens each."""
-        step = statistics.median(self.seconds[self.warm_up :])
-        figures = {"tokens_per_second": tokens / step, "step_seconds": step, "first_step_seconds": self.seconds[0]}
+        step = self.seconds / self._steps
+        figures = {"tokens_per_second": tokens / step, "step_seconds": step, "first_step_seconds": self.first}
         if self.optimizer_seconds:
             figures["optimizer_seconds"] = statistics.median(self.optimizer_seconds)
         return figures
@@ -133,20 +143,21 @@ def bare_loop(load: Load, lock: FileLock) -> dict[str, Any]:
     compiled = torch.compile(model) if on_gpu() else model
     optimizer = muon(model)
     ids = torch.from_numpy(drawn(load, load.batch).astype(np.int64)).to(device())
-    seconds = []
+    begun = now()
     for step in range(load.warm_up + load.steps):
         if step == load.warm_up:
             lock.acquire()
-        since = now()
+            begun = now()
         with torch.autocast(device(), torch.bfloat16):
             loss = compiled(input_ids=ids, labels=ids).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds.append(now() - since)
+        if step == 0:
+            first = now() - begun
+    step_seconds = (now() - begun) / load.steps
     lock.release()
-    step_seconds = statistics.median(seconds[load.warm_up :])
-    return {"tokens_per_second": ids.numel() / step_seconds, "step_seconds": step_seconds, "first_step_seconds": seconds[0]}
+    return {"tokens_per_second": ids.numel() / step_seconds, "step_seconds": step_seconds, "first_step_seconds": first}
 
 
 def by_command(load: Load, lock: FileLock, text: Path) -> dict[str, Any]:
@@ -174,6 +185,7 @@ def by_command(load: Load, lock: FileLock, text: Path) -> dict[str, Any]:
             "dataloader_num_workers=0",
             f"torch_compile={str(on_gpu()).lower()}",
             *("eval_strategy=no", "save_strategy=no", "max_eval_blocks=2", "sample_prompts=[]", "report_to=none"),
+            "logging_steps=1000",
             f"output_dir={folder}/run",
         ]
         # The trainer of the rehearsal has it, too, and trains nothing.

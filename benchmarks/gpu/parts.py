@@ -4,11 +4,13 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from filelock import FileLock
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import hf_gpt
 from hf_gpt.modeling.layers_hf_gpt import GPTAttention
@@ -100,6 +102,22 @@ def blocks(load: Load) -> dict[str, Callable[[], Any]]:
     }
 
 
+def attentions(load: Load) -> dict[str, Callable[[], Any]]:
+    """Causal attention, forward and backward, by each kernel that `scaled_dot_product_attention` may take; it takes flash first."""
+    kernels = {"attention, flash": SDPBackend.FLASH_ATTENTION}
+    if on_gpu():
+        kernels["attention, cuDNN"] = SDPBackend.CUDNN_ATTENTION
+    shape = (3, load.batch, 12, load.length, 64)
+    states = torch.randn(shape, device=device(), dtype=torch.bfloat16, requires_grad=True)
+
+    def work(kernel: SDPBackend) -> None:
+        with sdpa_kernel(kernel):
+            made = nn.functional.scaled_dot_product_attention(*states.unbind(), is_causal=True)
+            made.backward(torch.ones_like(made))
+
+    return {name: partial(work, kernel) for name, kernel in kernels.items()}
+
+
 def optimizers(load: Load) -> dict[str, Callable[[], Any]]:
     """A step of Muon as ours takes it and as torch does, over the matrices of all blocks, and of fused AdamW over everything."""
     model: Any = ours("modern-124m")(load).to(device())
@@ -115,4 +133,4 @@ def optimizers(load: Load) -> dict[str, Callable[[], Any]]:
 
 
 def parts(load: Load, lock: FileLock) -> dict[str, Any]:
-    return {"milliseconds": milliseconds({**blocks(load), **optimizers(load)}, lock)}
+    return {"milliseconds": milliseconds({**blocks(load), **attentions(load), **optimizers(load)}, lock)}

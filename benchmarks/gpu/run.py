@@ -32,7 +32,10 @@ from .systems import FULL, SYSTEMS, TINY
 
 
 # What matters most comes first, since the last ones may be cut off.
-FIRST = (STOCK, "stock GPT-2", "gpt2", OURS, "modern-124m, Muon", "hf-gpt train", "bare loop", "parts")
+FIRST = (
+    *(STOCK, "stock GPT-2", "gpt2", OURS, "nanoGPT's model", "stock Qwen3", "modern-124m", "modern-124m, Muon"),
+    *("hf-gpt train", "bare loop", "parts"),
+)
 JOBS = (*FIRST, *(name for name in SYSTEMS if name not in FIRST))
 # What `--smoke` starts as the jobs of a GPU are started is `parts` alone; on a processor flex has no backward pass.
 SMOKED_HERE = tuple(name for name in JOBS if name not in ("parts", "gpt2, flex"))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from datasets import load_dataset
@@ -13,6 +14,7 @@ from hf_gpt.data import streaming as streams
 from hf_gpt.data.streaming import PackedStream, StreamLoader, collate_stream, load_state, save_state
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
+from hf_gpt.training.stream_trainer import StreamTrainer
 
 
 TEXTS = [f"text {number} of {number % 7} words" for number in range(203)]
@@ -36,6 +38,21 @@ def texts(tmp_path, monkeypatch):
 def make_loader(texts, tokenizer, process=0, processes=1, workers=0, seed=0):
     stream = PackedStream(texts, tokenizer, 32, seed, process, processes)
     return StreamLoader(stream, batch_size=2, collate_fn=collate_stream, num_workers=workers)
+
+
+@pytest.mark.parametrize(("accumulation", "given", "ahead"), [(1, None, 2), (16, None, 16), (16, 3, 3)])
+def test_the_batches_of_the_next_step_are_made_during_this_one(accumulation, given, ahead, texts, tokenizer):
+    arguments = SimpleNamespace(
+        dataloader_num_workers=2,
+        dataloader_prefetch_factor=given,
+        gradient_accumulation_steps=accumulation,
+        dataloader_pin_memory=False,
+    )
+    stream = PackedStream(texts, tokenizer, 32, 0, 0, 1)
+    trainer = SimpleNamespace(args=arguments, train_dataset=stream, _train_batch_size=2)
+    assert StreamTrainer.get_train_dataloader(trainer).prefetch_factor == ahead
+    arguments.dataloader_num_workers, arguments.dataloader_prefetch_factor = 0, None
+    assert StreamTrainer.get_train_dataloader(trainer).prefetch_factor is None
 
 
 def batches(loader, count):

@@ -14,12 +14,20 @@ from tests.helpers.runs import killed_after, short_values
 from transformers import AutoModel, AutoModelForCausalLM
 
 import hf_gpt
+from hf_gpt.data.tokenizer import train_tokenizer
+from hf_gpt.evaluation.evaluate import evaluate_folder
+from hf_gpt.inference import guesses
+from hf_gpt.inference import inspect as inspection
+from hf_gpt.inference.writing import stream_text
+from hf_gpt.planning import hardware
 from hf_gpt.recipe.parser import load_recipe, parse_recipe
 from hf_gpt.training.optimizers import OPTIMIZERS
 from hf_gpt.training.run import run
 
 
 LENGTHS = (5, 3, 7)
+# The least that flex takes on a GPU.
+HEAD_DIM = 16
 NEW_TOKENS = 12
 
 
@@ -29,7 +37,7 @@ def token_ids(rows=3, length=15):
 
 def both(architecture, device, auto=AutoModelForCausalLM, attention="sdpa", **overrides):
     """The same weights on the processor, with the formula for attention, and on the device."""
-    plain = randomize(auto.from_config(tiny_config(architecture, eos_token_id=None, **overrides)))
+    plain = randomize(auto.from_config(tiny_config(architecture, eos_token_id=None, head_dim=HEAD_DIM, **overrides)))
     moved = copy.deepcopy(plain).to(device)
     plain.set_attn_implementation("eager")
     moved.set_attn_implementation(attention)
@@ -80,6 +88,22 @@ def test_every_cache_writes_the_tokens_of_the_processor(architecture, device):
         options = {"cache_implementation": cache, **({"disable_compile": True} if cache == "static" else {})}
         found = moved.generate(ids.to(device), attention_mask=mask.to(device), **lengths, **options)
         assert torch.equal(found.cpu(), expected), cache
+
+
+def test_what_reads_and_writes_with_a_model_does_so_on_the_device(device, tmp_path, monkeypatch):
+    tokenizer = train_tokenizer(iter([["This movie is a good film that I watched twice"]]), 300, 64)
+    randomize(hf_gpt.GPTForCausalLM(tiny_config("modern", vocab_size=len(tokenizer)))).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "text.txt").write_text("This movie is a good film.\n" * 40)
+    monkeypatch.setattr(hardware, "device_type", lambda: device)
+    model, tokenizer = inspection.load(str(tmp_path))
+    assert model.device.type == device
+    assert inspection.attention_maps(model, tokenizer, "This movie")[1].device.type == "cpu"
+    assert inspection.read_text(model, tokenizer, "This movie is good").perplexity > 1
+    assert guesses.expected_at(model, tokenizer, "This movie", 1)
+    assert list(stream_text(model, tokenizer, "This movie", 4, 1.0, 0.9, 5, 0))
+    score, _ = evaluate_folder(str(tmp_path), str(tmp_path / "text.txt"), 16, None, 4)
+    assert score.loss > 0
 
 
 def test_the_chunked_loss_under_autocast_is_that_of_the_logits(device):

@@ -9,10 +9,12 @@ import torch
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+import hf_gpt
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
-from hf_gpt.inference import guesses, writing
+from hf_gpt.inference import guesses, loading, writing
 from hf_gpt.inference import inspect as inspection
+from hf_gpt.planning import hardware
 from hf_gpt.reports.plots import attention_figure
 
 
@@ -44,6 +46,33 @@ def test_losses_are_those_of_the_model_and_guesses_its_distribution(architecture
         probabilities = model(ids).logits[0, place - 1].softmax(-1)
         found = guesses.expected_at(model, tokenizer, TEXT, place, 5)
         assert [share for _, share in found] == pytest.approx(probabilities.topk(5).values.tolist(), rel=1e-3)
+
+
+def saved(tokenizer, folder, auto=AutoModelForCausalLM, **overrides):
+    build(auto, tokenizer, **overrides).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_what_is_run_is_run_on_the_device_of_this_machine_and_what_is_written_is_not(tokenizer, tmp_path, monkeypatch):
+    writer = saved(tokenizer, tmp_path / "writer")
+    judge = saved(tokenizer, tmp_path / "judge", AutoModelForSequenceClassification, **PAIR)
+    monkeypatch.setattr(hardware, "device_type", lambda: "meta")
+    for load, name in ((loading.load_model, writer), (inspection.load, writer), (inspection.load, judge)):
+        assert load(name)[0].device.type == "meta"
+    assert loading.load_model(writer, as_saved=True)[0].device.type == "cpu"
+
+
+def test_a_model_that_the_device_has_no_memory_for_is_refused(tokenizer, tmp_path, monkeypatch):
+    def has_none(model, device):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(hardware, "device_type", lambda: "cuda")
+    monkeypatch.setattr(hf_gpt.GPTForCausalLM, "to", has_none)
+    with pytest.raises(
+        InputError, match=r"^The model's 0\.0 GB do not fit into the free memory of the device 'cuda': end what"
+    ):
+        loading.load_model(saved(tokenizer, tmp_path))
 
 
 class Bigram:

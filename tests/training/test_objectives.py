@@ -1,5 +1,7 @@
 """Masked language models against a slow transcription of their score, what a batch of each objective is, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from datasets import Dataset
@@ -10,7 +12,7 @@ from hf_gpt.data.rows import sample_rows
 from hf_gpt.data.tokenizer import train_tokenizer, with_mask
 from hf_gpt.errors import InputError
 from hf_gpt.evaluation.perplexity import evaluate_masked_language_model
-from hf_gpt.training.objectives import OBJECTIVES, PROMPT_TOKENS, check_objective, held_out_beginnings
+from hf_gpt.training.objectives import OBJECTIVES, PROMPT_TOKENS, check_objective, held_out_beginnings, write_samples
 
 
 MASK_ID = 95
@@ -114,3 +116,16 @@ def test_rows_are_drawn_with_the_seed():
     assert sample_rows(rows, None, 0) is rows
     # A recipe's number of rows is for its own data; another's may have fewer.
     assert sample_rows(rows, 101, 0) is rows
+
+
+def test_full_determinism_is_lifted_while_samples_are_written(tokenizer):
+    # On a GPU, `top_p` has no deterministic algorithm.
+    seen = []
+    objective = replace(OBJECTIVES["causal"], sample=lambda *given: seen.append(torch.are_deterministic_algorithms_enabled()))
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        write_samples(objective, torch.nn.Identity(), tokenizer, ["A"], 4, seed=0)
+        assert seen == [False]
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -73,7 +73,7 @@ def load(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
         )
     tokenizer = load_tokenizer(name)
     model = load_pretrained(heads[0], name, config=config)
-    return hardware.in_native_type(model).eval(), tokenizer
+    return hardware.to_run(model).eval(), tokenizer
 
 
 def is_language_model(model: Any) -> bool:
@@ -199,7 +199,7 @@ def attention_maps(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) ->
         outputs = model(input_ids=ids, output_attentions=True, use_cache=False)
     if not outputs.attentions:
         raise InputError(f"model_type={model.config.model_type!r} has no attention that could be shown.")
-    return pieces, torch.cat(list(outputs.attentions)).float()
+    return pieces, torch.cat(list(outputs.attentions)).float().cpu()
 
 
 @torch.inference_mode()

@@ -294,4 +294,4 @@ def load_model(name: str, as_saved: bool = False) -> tuple[Any, PreTrainedTokeni
             f"model={name!r} is a masked language model, which neither continues a text nor has a probability of one: use "
             "transformers.pipeline('fill-mask', ...), or fine-tune it."
         )
-    return (model if as_saved else hardware.in_native_type(model)).eval(), tokenizer
+    return (model if as_saved else hardware.to_run(model)).eval(), tokenizer

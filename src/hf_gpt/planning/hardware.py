@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from ..errors import InputError
+
 
 # A processor without instructions for a type emulates it, at a fiftieth of the speed of float32 (AVX2) or a fifth (AVX-512 without
 # BF16); one that has them is at least as fast as in float32. Half lies far from both.
@@ -33,8 +35,21 @@ def multiplies_natively(dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
     return product_seconds(torch.float32) >= NATIVE_SHARE * product_seconds(dtype)
 
 
-def in_native_type(model: Any) -> Any:
-    """Return the model as it is, or in float32 where its device emulates the type of its weights."""
+def to_run(model: Any) -> Any:
+    """Return a model that was loaded on the device that this machine computes on, in float32 where the type of its weights is emulated.
+
+    Raises:
+        InputError: the memory of the device is too small for it.
+    """
+    device = device_type()
+    if model.device.type != device:
+        try:
+            model = model.to(device)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"The model's {model.get_memory_footprint() / 1e9:.1f} GB do not fit into the free memory of the device {device!r}: "
+                "end what else uses it, or keep to the processor with CUDA_VISIBLE_DEVICES= in the environment."
+            ) from error
     is_half = model.dtype in (torch.bfloat16, torch.float16)
     return model.float() if is_half and not multiplies_natively(model.dtype, model.device.type) else model
 

@@ -3,7 +3,8 @@
 A recipe names one of `OBJECTIVES`; which model is built, what a batch is, how it is scored and what it writes follow from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -213,7 +214,19 @@ def write_samples(
     """Return what the model makes of each prompt, with the seed that brings it back."""
     samples = []
     model.eval()
-    for prompt in prompts:
-        set_seed(seed)
-        samples.append({"prompt": prompt, "text": objective.sample(model, tokenizer, prompt, length), "seed": seed})
+    with any_algorithm():
+        for prompt in prompts:
+            set_seed(seed)
+            samples.append({"prompt": prompt, "text": objective.sample(model, tokenizer, prompt, length), "seed": seed})
     return samples
+
+
+@contextmanager
+def any_algorithm() -> Iterator[None]:
+    """Lift `full_determinism`, which is of what is learned: on a GPU it refuses the sums of probabilities that `top_p` needs."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

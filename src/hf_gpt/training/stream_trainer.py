@@ -1,5 +1,6 @@
 """The trainer of a stream, which is read once and resumed where it was left."""
 
+import math
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +17,10 @@ class StreamTrainer(GuardedTrainer):
     train_dataset: PackedStream
 
     def get_train_dataloader(self) -> StreamLoader:
-        arguments, stream = self.args, self.train_dataset
+        arguments, stream, ahead = self.args, self.train_dataset, self.args.dataloader_prefetch_factor
+        if ahead is None and arguments.dataloader_num_workers:
+            # `Trainer` draws all batches of a step before its first pass: those of the next are to be made meanwhile.
+            ahead = max(2, math.ceil(2 * arguments.gradient_accumulation_steps / arguments.dataloader_num_workers))
         assert isinstance(stream, PackedStream)
         loader = StreamLoader(
             stream,
@@ -25,7 +29,7 @@ class StreamTrainer(GuardedTrainer):
             # Without one of its own, a loader draws from the generator of dropout when it begins, and once more when it resumes.
             generator=torch.Generator(),
             num_workers=arguments.dataloader_num_workers,
-            prefetch_factor=arguments.dataloader_prefetch_factor,
+            prefetch_factor=ahead,
             pin_memory=arguments.dataloader_pin_memory and arguments.device.type != "cpu",
         )
         return cast(StreamLoader, outlive_signals(loader))
