@@ -99,8 +99,9 @@ def _tables_as_text(name: str, folder: Folder, is_chosen: bool) -> list[str]:
     if not folder.tables or is_chosen:
         return []
     if len(folder.tables) == len(folder.files):
+        held = "tables of several kinds" if len(kinds) > 1 else "tables, and files beside them that are no text"
         raise InputError(
-            f"{name} holds tables of several kinds: {' or '.join(kinds)} reads those of one, dataset.path=text all as they are written."
+            f"{name} holds {held}: {' or '.join(kinds)} reads those of one kind, dataset.path=text all as they are written."
         )
     return [f"{name}: {folder.as_text()} {' or '.join(kinds)} reads tables alone, row by row."]
 

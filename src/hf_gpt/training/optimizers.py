@@ -258,7 +258,8 @@ class Muon(Optimizer):
             orthogonalize_(part)
 
         weights = [_local(parameter, parameter) for parameter in parameters]
-        torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
         steps = [_part(whole, parameter) for whole, parameter in zip(stack.unbind(), parameters)]
         torch._foreach_add_(weights, steps, alpha=-rate * math.sqrt(max(1, rows / columns)))
 
