@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from benchmarks import frame, readme, results
+from benchmarks.speed import pages
 from experiments import data, distributed, finetune, lineage_page, planning, scaling, serving
 from matplotlib.image import imread
 from reliability import faults
@@ -233,8 +234,8 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     assert "| faster than the same as an expert tunes it, all in float32: ≥ 3× |" in page
     assert page.count("| `nanochat-seed-1` |") == 1
     assert "| nanochat's model, optimizers and loop | ≥ 1× | **5.25×** |" in page
-    *_, row, _, foot = results.readme_table("README.md")
-    assert "time, without bfloat16" in results.readme_table("README.md")[0]
+    *_, row, _, foot = pages.readme_table("README.md")
+    assert "time, without bfloat16" in pages.readme_table("README.md")[0]
     assert row.startswith("| nanochat's model, Muon and schedule (5.29 in 10.5 min) | **5.25× faster** |")
     assert foot.endswith(
         "The last 1, on an AMD EPYC or an Intel Xeon: five minutes a peer, threads: 2, 3 seeds. Not measured yet: GPT-2, untied, with "
