@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 from datasets import Dataset, IterableDataset
+from datasets.fingerprint import Hasher
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError
 from pyarrow.parquet import read_schema
@@ -18,7 +19,7 @@ from ..checks.boundary import refused
 from ..checks.names import check_name
 from ..checks.places import is_of_place
 from ..errors import InputError, listed, reason_of, shown
-from .cached import by_this_code, code_hash
+from .cached import by_this_code, code_hash, content_of
 from .conll import CONLL_COLUMNS, read_conll
 from .documents import PARQUET
 from .json_columns import json_dataset
@@ -27,9 +28,9 @@ from .labels import NUMBER
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES, check_contents, is_misnamed
 from .saved import load_saved
-from .sources import FILE_FORMATS, TextSource, local_files, parts_of
+from .sources import FILE_FORMATS, TextSource, files_of, local_files, parts_of
 from .tables import check_rows, quoting_of, read_table
-from .text_files import file_state, is_saved, read_documents
+from .text_files import is_saved, read_documents
 from .utf8 import check_utf8
 
 
@@ -68,7 +69,7 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
             f"dataset: text_column={source.text_column!r} is not a column; the columns are {listed(found) or 'none'}."
             f"{nameless_hint(source)}"
         )
-    whole = by_this_code(rows)
+    whole = by_this_code(rows, _content(source))
     rows = _chosen(whole, source)
     if isinstance(rows, Dataset) and len(rows) == 0:
         where = f" with where={shown(source.where)}{_values_line(whole, source.where)}" if source.where else ""
@@ -174,7 +175,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
         "features": datasets.Features({name: datasets.Value(kind) for name, kind in columns.items()}),
         "gen_kwargs": {
             "files": [str(file) for file in files],
-            "states": [(code_hash(), file_state(file)) for file in files],
+            "states": [(code_hash(), state) for state in _content(source) or [""] * len(files)],
             "limit": None if whole else source.limit,
             "whole": whole,
         },
@@ -351,6 +352,11 @@ def _check_hub(named: str) -> None:
         ) from error
 
 
+def _content(source: TextSource) -> list[str]:
+    """Return what tells the local files of a source from others of the same names; nothing of a stream, which is kept nowhere."""
+    return [] if source.streaming else [content_of(file) for _, file in files_of(source)]
+
+
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
     named = source.named
     if is_saved(Path(source.path)):
@@ -359,6 +365,8 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
         check_name(source.path, "dataset: path")
     if source.streaming and source.path not in FILE_FORMATS and not Path(source.path).is_dir():
         _check_hub(named)
+    if content := _content(source):
+        arguments["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, Hasher.hash(content)))
     try:
         rows = datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
         if source.streaming and source.files is not None:

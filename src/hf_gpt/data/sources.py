@@ -2,7 +2,7 @@
 
 import glob
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,11 +14,12 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from ..checks.names import FILE_NAME
 from ..checks.places import expand_home
 from ..errors import InputError, counted, did_you_mean, shown
+from .cached import content_of
 from .conll import CONLL_COLUMNS
 from .documents import PARQUET
-from .packages import PACKAGES, provenance, sha256_of
+from .packages import PACKAGES, provenance
 from .packed_files import check_contents
-from .text_files import FileState, check_folder, file_state, read_folder, source_of
+from .text_files import FileState, check_folder, dataset_files, file_state, read_folder, source_of
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
@@ -236,17 +237,32 @@ def folder_lines(source: TextSource) -> list[str]:
     return lines
 
 
+def files_of(source: TextSource) -> list[tuple[str, Path]]:
+    """Return each local file that a source reads, and what a record calls it; those of a mixture are its parts'."""
+    if source.path in FILE_FORMATS:
+        return [(file.name, file) for file in local_files(source)]
+    folder = Path(source.path)
+    if source.path in PACKAGES or source.mixture or not folder.is_dir():
+        return []
+    return [(file.relative_to(folder).as_posix(), file) for file in dataset_files(folder)]
+
+
 def file_states(source: TextSource) -> dict[Path, FileState]:
     """Return the state of each local file that a source reads, the parts of a mixture included."""
     if source.mixture:
         return {path: state for part, _ in source.mixture for path, state in file_states(part).items()}
-    return {path: file_state(path) for path in (local_files(source) if source.path in FILE_FORMATS else [])}
+    return {path: _written(path) for _, path in files_of(source)}
+
+
+def _written(path: Path) -> FileState:
+    # A backup may link to a file while it is read.
+    return replace(file_state(path), changed_ns=0)
 
 
 def check_unchanged(states: dict[Path, FileState]) -> None:
     """Raise `InputError` for a file that is not as it was, and `FileNotFoundError` for one that is gone."""
     for path, state in states.items():
-        if file_state(path) != state:
+        if _written(path) != state:
             raise InputError(
                 f"dataset: {path} has changed while the run reads it. Put it back as it was and rerun the same command, or start "
                 "anew elsewhere."
@@ -264,7 +280,7 @@ def fingerprint(source: TextSource, rows) -> dict[str, Any]:
     if source.path in PACKAGES:
         described |= provenance(PACKAGES[source.path])
     elif source.path in FILE_FORMATS:
-        described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
+        described["files"] = [{"name": file.name, "sha256": content_of(file)} for file in local_files(source)]
     else:
         described |= {"name": source.name, "revision": source.revision}
     for name in ("validation", "test"):

@@ -36,16 +36,21 @@ PLAIN = (".txt", ".text", ".md")
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells that a file was written to or replaced, without reading it."""
+    """What tells that a file was written to or replaced, without reading it.
+
+    Attributes:
+        changed_ns: When it or what is known of it changed, which nobody sets: a link to it or another right changes that, too.
+    """
 
     size: int
     modified_ns: int
     inode: int
+    changed_ns: int
 
 
 def file_state(path: Path) -> FileState:
     found = path.stat()
-    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
 
 
 # ------------------------------------------------------------------------------------------------------------ formats
@@ -105,7 +110,7 @@ def name_of(path: Path) -> str:
 
 
 def read_documents(
-    files: list[str], states: list[tuple[str, FileState]], limit: int | None, whole: bool
+    files: list[str], states: list[tuple[str, str]], limit: int | None, whole: bool
 ) -> Iterator[dict[str, Any]]:
     """Return each file as one document, with all its bytes but a byte order mark.
 
@@ -223,6 +228,15 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kept = tuple(path for path in files if formats[path] == kind and path.stat().st_size)
     tables = tuple(path for path in kept if kind == "text" and formats[path] != "text")
     return Folder(kept, kind, len(files) - len(kept), runs, tables)
+
+
+def dataset_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that `datasets` reads as a dataset, sorted by name; hidden ones and runs are none of it."""
+    if not is_saved(folder):
+        return sorted(_files_below(folder)[0])
+    # Beside its tables, `datasets` keeps what was made of them.
+    tables = (path for path in folder.rglob("*.arrow") if not path.name.startswith("cache-"))
+    return sorted([*tables, *folder.rglob(SAVED_DATASET[1])])
 
 
 def check_folder(folder: Path) -> None:
