@@ -279,10 +279,10 @@ def fingerprint(source: TextSource, rows) -> dict[str, Any]:
         return described
     if source.path in PACKAGES:
         described |= provenance(PACKAGES[source.path])
-    elif source.path in FILE_FORMATS:
-        described["files"] = [{"name": file.name, "sha256": content_of(file)} for file in local_files(source)]
-    else:
+    elif source.path not in FILE_FORMATS:
         described |= {"name": source.name, "revision": source.revision}
+    if files := files_of(source):
+        described["files"] = [{"name": name, "sha256": content_of(file)} for name, file in files]
     for name in ("validation", "test"):
         part = getattr(source, name)
         if part is not None:

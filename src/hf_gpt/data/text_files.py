@@ -233,7 +233,7 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
 def dataset_files(folder: Path) -> list[Path]:
     """Return the files of a folder that `datasets` reads as a dataset, sorted by name; hidden ones and runs are none of it."""
     if not is_saved(folder):
-        return sorted(_files_below(folder)[0])
+        return sorted(path for path in _files_below(folder)[0] if path.is_file())
     # Beside its tables, `datasets` keeps what was made of them.
     tables = (path for path in folder.rglob("*.arrow") if not path.name.startswith("cache-"))
     return sorted([*tables, *folder.rglob(SAVED_DATASET[1])])
