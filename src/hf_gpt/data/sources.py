@@ -19,7 +19,7 @@ from .conll import CONLL_COLUMNS
 from .documents import PARQUET
 from .packages import PACKAGES, provenance
 from .packed_files import check_contents
-from .text_files import FileState, check_folder, dataset_files, file_state, read_folder, source_of
+from .text_files import LINKS, FileState, check_folder, dataset_files, file_state, links_below, read_folder, source_of
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
@@ -203,14 +203,17 @@ def local_files(source: TextSource) -> list[Path]:
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = list(read_folder(path, source.path).files)
+            folder = read_folder(path, source.path)
+            matches = list(folder.files)
             if not matches:
                 check_folder(path)
-                raise InputError(f"dataset: files={pattern!r} is a folder without a file that is read as {source.path}.")
+                raise InputError(
+                    f"dataset: files={pattern!r} is a folder without a file that is read as {source.path}{folder.left_out()}."
+                )
         else:
             # A folder may have a bracket in its name, which a pattern has a meaning for.
-            folder = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
-            names = glob.glob(f"{folder}/{path.name}", recursive=True)
+            place = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
+            names = glob.glob(f"{place}/{path.name}", recursive=True)
             matches = sorted(match for match in map(Path, names) if match.is_file())
         if not matches:
             raise InputError(f"dataset: files={pattern!r} matches no file: give the path of an existing one.")
@@ -234,16 +237,23 @@ def folder_lines(source: TextSource) -> list[str]:
                 lines.append(f"{path}: {counted(len(folder.files), 'files are read')}{folder.left_out()}.")
             if folder is not None and folder.tables:
                 lines.append(f"{path}: {folder.as_text()}")
+        if links := links_below(Path(part.path)) if is_folder(part) else 0:
+            lines.append(f"{part.path}: {counted(links, f'{LINKS} are left out')}.")
     return lines
+
+
+def is_folder(source: TextSource) -> bool:
+    """Return whether `path` is a folder here, which `datasets` reads."""
+    return source.path not in (*PACKAGES, *FILE_FORMATS) and not source.mixture and Path(source.path).is_dir()
 
 
 def files_of(source: TextSource) -> list[tuple[str, Path]]:
     """Return each local file that a source reads, and what a record calls it; those of a mixture are its parts'."""
     if source.path in FILE_FORMATS:
         return [(file.name, file) for file in local_files(source)]
-    folder = Path(source.path)
-    if source.path in PACKAGES or source.mixture or not folder.is_dir():
+    if not is_folder(source):
         return []
+    folder = Path(source.path)
     return [(file.relative_to(folder).as_posix(), file) for file in dataset_files(folder)]
 
 
