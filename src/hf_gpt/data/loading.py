@@ -310,7 +310,8 @@ def _chosen(rows, source: TextSource):
     for column in where:
         if column not in (rows.column_names or []):
             raise InputError(
-                f"dataset: where names {column!r}, which is not a column; the columns are {listed(rows.column_names or [])}."
+                f"dataset: where names {column!r}, which is not a column; the columns are {listed(rows.column_names or [])}. "
+                "Held-out data have the where of dataset unless they are given their own; all their rows are read with where={}."
             )
     if where:
         rows = rows.filter(partial(_matches, where=where))

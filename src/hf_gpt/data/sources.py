@@ -38,7 +38,7 @@ class TextSource:
         field: Of a file of JSON that is one object, the key that holds the rows.
         split: Of a dataset on the Hub.
         columns: For a task, its names of columns and what the dataset calls them.
-        where: Columns and the value that a row needs there to be used, or a list of values of which it needs one.
+        where: Columns and the value that a row needs there to be used, or a list of values of which it needs one; none of `{}`.
         limit: Use only the first `limit` rows.
         validation, test: What is held out in place of a share of this one, read as this one is where it says nothing else.
         mixture: Sources and their weights, in place of all of the above but `streaming`.
@@ -127,6 +127,11 @@ def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSourc
             same_file = {"files": given["files"]} if "field" in own and "files" in given else {}
             more = {**own_format(own, given["path"]), **own}
             more = more if "path" in more else {**of_path, **more}
+            # Of another dataset, a column of that name may be something else.
+            is_other = more.get("path", given["path"]) != given["path"] and (
+                "path" in own or given["path"] not in FILE_FORMATS
+            )
+            more = more if is_other or "where" not in given else {"where": given["where"], **more}
             given[name] = text_source({**inherited, **same_file, **more}, f"dataset.{name}.")
     return TextSource(**given)
 
