@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, shown
+from .json_columns import as_written
 from .packed_files import opened
 from .text_files import suffix_of
 
@@ -110,7 +111,7 @@ def are_lines(path: Path) -> bool:
         for line in file:
             if line.strip():
                 try:
-                    return bool(_rows_of_line(line, decoder_of(path)))
+                    return all(isinstance(row, dict) for row in _rows_of_line(line, decoder_of(path)))
                 except ValueError:
                     return False
     return False
@@ -129,11 +130,12 @@ def _rows_of_line(line: bytes, decoder: json.JSONDecoder) -> list[Any]:
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def stream_json_rows(files: list[str], columns: tuple[str, ...] | None = None) -> Iterator[dict[str, Any]]:
+def stream_json_rows(files: list[str], columns: tuple[str, ...] = (), text_column: str = "") -> Iterator[dict[str, Any]]:
     """Return the rows of files of lines, each by itself: what other rows have in other columns does not matter.
 
     Args:
         columns: Those that are read; by default all that a row has.
+        text_column: One of them, of which numbers are texts, each as the file has it.
 
     Raises:
         InputError: a line that holds something else.
@@ -155,7 +157,11 @@ def stream_json_rows(files: list[str], columns: tuple[str, ...] | None = None) -
                 except ValueError as error:
                     raise InputError(f"dataset: files={str(path)!r}: {error}") from error
                 count += len(rows)
-                yield from rows if columns is None else ({name: row.get(name) for name in columns} for row in rows)
+                for row in rows:
+                    chosen = {name: row.get(name) for name in columns or row}
+                    if isinstance(chosen.get(text_column), (int, float)):
+                        chosen[text_column] = as_written(chosen[text_column])
+                    yield chosen
 
 
 def check_json_rows(rows: list[Any], file: Path, first: int = 0) -> None:

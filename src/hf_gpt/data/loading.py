@@ -136,7 +136,11 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
         if texts is not None or any(checked) or any(part is not None for part in objects):
             return _load_json(source, files, objects, texts)
         if source.streaming:
-            return _stream_json(files) if all(map(are_lines, files)) else _load_json(source, files, objects, None)
+            return (
+                _stream_json(files, source.text_column)
+                if all(map(are_lines, files))
+                else _load_json(source, files, objects, None)
+            )
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
     reading = _reading(source, files, texts)
@@ -179,11 +183,12 @@ def _load_json(
     return rows.to_iterable_dataset() if source.streaming else rows
 
 
-def _stream_json(files: list[Path]) -> IterableDataset:
+def _stream_json(files: list[Path], text_column: str) -> IterableDataset:
     """Return the rows of files of lines, in the columns that the first rows have."""
     names = [str(file) for file in files]
     columns = dict.fromkeys(name for row in islice(stream_json_rows(names), FIRST_ROWS) for name in row)
-    return IterableDataset.from_generator(stream_json_rows, gen_kwargs={"files": names, "columns": tuple(columns)})
+    arguments = {"files": names, "columns": tuple(columns), "text_column": text_column}
+    return IterableDataset.from_generator(stream_json_rows, gen_kwargs=arguments)
 
 
 def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Dataset | IterableDataset:
