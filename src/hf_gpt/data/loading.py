@@ -5,11 +5,13 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets import Dataset, IterableDataset
+from datasets.fingerprint import Hasher
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError
 from pyarrow.parquet import read_schema
@@ -18,23 +20,34 @@ from ..checks.boundary import refused
 from ..checks.names import check_name
 from ..checks.places import is_of_place
 from ..errors import InputError, listed, reason_of, shown
-from .cached import by_this_code, code_hash
+from .cached import by_this_code, code_hash, content_of
 from .conll import CONLL_COLUMNS, read_conll
 from .documents import PARQUET
 from .json_columns import json_dataset
-from .json_rows import check_json_rows, find_fault, is_list_of_rows, read_json_rows, rows_in_object
+from .json_rows import (
+    are_lines,
+    check_json_rows,
+    find_fault,
+    is_list_of_rows,
+    read_json_rows,
+    rows_in_object,
+    stream_json_rows,
+)
 from .labels import NUMBER
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES, check_contents, is_misnamed
+from .reading import read_on
 from .saved import load_saved
-from .sources import FILE_FORMATS, TextSource, local_files, parts_of
+from .sources import FILE_FORMATS, TextSource, files_of, local_files, parts_of
 from .tables import check_rows, quoting_of, read_table
-from .text_files import file_state, is_saved, read_documents
+from .text_files import is_saved, read_documents
 from .utf8 import check_utf8
 
 
 # `datasets` would ask six times before it says so.
 HUB_SECONDS = 10.0
+# Of a stream, those that say what its columns are.
+FIRST_ROWS = 1000
 # Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
 MIXTURE_SEED = 0
 
@@ -62,13 +75,13 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
     else:
         rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
     # A stream of lines does not say what its columns are before it is read.
-    found = rows.column_names or list(next(iter(rows), {}))
+    found = rows.column_names or list(next(read_on(rows), {}))
     if texts is None and source.text_column not in found:
         raise InputError(
             f"dataset: text_column={source.text_column!r} is not a column; the columns are {listed(found) or 'none'}."
             f"{nameless_hint(source)}"
         )
-    whole = by_this_code(rows)
+    whole = by_this_code(rows, _content(source))
     rows = _chosen(whole, source)
     if isinstance(rows, Dataset) and len(rows) == 0:
         where = f" with where={shown(source.where)}{_values_line(whole, source.where)}" if source.where else ""
@@ -122,6 +135,12 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
         objects = [rows_in_object(file, source.field) for file in files]
         if texts is not None or any(checked) or any(part is not None for part in objects):
             return _load_json(source, files, objects, texts)
+        if source.streaming:
+            return (
+                _stream_json(files, source.text_column)
+                if all(map(are_lines, files))
+                else _load_json(source, files, objects, None)
+            )
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
     reading = _reading(source, files, texts)
@@ -134,7 +153,7 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
             raise
         return _load_json(source, files, [None] * len(files), None)
     if source.path == "csv":
-        found = rows.column_names or list(read_table(files[0]).names)
+        found = rows.column_names or reading.get("usecols") or list(read_table(files[0]).names)
         clean = {name: clean_name(name) for name in found if clean_name(name) not in ("", *found)}
         rows = rows.rename_columns(clean) if clean and len(set(clean.values())) == len(clean) else rows
     if source.path == "json" and not _is_as_written((rows.features or {}).get(source.text_column)):
@@ -164,6 +183,14 @@ def _load_json(
     return rows.to_iterable_dataset() if source.streaming else rows
 
 
+def _stream_json(files: list[Path], text_column: str) -> IterableDataset:
+    """Return the rows of files of lines, in the columns that the first rows have."""
+    names = [str(file) for file in files]
+    columns = dict.fromkeys(name for row in islice(stream_json_rows(names), FIRST_ROWS) for name in row)
+    arguments = {"files": names, "columns": tuple(columns), "text_column": text_column}
+    return IterableDataset.from_generator(stream_json_rows, gen_kwargs=arguments)
+
+
 def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Dataset | IterableDataset:
     """Return the documents of plain text files, see `read_documents`."""
     if source.where or source.text_column != "text":
@@ -174,7 +201,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
         "features": datasets.Features({name: datasets.Value(kind) for name, kind in columns.items()}),
         "gen_kwargs": {
             "files": [str(file) for file in files],
-            "states": [(code_hash(), file_state(file)) for file in files],
+            "states": [(code_hash(), state) for state in _content(source) or [""] * len(files)],
             "limit": None if whole else source.limit,
             "whole": whole,
         },
@@ -187,6 +214,9 @@ def _reading(source: TextSource, files: list[Path], texts: Collection[str] | Non
     """Return the arguments that tell `datasets` how files are read."""
     if source.path == "text":
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
+    if source.path == "parquet" and source.streaming:
+        with refused(f"dataset: {source.named} cannot be read as parquet"):
+            return _needed(source, read_schema(files[0]).names, "columns")
     if source.path != "csv":
         return {}
     tables = {file: read_table(file) for file in files}
@@ -201,13 +231,22 @@ def _reading(source: TextSource, files: list[Path], texts: Collection[str] | Non
             check_rows(file, replace(table, has_quotes=False))
     # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
     as_texts = [name for name in first.names if texts is not None or clean_name(name) == source.text_column]
+    needed = _needed(source, first.names, "usecols") if source.streaming else {}
     return {
+        **needed,
         "sep": first.sign,
         "skiprows": first.above,
         "keep_default_na": False,
         "quoting": quoting_of(has_quotes),
-        "converters": dict.fromkeys(as_texts, str),
+        "converters": dict.fromkeys(needed.get("usecols", as_texts), str),
     }
+
+
+def _needed(source: TextSource, names: Collection[str], argument: str) -> dict[str, list[str]]:
+    """Return the argument that has the needed columns of a stream read alone, so that a value in another one does not end it."""
+    wanted = {source.text_column, *(source.where or {})}
+    found = [name for name in names if clean_name(name) in wanted]
+    return {argument: found} if len(found) == len(wanted) else {}
 
 
 def _check_columns(path: str, files: list[Path]) -> None:
@@ -306,10 +345,12 @@ def _load_conll(layout: str, files: list[Path]) -> Dataset:
 def _chosen(rows, source: TextSource):
     """The rows that `where` and `limit` keep."""
     where = source.where or {}
+    found = (rows.column_names or list(next(read_on(rows), {}))) if where else []
     for column in where:
-        if column not in (rows.column_names or []):
+        if column not in found:
             raise InputError(
-                f"dataset: where names {column!r}, which is not a column; the columns are {listed(rows.column_names or [])}."
+                f"dataset: where names {column!r}, which is not a column; the columns are {listed(found)}. "
+                "Held-out data have the where of dataset unless they are given their own; all their rows are read with where={}."
             )
     if where:
         rows = rows.filter(partial(_matches, where=where))
@@ -351,6 +392,11 @@ def _check_hub(named: str) -> None:
         ) from error
 
 
+def _content(source: TextSource) -> list[str]:
+    """Return what tells the local files of a source from others of the same names; nothing of a stream, which is kept nowhere."""
+    return [] if source.streaming else [content_of(file) for _, file in files_of(source)]
+
+
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
     named = source.named
     if is_saved(Path(source.path)):
@@ -359,6 +405,8 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
         check_name(source.path, "dataset: path")
     if source.streaming and source.path not in FILE_FORMATS and not Path(source.path).is_dir():
         _check_hub(named)
+    if content := _content(source):
+        arguments["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, Hasher.hash(content)))
     try:
         rows = datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
         if source.streaming and source.files is not None:
