@@ -1,9 +1,11 @@
 """Labels as files have them: numbers as a country writes them, lists as text, classes by name or number, and cells without any."""
 
 import ast
+import io
 import json
 import math
 import re
+import tokenize
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -208,10 +210,20 @@ def _literal(text: str) -> Any:
     if re.fullmatch(r"\[[-+\d.eE\s]*\]", text):
         return [float(item) if re.search("[.eE]", item) else int(item) for item in text[1:-1].split()]
     try:
-        # NumPy leaves out the comma, and Python joins texts without one.
-        return ast.literal_eval(re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", text))
-    except (SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        return ast.literal_eval(_with_commas(text) if re.search(r"['\"]\s+['\"]", text) else text)
+    except (SyntaxError, tokenize.TokenError, RecursionError, MemoryError, TypeError) as error:
         raise ValueError(text) from error
+
+
+def _with_commas(text: str) -> str:
+    """Return a list as Python shows it where NumPy has left out the commas, without which Python joins texts."""
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline) if token.type != tokenize.NL]
+    parts = []
+    for before, token in zip([None, *tokens], tokens):
+        if before is not None and before.type == token.type == tokenize.STRING and before.end != token.start:
+            parts.append((tokenize.OP, ","))
+        parts.append((token.type, token.string))
+    return tokenize.untokenize(parts)
 
 
 # --------------------------------------------------------------------------------------------------------- held-out rows
