@@ -203,8 +203,10 @@ def check_rows(path: Path, table: Table) -> tuple["_Row | None", tuple[int, int]
 
 
 def _rest(ends: list["_Row"], path: Path, table: Table, has_whole: bool) -> "_Row | None":
-    """Return the first of some short rows with a cell of another kind than whole rows, or else all others, have in its column: cells that
-    Excel leaves out at the end of a row move no other one."""
+    """Return the first of some short rows with a cell of another kind than whole rows, or else all others, have in its column.
+
+    Cells that Excel leaves out at the end of a row move no other one.
+    """
     kinds: list[Counter[str]] = [Counter() for _ in table.names]
     lines = {row.first for row in ends}
     for row in _rows(path, table.sign, table.above, table.has_quotes):
