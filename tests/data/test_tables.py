@@ -8,6 +8,7 @@ import pytest
 from hf_gpt.data import loading, sources
 from hf_gpt.data.conll import read_conll
 from hf_gpt.data.rows import task_splits
+from hf_gpt.data.text_columns import find_text_column
 from hf_gpt.errors import InputError
 
 
@@ -158,6 +159,29 @@ def test_names_of_columns_lose_what_stands_around_them_and_one_that_is_there_twi
 def test_a_label_of_digits_is_a_number_where_it_is_written_as_one(labels, read, tmp_path):
     found = rows_of(tmp_path / "t.csv", ["text,label", *(f"text {i},{labels[i % 3]}" for i in range(60))])
     assert found == {f"text {i}": read[i % 3] for i in range(60)}
+
+
+@pytest.mark.parametrize("later", ["", "n/a", "4.5", "true"])
+def test_a_large_table_is_read_whatever_its_later_rows_hold(later, tmp_path):
+    """The types of columns were those of the first ten thousand rows."""
+    lines = ["review,stars,stars", *(f"review {i},{later if i == 11_000 else i % 5},{i}" for i in range(12_000))]
+    path = tmp_path / "t.csv"
+    source = source_of(path, lines)
+    assert find_text_column(source) == "review"
+    for where, rows in ({}, 12_000), ({"stars": 4}, 2_400), ({"stars": [3, "4"]}, 4_800):
+        chosen = sources.text_source({"path": "csv", "files": str(path), "text_column": "review", "where": where})
+        assert abs(len(loading.load_rows(chosen)["review"]) - rows) <= 1
+
+
+@pytest.mark.parametrize("more", [{"note": "seen twice"}, {"score": "n/a"}, {"score": [1]}], ids=str)
+def test_a_large_file_of_json_is_read_whatever_its_later_rows_hold(more, tmp_path):
+    """The columns were those of the first ten megabytes."""
+    rows = [{"text": f"text {i} " + "word " * 250, "score": i % 5} for i in range(10_000)]
+    rows[9_500] |= more
+    source = source_of(tmp_path / "t.jsonl", map(json.dumps, rows))
+    assert loading.load_rows(source)["text"][:] == [row["text"] for row in rows]
+    source = sources.text_source({"path": "json", "files": source.files, "where": {"score": 4}})
+    assert len(loading.load_rows(source)) == sum(row["score"] == 4 for row in rows)
 
 
 def test_a_text_of_digits_keeps_its_zeros(tmp_path):

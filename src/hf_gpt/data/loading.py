@@ -124,13 +124,13 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
             return _load_json(source, files, objects, texts)
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
-    reading = _reading(source, files, texts)
+    reading = _reading(source, files)
     _check_columns(source.path, files)
     try:
         rows = _load_dataset(source, data_files=names, split="train", **reading)
     except InputError:
-        # Of several files, one may have columns that another has not, or other values in them.
-        if source.path != "json" or len(files) == 1 or find_fault(files) is not None:
+        # Later rows, or another file, may have columns that the first have not, or other values in them.
+        if source.path != "json" or find_fault(files) is not None:
             raise
         return _load_json(source, files, [None] * len(files), None)
     if source.path == "csv":
@@ -183,7 +183,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
     return _chosen(rows.select_columns("text"), source) if whole else rows
 
 
-def _reading(source: TextSource, files: list[Path], texts: Collection[str] | None) -> dict[str, Any]:
+def _reading(source: TextSource, files: list[Path]) -> dict[str, Any]:
     """Return the arguments that tell `datasets` how files are read."""
     if source.path == "text":
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
@@ -199,14 +199,13 @@ def _reading(source: TextSource, files: list[Path], texts: Collection[str] | Non
         # All files are read in one way.
         for file, table in tables.items():
             check_rows(file, replace(table, has_quotes=False))
-    # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
-    as_texts = [name for name in first.names if texts is not None or clean_name(name) == source.text_column]
     return {
         "sep": first.sign,
         "skiprows": first.above,
         "keep_default_na": False,
         "quoting": quoting_of(has_quotes),
-        "converters": dict.fromkeys(as_texts, str),
+        # A cell of NA, null or 007 is a text; and of another type, a column would be what its first rows say.
+        "converters": dict.fromkeys(range(len(first.names)), str),
     }
 
 
