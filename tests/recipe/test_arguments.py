@@ -206,6 +206,22 @@ def test_a_comment_on_the_command_line_is_refused(override):
         apply_overrides({}, [override])
 
 
+def test_a_word_that_yaml_reads_as_another_value_is_no_name_of_a_class(packaged):
+    name = "finetune/rotten-tomatoes-small"
+    recipe = load_recipe(name, ["class_names={yes: good, 'no': bad, 0: 'no'}"])
+    assert recipe.task.class_names == {True: "good", "no": "bad", 0: "no"}
+    for override in ("class_names={0: no, 1: yes}", "class_names.0=off"):
+        with pytest.raises(
+            InputError, match=r"class_names: '?0'? is called False, which may have been yes or no: put the name in quotes"
+        ):
+            load_recipe(name, [override])
+    for override in ("class_names={yes: good, on: great}", "dataset.where={1: a, true: b}"):
+        with pytest.raises(
+            InputError, match=r"two of the keys (yes, on|1, true) are the same value, .*: put them in quotes in line 1"
+        ):
+            load_recipe(name, [override])
+
+
 def test_of_a_key_that_is_given_twice_the_last_counts_and_is_told():
     recipe = load_recipe("pretrain/quickstart", ["max_steps=3", "config.num_hidden_layers=2", "max_steps=4"])
     assert recipe.training.max_steps == 4

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import datasets
+import yaml
 from datasets import Dataset, Value
 
 from ..errors import InputError, listed, shown
@@ -26,6 +27,11 @@ NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf
 # 1.234,5 and 1,234.5
 COMMA_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 POINT_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
+
+
+def truth_of(word: str) -> bool | None:
+    """Return the truth value that YAML reads a word as, such as `yes` and `off`; none of most."""
+    return yaml.SafeLoader.bool_values.get(word.lower())
 
 
 def is_nan(value: Any) -> bool:

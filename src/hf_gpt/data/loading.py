@@ -23,7 +23,7 @@ from .conll import CONLL_COLUMNS, read_conll
 from .documents import PARQUET
 from .json_columns import json_dataset
 from .json_rows import check_json_rows, find_fault, is_list_of_rows, read_json_rows, rows_in_object
-from .labels import NUMBER
+from .labels import NUMBER, truth_of
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES, check_contents, is_misnamed
 from .saved import load_saved
@@ -326,12 +326,12 @@ def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
 
 
 def _is_written(cell: str, value: Any) -> bool:
-    """Return whether a cell of a table, which is a text, is how a value is written: `true` and `True`, 5 and 5.0, nothing for null."""
+    """Return whether a cell of a table, which is a text, is how a value is written: `True` and `yes`, 5 and 5.0, nothing for null."""
     if value is None:
         return cell == ""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and NUMBER.fullmatch(cell):
         return float(cell) == value
-    return cell == str(value) or (isinstance(value, bool) and cell.lower() == str(value).lower())
+    return cell == str(value) or (isinstance(value, bool) and truth_of(cell) is value)
 
 
 def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:

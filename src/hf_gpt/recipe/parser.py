@@ -338,6 +338,11 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
     if task.task not in EVERY_TASK:
         hint = did_you_mean(task.task, EVERY_TASK)
         raise InputError(f"task={task.task!r} is unknown.{hint} The tasks are {', '.join(EVERY_TASK)}.")
+    for value, name in (task.class_names or {}).items():
+        if isinstance(name, bool):
+            raise InputError(
+                f"class_names: {shown(value)} is called {name}, which may have been yes or no: put the name in quotes."
+            )
     if task.lora is not None and task.qlora is not None:
         raise InputError("a recipe has either lora or qlora: the second is the first on a base of 4 bits.")
     if task.adapter is not None and (task.lora is not None or task.qlora is not None):

@@ -34,7 +34,12 @@ class _Loader(yaml.SafeLoader):
                 if written in lines:
                     raise _Repeated(key.value, lines[written], line)
                 lines[written] = line
-        return super().construct_mapping(node, deep)
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            keys = [key.value for key, _ in node.value]
+            problem = f"two of the keys {', '.join(keys)} are the same value, such as yes and on: put them in quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return found
 
 
 class _Repeated(yaml.YAMLError):
