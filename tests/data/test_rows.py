@@ -246,6 +246,16 @@ def test_what_was_left_out_is_said_where_no_row_remains(tmp_path):
         rows_of(tmp_path, "chat", [{"messages": said("")}] * 60)
 
 
+@pytest.mark.parametrize(("column", "values"), [("group", 2), ("text", 3)])
+def test_values_that_are_too_few_to_be_split_are_named(column, values, tmp_path):
+    given = [{"text": f"t{i % 150}", "label": f"l{i}", "group": f"g{i}", column: f"v{i % values}"} for i in range(300)]
+    if column == "text":
+        given = [{name: cell for name, cell in row.items() if name != "group"} for row in given]
+    told = f"300 rows leave none for the .* split: give rows with more than the {values} values of '{column}', by which they are split"
+    with pytest.raises(InputError, match=told):
+        rows_of(tmp_path, "text-classification", given)
+
+
 def test_rows_are_chosen_by_one_of_several_values(tmp_path):
     given = many(lambda i: {"text": f"t{i}", "label": "abc"[i % 3]})
     found, _ = rows_of(tmp_path, "text-classification", given, where={"label": ["a", "b"]})
@@ -298,6 +308,9 @@ def test_held_out_data_of_another_path_are_not_chosen_by_the_columns_of_this_one
         ("5", "05", 5.0),
         ("", "null", None),
         ("a", "b", "a"),
+        ("yes", "no", True),
+        ("No", "maybe", [False, True]),
+        ("off", "on", False),
     ],
 )
 def test_a_cell_of_a_table_is_chosen_by_the_value_that_it_is(cell, other, value, tmp_path):

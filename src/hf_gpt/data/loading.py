@@ -33,7 +33,7 @@ from .json_rows import (
     rows_in_object,
     stream_json_rows,
 )
-from .labels import NUMBER
+from .labels import NUMBER, truth_of
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES, check_contents, is_misnamed
 from .reading import read_on
@@ -143,13 +143,13 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
             )
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
-    reading = _reading(source, files, texts)
+    reading = _reading(source, files)
     _check_columns(source.path, files)
     try:
         rows = _load_dataset(source, data_files=names, split="train", **reading)
     except InputError:
-        # Of several files, one may have columns that another has not, or other values in them.
-        if source.path != "json" or len(files) == 1 or find_fault(files) is not None:
+        # Later rows, or another file, may have columns that the first have not, or other values in them.
+        if source.path != "json" or find_fault(files) is not None:
             raise
         return _load_json(source, files, [None] * len(files), None)
     if source.path == "csv":
@@ -210,7 +210,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
     return _chosen(rows.select_columns("text"), source) if whole else rows
 
 
-def _reading(source: TextSource, files: list[Path], texts: Collection[str] | None) -> dict[str, Any]:
+def _reading(source: TextSource, files: list[Path]) -> dict[str, Any]:
     """Return the arguments that tell `datasets` how files are read."""
     if source.path == "text":
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
@@ -229,8 +229,6 @@ def _reading(source: TextSource, files: list[Path], texts: Collection[str] | Non
         # All files are read in one way.
         for file, table in tables.items():
             check_rows(file, replace(table, has_quotes=False))
-    # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
-    as_texts = [name for name in first.names if texts is not None or clean_name(name) == source.text_column]
     needed = _needed(source, first.names, "usecols") if source.streaming else {}
     return {
         **needed,
@@ -238,7 +236,8 @@ def _reading(source: TextSource, files: list[Path], texts: Collection[str] | Non
         "skiprows": first.above,
         "keep_default_na": False,
         "quoting": quoting_of(has_quotes),
-        "converters": dict.fromkeys(needed.get("usecols", as_texts), str),
+        # A cell of NA, null or 007 is a text; and of another type, a column would be what its first rows say.
+        "converters": dict.fromkeys(needed.get("usecols", range(len(first.names))), str),
     }
 
 
@@ -368,12 +367,12 @@ def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
 
 
 def _is_written(cell: str, value: Any) -> bool:
-    """Return whether a cell of a table, which is a text, is how a value is written: `true` and `True`, 5 and 5.0, nothing for null."""
+    """Return whether a cell of a table, which is a text, is how a value is written: `True` and `yes`, 5 and 5.0, nothing for null."""
     if value is None:
         return cell == ""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and NUMBER.fullmatch(cell):
         return float(cell) == value
-    return cell == str(value) or (isinstance(value, bool) and cell.lower() == str(value).lower())
+    return cell == str(value) or (isinstance(value, bool) and truth_of(cell) is value)
 
 
 def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
