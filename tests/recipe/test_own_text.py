@@ -123,7 +123,9 @@ def test_tables_among_texts_are_said_and_alone_of_several_kinds_refused(here):
     assert len(recipe_of("mixed", "dataset.path=text").notices) == 1
     (here / "mixed" / "b.jsonl").unlink()
     (here / "mixed" / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
-    with pytest.raises(InputError, match=r"^mixed holds tables, and files beside them that are no text: dataset.path=csv reads"):
+    with pytest.raises(
+        InputError, match=r"^mixed holds tables, and files beside them that are no text: dataset.path=csv reads"
+    ):
         recipe_of("mixed")
     (here / "mixed" / "picture.png").unlink()
     assert recipe_of("mixed").data.dataset["path"] == "csv"
