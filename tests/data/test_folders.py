@@ -1,5 +1,6 @@
 """Folders of text with runs among them: what a run wrote is no text of it, and what only looks so is."""
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from datasets import Dataset
 from tests.conftest import ROOT
 
 from hf_gpt.data import sources, text_files
+from hf_gpt.data.loading import load_rows
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.run_folder.manifest import Manifest, write_manifest
@@ -99,3 +101,29 @@ def test_linked_folders_of_a_dataset_are_said(tmp_path):
         (tmp_path / "shards" / name).symlink_to(tmp_path / "nowhere")
     assert sources.folder_lines(source) == [f"{tmp_path / 'shards'}: 2 links (to a folder or to nothing) are left out."]
     assert [name for name, _ in sources.files_of(source)] == ["train-0.parquet"]
+
+
+@pytest.mark.parametrize("kind", ["text", "json", "shards"])
+def test_a_name_that_is_not_utf8_is_refused_before_rows_are_read(kind, tmp_path, monkeypatch):
+    """As an archive of Windows has it, in the encoding of that machine."""
+    content = b'{"text": "a text"}\n'
+    path = os.fsencode(tmp_path) + b"/Gr\xfc\xdfe0.jsonl"
+    try:
+        with open(path, "wb") as file:
+            file.write(content)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (tmp_path / "good.jsonl").write_bytes(content)
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("rows are read"))
+    told = r"dataset: the name '.*Gr\\udcfc\\udcdfe0\.jsonl' is not UTF-8: rename it\."
+    for files in (str(tmp_path), str(tmp_path / "*.jsonl"), os.fsdecode(path)):
+        source = sources.text_source({"path": str(tmp_path)} if kind == "shards" else {"path": kind, "files": files})
+        with pytest.raises(InputError, match=told):
+            load_rows(source)
+        with pytest.raises(InputError, match=told):
+            sources.fingerprint(source, None)
+    with pytest.raises(InputError, match=told):
+        text_files.source_of(tmp_path)
+    with pytest.raises(InputError, match=told):
+        load_recipe("finetune/imdb", [f"dataset.files={tmp_path}"])
+    assert sources.local_files(sources.text_source({"path": "json", "files": str(tmp_path / "good.jsonl")}))

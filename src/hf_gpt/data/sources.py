@@ -19,7 +19,17 @@ from .conll import CONLL_COLUMNS
 from .documents import PARQUET
 from .packages import PACKAGES, provenance
 from .packed_files import check_contents
-from .text_files import LINKS, FileState, check_folder, dataset_files, file_state, links_below, read_folder, source_of
+from .text_files import (
+    LINKS,
+    FileState,
+    check_folder,
+    check_names,
+    dataset_files,
+    file_state,
+    links_below,
+    read_folder,
+    source_of,
+)
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
@@ -200,7 +210,7 @@ def local_files(source: TextSource) -> list[Path]:
     """Return the files that `files` names, patterns resolved, in sorted order.
 
     Raises:
-        InputError: a file that does not exist, a pattern that matches nothing.
+        InputError: a file that does not exist, a pattern that matches nothing, a name that is not UTF-8.
     """
     found: list[Path] = []
     for pattern in [source.files] if isinstance(source.files, str) else source.files or []:
@@ -223,6 +233,7 @@ def local_files(source: TextSource) -> list[Path]:
         if not matches:
             raise InputError(f"dataset: files={pattern!r} matches no file: give the path of an existing one.")
         found += matches
+    check_names(found)
     return found
 
 

@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -215,8 +215,8 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kind: The format to read; by default that of all files, or `text`.
 
     Raises:
-        InputError: a folder or a file in it cannot be read; or it is the home folder, or holds it: of all that a person has, no text
-            is meant.
+        InputError: a folder or a file in it cannot be read, or has a name that is not UTF-8; or it is the home folder, or holds it: of
+            all that a person has, no text is meant.
     """
     home = home_folder()
     if home is not None and (folder.resolve() == home or folder.resolve() in home.parents):
@@ -236,17 +236,29 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kept = tuple(path for path in files if is_text(path, file_state(path)))
     else:
         kept = tuple(path for path in files if formats[path] == kind and path.stat().st_size)
+    check_names(kept)
     tables = tuple(path for path in kept if kind == "text" and formats[path] != "text")
     return Folder(kept, kind, len(files) - len(kept), runs, links, tables)
 
 
 def dataset_files(folder: Path) -> list[Path]:
     """Return the files of a folder that `datasets` reads as a dataset, sorted by name; hidden ones and runs are none of it."""
-    if not is_saved(folder):
-        return sorted(path for path in _files_below(folder)[0] if path.is_file())
-    # Beside its tables, `datasets` keeps what was made of them.
-    tables = (path for path in folder.rglob("*.arrow") if not path.name.startswith("cache-"))
-    return sorted([*tables, *folder.rglob(SAVED_DATASET[1])])
+    if is_saved(folder):
+        # Beside its tables, `datasets` keeps what was made of them.
+        tables = (path for path in folder.rglob("*.arrow") if not path.name.startswith("cache-"))
+        return sorted([*tables, *folder.rglob(SAVED_DATASET[1])])
+    files = sorted(path for path in _files_below(folder)[0] if path.is_file())
+    check_names(files)
+    return files
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Raise `InputError` for a name that is not UTF-8, as archives of old systems have them: no record could hold it."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"dataset: the name {str(path)!r} is not UTF-8: rename it.") from None
 
 
 def check_folder(folder: Path) -> None:
