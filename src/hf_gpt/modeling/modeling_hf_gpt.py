@@ -30,7 +30,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
 
 from .configuration_hf_gpt import GPTConfig
-from .experts_hf_gpt import GPTExperts, GPTRouter, load_balancing_loss
+from .experts_hf_gpt import GPTExperts, GPTRouterScores, load_balancing_loss
 from .layers_hf_gpt import (
     BLOCKS,
     CACHE_FIELD,
@@ -78,7 +78,7 @@ class GPTPreTrainedModel(PreTrainedModel):
     _can_record_outputs = {
         "hidden_states": GPTBlock,
         "attentions": GPTAttention,
-        "router_logits": OutputRecorder(GPTRouter, index=0),
+        "router_logits": OutputRecorder(GPTRouterScores, index=0),
     }
 
     def __init__(self, config: GPTConfig, *args, **kwargs):
