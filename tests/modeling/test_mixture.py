@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
@@ -149,6 +150,19 @@ def test_a_step_in_parts_is_balanced_as_much_as_one_at_once():
     weight = (labels[:2, 1:] != -100).sum() / count
     wanted = plain + 0.5 * (weight * balance[0] + (1 - weight) * balance[1])
     torch.testing.assert_close(sum(parts), wanted, rtol=0, atol=1e-4)
+
+
+def test_a_router_with_an_adapter_is_balanced_by_its_own_scores():
+    config = LoraConfig(r=2, target_modules=["router"], init_lora_weights=False)
+    adapted = get_peft_model(language_model(router_aux_loss_coef=0.5), config).train()
+    scores = []
+    for block in adapted.get_base_model().model.layers:
+        block.mlp.router.register_forward_hook(lambda module, inputs, output: scores.append(output))
+    outputs = adapted(input_ids=token_ids(2, 12), labels=token_ids(2, 12))
+    assert len(scores) == len(outputs.router_logits) == 2
+    assert all(map(torch.equal, outputs.router_logits, scores))
+    outputs.aux_loss.backward()
+    assert all(parameter.grad.any() for name, parameter in adapted.named_parameters() if "lora" in name)
 
 
 def test_checkpointing_that_would_lose_the_balance_is_refused():

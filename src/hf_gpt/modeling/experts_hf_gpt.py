@@ -8,11 +8,8 @@ from transformers.integrations import use_experts_implementation
 from .configuration_hf_gpt import GPTConfig
 
 
-class GPTRouter(nn.Linear):
-    """A score for each token and expert; a class of its own, so that scores can be recorded."""
-
-    def __init__(self, config: GPTConfig):
-        super().__init__(config.hidden_size, config.num_experts, bias=config.use_bias)
+class GPTRouterScores(nn.Identity):
+    """Where scores are recorded: behind whatever an adapter or a quantizer makes of the router."""
 
 
 # Where the inputs of the gated unit are clamped.
@@ -63,14 +60,15 @@ class GPTMoE(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.top_k = config.num_experts_per_tok
-        self.router = GPTRouter(config)
+        self.router = nn.Linear(config.hidden_size, config.num_experts, bias=config.use_bias)
+        self.scores = GPTRouterScores()
         self.experts = GPTExperts(config)
         # The decorator knows a class that has biases or has none.
         self.experts.has_bias = config.use_bias
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         tokens = hidden_states.flatten(0, -2)
-        scores, chosen = self.router(tokens).topk(self.top_k, dim=-1)
+        scores, chosen = self.scores(self.router(tokens)).topk(self.top_k, dim=-1)
         return self.experts(tokens, chosen, scores.softmax(-1)).view_as(hidden_states)
 
 

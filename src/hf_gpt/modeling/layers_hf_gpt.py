@@ -53,12 +53,17 @@ NORMS = {"layernorm": GPTLayerNorm, "rmsnorm": GPTRMSNorm}
 # ------------------------------------------------------------------------------------------------------ positions
 
 
+def is_transformed() -> bool:
+    """Return whether `torch.func` is at work (`grad`, `vmap`, ...), where tensors may stand for many and have no values to look at."""
+    return torch._C._are_functorch_transforms_active()
+
+
 def check_ids(ids: torch.LongTensor, size: int, name: str, field: str) -> None:
     """Raise `ValueError` for ids outside a table of `size` rows, where torch would say only "index out of range".
 
-    Only on the CPU and outside of a trace: on an accelerator the look would make every step wait for the device.
+    Only on the CPU and outside of a trace or transform: on an accelerator the look would make every step wait for the device.
     """
-    if ids.device.type != "cpu" or is_tracing(ids) or ids.numel() == 0:
+    if ids.device.type != "cpu" or is_tracing(ids) or is_transformed() or ids.numel() == 0:
         return
     lowest, highest = (int(value) for value in torch.aminmax(ids))
     if lowest < 0 or highest >= size:

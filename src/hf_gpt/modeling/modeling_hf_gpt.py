@@ -30,7 +30,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
 
 from .configuration_hf_gpt import GPTConfig
-from .experts_hf_gpt import GPTExperts, GPTRouter, load_balancing_loss
+from .experts_hf_gpt import GPTExperts, GPTRouterScores, load_balancing_loss
 from .layers_hf_gpt import (
     BLOCKS,
     CACHE_FIELD,
@@ -41,6 +41,7 @@ from .layers_hf_gpt import (
     GPTBlock,
     GPTSinkAttention,
     check_ids,
+    is_transformed,
 )
 from .loss_hf_gpt import causal_lm_loss
 
@@ -77,7 +78,7 @@ class GPTPreTrainedModel(PreTrainedModel):
     _can_record_outputs = {
         "hidden_states": GPTBlock,
         "attentions": GPTAttention,
-        "router_logits": OutputRecorder(GPTRouter, index=0),
+        "router_logits": OutputRecorder(GPTRouterScores, index=0),
     }
 
     def __init__(self, config: GPTConfig, *args, **kwargs):
@@ -226,7 +227,7 @@ def number_documents(position_ids, attention_mask, cache) -> torch.LongTensor | 
     begins = nn.functional.pad(position_ids.diff(dim=-1) <= 0, (1, 0))
     if attention_mask is not None:
         begins = begins & (attention_mask != 0).all(-1, keepdim=True)
-    if not is_tracing(begins) and not begins.any():
+    if not is_tracing(begins) and not is_transformed() and not begins.any():
         return None
     return begins.cumsum(-1)
 
@@ -301,9 +302,8 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         hidden_states = outputs.last_hidden_state[:, kept, :]
         loss = logits = None
-        # An adapter or a quantizer may have put another module in place of the matrix, which only a call can serve.
-        is_plain = type(self.lm_head) is nn.Linear
-        if labels is not None and self.training and self.config.fused_loss and is_plain:
+        is_fused = self.training and self.config.fused_loss and is_plain_matrix(self.lm_head) and not is_transformed()
+        if labels is not None and is_fused:
             given = {name: kwargs[name] for name in ("num_items_in_batch", "ignore_index", "shift_labels") if name in kwargs}
             loss = causal_lm_loss(hidden_states, self.lm_head.weight, labels, **given)
         else:
@@ -330,6 +330,15 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         return MoeCausalLMOutputWithPast(
             loss, aux_loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions, router_logits
         )
+
+
+def is_plain_matrix(module: nn.Module) -> bool:
+    """Return whether a call of a module does no more than multiply with its weight.
+
+    An adapter or a quantizer may have put another module in its place, and hooks may move its weight or change what it returns.
+    """
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) is nn.Linear and module.bias is None and "forward" not in vars(module) and not any(hooks)
 
 
 def share_of_batch(labels, num_items_in_batch=None, ignore_index=-100, shift_labels=None, **kwargs) -> float | torch.Tensor:
