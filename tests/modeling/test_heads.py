@@ -79,6 +79,21 @@ def test_a_batch_whose_padding_cannot_be_told_is_refused():
         model(torch.full((2, 4), 5))
 
 
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("ends", [1, [5, 1]])
+def test_a_padding_token_that_ends_texts_is_text_where_no_mask_says_otherwise(ends, pooling):
+    config = tiny_config("modern", num_labels=3, pad_token_id=1, eos_token_id=ends, classifier_pooling=pooling)
+    model = randomize(AutoModelForSequenceClassification.from_config(config))
+    text = torch.tensor([[1, 7, 8, 1, 9, 1]])
+    assert torch.equal(model(text).logits, model(text, attention_mask=torch.ones_like(text)).logits)
+    padded, mask = torch.tensor([[1, 7, 8, 1, 9, 1, 1]]), torch.tensor([[1] * 6 + [0]])
+    torch.testing.assert_close(model(padded, attention_mask=mask).logits, model(text).logits, rtol=0, atol=1e-5)
+    choices = randomize(AutoModelForMultipleChoice.from_config(config))
+    for head, rows in ((model, text.expand(2, -1)), (choices, text.expand(1, 2, -1))):
+        with pytest.raises(ValueError, match="pad_token_id=1, which ends texts, too, and no attention_mask"):
+            head(rows)
+
+
 def test_one_label_several_labels_and_numbers():
     logits = {}
     for problem, labels, loss in (

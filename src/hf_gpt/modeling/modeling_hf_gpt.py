@@ -396,13 +396,28 @@ class GPTForMaskedLM(GPTPreTrainedModel):
         return MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
 
-def token_mask(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.Tensor:
-    """Return True for each token that is not padding, `(batch, length)`; all are where nothing tells."""
-    length = hidden_states.shape[1]
+def token_mask(hidden_states, input_ids, attention_mask, config) -> torch.Tensor:
+    """Return True for each token that is not padding, `(batch, length)`.
+
+    A 2-D mask tells, else a padding token that is nothing else. One that ends texts, too, as set up for GPT-2, does not, as in
+    `generate`: stock classifiers would drop the end of a text with its padding, though with masks the model has learned to read it.
+    Where nothing tells, a single row is text throughout.
+
+    Raises:
+        ValueError: several rows without a mask, and nothing that tells.
+    """
+    pad, ends = config.pad_token_id, config.eos_token_id
     if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
-        return (attention_mask[:, -length:] != 0).to(hidden_states.device)
-    if input_ids is not None and pad_token_id is not None:
-        return input_ids != pad_token_id
+        return (attention_mask[:, -hidden_states.shape[1] :] != 0).to(hidden_states.device)
+    if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
+        if attention_mask is None and hidden_states.shape[0] > 1:
+            raise ValueError(
+                f"pad_token_id={pad}{'' if pad is None else ', which ends texts, too,'} and no attention_mask: in "
+                f"{hidden_states.shape[0]} rows, padding cannot be told from text. Give attention_mask, or set config.pad_token_id to "
+                "a token that is for nothing else."
+            )
+    elif input_ids is not None:
+        return input_ids != pad
     return torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
 
 
@@ -461,16 +476,12 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
             training `loss` is L_2 + lambda * L_1, the classifier's and the language model's (Radford et al. 2018, equation 5).
 
         Raises:
-            ValueError: a batch of several rows with nothing that tells padding from text.
+            ValueError: a batch of several rows with nothing that tells padding from text: no mask, and no `pad_token_id` that is for
+                nothing else.
         """
         outputs = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=use_cache, **kwargs)
         hidden_states = outputs.last_hidden_state
-        if attention_mask is None and self.config.pad_token_id is None and hidden_states.shape[0] > 1:
-            raise ValueError(
-                "pad_token_id=None and no attention_mask: the last token of each of "
-                f"{hidden_states.shape[0]} rows cannot be found. Give attention_mask, or set config.pad_token_id."
-            )
-        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config)
         pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled))
         loss = None
@@ -598,6 +609,9 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
 
         Returns:
             `MultipleChoiceModelOutput`: `logits` of shape `(batch, choices)`.
+
+        Raises:
+            ValueError: nothing tells padding from text: no mask, and no `pad_token_id` that is for nothing else.
         """
         given = input_ids if input_ids is not None else inputs_embeds
         batch, choices = given.shape[:2]
@@ -607,7 +621,7 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
         )
         outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
         hidden_states = outputs.last_hidden_state
-        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config)
         pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled)).view(batch, choices)
         loss = None
