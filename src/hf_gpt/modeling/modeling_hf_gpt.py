@@ -62,6 +62,25 @@ def accept_past_key_values(forward: Callable) -> Callable:
     return renamed
 
 
+def leave_out_cache(forward: Callable) -> Callable:
+    """Let `forward` be called with `use_cache` and an empty cache, as every model is, where a cache has no meaning.
+
+    Raises:
+        ValueError: a cache that is not empty, as an adapter gives one that learns keys and values.
+    """
+
+    @wraps(forward)
+    def without(self, *args, cache: Cache | None = None, past_key_values: Cache | None = None, use_cache=None, **kwargs):
+        for given in (cache, past_key_values):
+            if given is not None and given.get_seq_length() > 0:
+                raise ValueError(
+                    f"{type(self).__name__} goes on from no cache, and the one given has {given.get_seq_length()} tokens: leave it out."
+                )
+        return forward(self, *args, **kwargs)
+
+    return without
+
+
 class GPTPreTrainedModel(PreTrainedModel):
     """What all models of the family share: their config, their initial weights and what they support."""
 
@@ -370,6 +389,7 @@ class GPTForMaskedLM(GPTPreTrainedModel):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @leave_out_cache
     @can_return_tuple
     def forward(
         self,
@@ -516,14 +536,17 @@ class GPTForTokenClassification(GPTPreTrainedModel):
         self.score = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    @accept_past_key_values
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
         """
@@ -533,7 +556,10 @@ class GPTForTokenClassification(GPTPreTrainedModel):
         Returns:
             `TokenClassifierOutput`: `logits` of shape `(batch, length, num_labels)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        # A cache that nobody gave is not returned either, so that none is made unless it is asked for.
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=bool(use_cache), **kwargs
+        )
         logits = self.score(self.dropout(outputs.last_hidden_state))
         loss = None
         if labels is not None:
@@ -552,15 +578,18 @@ class GPTForQuestionAnswering(GPTPreTrainedModel):
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
+    @accept_past_key_values
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         start_positions: torch.LongTensor | None = None,
         end_positions: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
         **kwargs,
     ) -> QuestionAnsweringModelOutput:
         """
@@ -571,7 +600,10 @@ class GPTForQuestionAnswering(GPTPreTrainedModel):
         Returns:
             `QuestionAnsweringModelOutput`: `start_logits` and `end_logits` of shape `(batch, length)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        # A cache that nobody gave is not returned either, so that none is made unless it is asked for.
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=bool(use_cache), **kwargs
+        )
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
@@ -592,6 +624,7 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
         self.post_init()
 
+    @leave_out_cache
     @can_return_tuple
     def forward(
         self,
