@@ -63,6 +63,25 @@ def accept_past_key_values(forward: Callable) -> Callable:
     return renamed
 
 
+def leave_out_cache(forward: Callable) -> Callable:
+    """Let `forward` be called with `use_cache` and an empty cache, as every model is, where a cache has no meaning.
+
+    Raises:
+        ValueError: a cache that is not empty, as an adapter gives one that learns keys and values.
+    """
+
+    @wraps(forward)
+    def without(self, *args, cache: Cache | None = None, past_key_values: Cache | None = None, use_cache=None, **kwargs):
+        for given in (cache, past_key_values):
+            if given is not None and given.get_seq_length() > 0:
+                raise ValueError(
+                    f"{type(self).__name__} goes on from no cache, and the one given has {given.get_seq_length()} tokens: leave it out."
+                )
+        return forward(self, *args, **kwargs)
+
+    return without
+
+
 class GPTPreTrainedModel(PreTrainedModel):
     """What all models of the family share: their config, their initial weights and what they support."""
 
@@ -379,6 +398,7 @@ class GPTForMaskedLM(GPTPreTrainedModel):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @leave_out_cache
     @can_return_tuple
     def forward(
         self,
@@ -405,13 +425,28 @@ class GPTForMaskedLM(GPTPreTrainedModel):
         return MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
 
-def token_mask(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.Tensor:
-    """Return True for each token that is not padding, `(batch, length)`; all are where nothing tells."""
-    length = hidden_states.shape[1]
+def token_mask(hidden_states, input_ids, attention_mask, config) -> torch.Tensor:
+    """Return True for each token that is not padding, `(batch, length)`.
+
+    A 2-D mask tells, else a padding token that is nothing else. One that ends texts, too, as set up for GPT-2, does not, as in
+    `generate`: stock classifiers would drop the end of a text with its padding, though with masks the model has learned to read it.
+    Where nothing tells, a single row is text throughout.
+
+    Raises:
+        ValueError: several rows without a mask, and nothing that tells.
+    """
+    pad, ends = config.pad_token_id, config.eos_token_id
     if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
-        return (attention_mask[:, -length:] != 0).to(hidden_states.device)
-    if input_ids is not None and pad_token_id is not None:
-        return input_ids != pad_token_id
+        return (attention_mask[:, -hidden_states.shape[1] :] != 0).to(hidden_states.device)
+    if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
+        if attention_mask is None and hidden_states.shape[0] > 1:
+            raise ValueError(
+                f"pad_token_id={pad}{'' if pad is None else ', which ends texts, too,'} and no attention_mask: in "
+                f"{hidden_states.shape[0]} rows, padding cannot be told from text. Give attention_mask, or set config.pad_token_id to "
+                "a token that is for nothing else."
+            )
+    elif input_ids is not None:
+        return input_ids != pad
     return torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
 
 
@@ -470,16 +505,12 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
             training `loss` is L_2 + lambda * L_1, the classifier's and the language model's (Radford et al. 2018, equation 5).
 
         Raises:
-            ValueError: a batch of several rows with nothing that tells padding from text.
+            ValueError: a batch of several rows with nothing that tells padding from text: no mask, and no `pad_token_id` that is for
+                nothing else.
         """
         outputs = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=use_cache, **kwargs)
         hidden_states = outputs.last_hidden_state
-        if attention_mask is None and self.config.pad_token_id is None and hidden_states.shape[0] > 1:
-            raise ValueError(
-                "pad_token_id=None and no attention_mask: the last token of each of "
-                f"{hidden_states.shape[0]} rows cannot be found. Give attention_mask, or set config.pad_token_id."
-            )
-        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config)
         pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled))
         loss = None
@@ -514,14 +545,17 @@ class GPTForTokenClassification(GPTPreTrainedModel):
         self.score = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    @accept_past_key_values
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
         """
@@ -531,7 +565,10 @@ class GPTForTokenClassification(GPTPreTrainedModel):
         Returns:
             `TokenClassifierOutput`: `logits` of shape `(batch, length, num_labels)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        # A cache that nobody gave is not returned either, so that none is made unless it is asked for.
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=bool(use_cache), **kwargs
+        )
         logits = self.score(self.dropout(outputs.last_hidden_state))
         loss = None
         if labels is not None:
@@ -550,15 +587,18 @@ class GPTForQuestionAnswering(GPTPreTrainedModel):
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
+    @accept_past_key_values
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         start_positions: torch.LongTensor | None = None,
         end_positions: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
         **kwargs,
     ) -> QuestionAnsweringModelOutput:
         """
@@ -569,7 +609,10 @@ class GPTForQuestionAnswering(GPTPreTrainedModel):
         Returns:
             `QuestionAnsweringModelOutput`: `start_logits` and `end_logits` of shape `(batch, length)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        # A cache that nobody gave is not returned either, so that none is made unless it is asked for.
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=bool(use_cache), **kwargs
+        )
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
@@ -590,6 +633,7 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
         self.post_init()
 
+    @leave_out_cache
     @can_return_tuple
     def forward(
         self,
@@ -607,6 +651,9 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
 
         Returns:
             `MultipleChoiceModelOutput`: `logits` of shape `(batch, choices)`.
+
+        Raises:
+            ValueError: nothing tells padding from text: no mask, and no `pad_token_id` that is for nothing else.
         """
         given = input_ids if input_ids is not None else inputs_embeds
         batch, choices = given.shape[:2]
@@ -616,7 +663,7 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
         )
         outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
         hidden_states = outputs.last_hidden_state
-        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config)
         pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled)).view(batch, choices)
         loss = None
