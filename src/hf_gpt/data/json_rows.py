@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, shown
-from .json_columns import as_written
 from .packed_files import opened
 from .text_files import suffix_of
 
@@ -83,11 +82,11 @@ def read_json_rows(path: Path) -> list[Any]:
             if text.lstrip().startswith("["):
                 rows += decoder.decode(text)
                 continue
-            place = _next_place(text, 0)
+            place = next_place(text, 0)
             while place < len(text):
                 row, place = decoder.raw_decode(text, place)
                 rows.append(row)
-                place = _next_place(text, place)
+                place = next_place(text, place)
     return rows
 
 
@@ -103,65 +102,6 @@ def _read_flat(path: Path, text: str) -> Iterator[None]:
             depth += (found[0] in "[{") - (found[0] in "]}")
             deepest = max(deepest, (depth, -line))
         raise _too_deep(path, f"line {-deepest[1]}") from error
-
-
-def are_lines(path: Path) -> bool:
-    """Return whether the first line of a file that is not blank holds rows as a whole."""
-    for file in opened(path):
-        for line in file:
-            if line.strip():
-                try:
-                    return all(isinstance(row, dict) for row in _rows_of_line(line, decoder_of(path)))
-                except ValueError:
-                    return False
-    return False
-
-
-def _rows_of_line(line: bytes, decoder: json.JSONDecoder) -> list[Any]:
-    rows, text, place = [], line.decode("utf-8-sig").strip(" \t\r\n"), 0
-    while place < len(text):
-        row, place = decoder.raw_decode(text, place)
-        rows.append(row)
-        place = _next_place(text, place)
-    return rows
-
-
-# What half of a character is written as.
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-def stream_json_rows(files: list[str], columns: tuple[str, ...] = (), text_column: str = "") -> Iterator[dict[str, Any]]:
-    """Return the rows of files of lines, each by itself: what other rows have in other columns does not matter.
-
-    Args:
-        columns: Those that are read; by default all that a row has.
-        text_column: One of them, of which numbers are texts, each as the file has it.
-
-    Raises:
-        InputError: a line that holds something else.
-    """
-    for path in map(Path, files):
-        # A file that has gone is not one that cannot be read.
-        path.stat()
-        decoder, count = decoder_of(path), 0
-        for file in opened(path):
-            for number, line in enumerate(file, start=1):
-                try:
-                    rows = _rows_of_line(line, decoder)
-                    if not all(isinstance(row, dict) for row in rows) or _HALF.search(line):
-                        check_json_rows(rows, path, count)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"dataset: files={str(path)!r}: {_told(error, path, number)}") from error
-                except InputError:
-                    raise
-                except ValueError as error:
-                    raise InputError(f"dataset: files={str(path)!r}: {error}") from error
-                count += len(rows)
-                for row in rows:
-                    chosen = {name: row.get(name) for name in columns or row}
-                    if isinstance(chosen.get(text_column), (int, float)):
-                        chosen[text_column] = as_written(chosen[text_column])
-                    yield chosen
 
 
 def check_json_rows(rows: list[Any], file: Path, first: int = 0) -> None:
@@ -213,7 +153,7 @@ def _each_key_once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _GAP = re.compile(r"[ \t\n\r]*")
 
 
-def _next_place(text: str, place: int) -> int:
+def next_place(text: str, place: int) -> int:
     return _GAP.match(text, place).end()  # type: ignore[union-attr]
 
 
@@ -227,7 +167,7 @@ def find_fault(paths: list[Path]) -> str | None:
         try:
             check_json_rows(read_json_rows(path), path)
         except json.JSONDecodeError as error:
-            return _told(error, path, error.lineno)
+            return told_of(error, path, error.lineno)
         except InputError:
             # It names the file.
             raise
@@ -236,7 +176,7 @@ def find_fault(paths: list[Path]) -> str | None:
     return None
 
 
-def _told(error: json.JSONDecodeError, path: Path, number: int) -> str:
+def told_of(error: json.JSONDecodeError, path: Path, number: int) -> str:
     """Return what is wrong in a line of a file."""
     place = f"line {number} of {path.name}, column {error.colno}"
     if error.msg.startswith("Invalid control character"):

@@ -24,21 +24,14 @@ from .cached import by_this_code, code_hash, content_of
 from .conll import CONLL_COLUMNS, read_conll
 from .documents import PARQUET
 from .json_columns import json_dataset
-from .json_rows import (
-    are_lines,
-    check_json_rows,
-    find_fault,
-    is_list_of_rows,
-    read_json_rows,
-    rows_in_object,
-    stream_json_rows,
-)
+from .json_rows import check_json_rows, find_fault, is_list_of_rows, read_json_rows, rows_in_object
 from .labels import NUMBER, truth_of
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES, check_contents, is_misnamed
 from .reading import read_on
 from .saved import load_saved
 from .sources import FILE_FORMATS, TextSource, files_of, local_files, parts_of
+from .streamed_json import are_lines, stream_json_rows
 from .tables import check_rows, quoting_of, read_table
 from .text_files import is_saved, read_documents
 from .utf8 import check_utf8
@@ -136,11 +129,9 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
         if texts is not None or any(checked) or any(part is not None for part in objects):
             return _load_json(source, files, objects, texts)
         if source.streaming:
-            return (
-                _stream_json(files, source.text_column)
-                if all(map(are_lines, files))
-                else _load_json(source, files, objects, None)
-            )
+            # What goes over several lines is read as a whole.
+            is_read_by_line = all(map(are_lines, files))
+            return _stream_json(files, source.text_column) if is_read_by_line else _load_json(source, files, objects, None)
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
     reading = _reading(source, files)
@@ -153,7 +144,7 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
             raise
         return _load_json(source, files, [None] * len(files), None)
     if source.path == "csv":
-        found = rows.column_names or reading.get("usecols") or list(read_table(files[0]).names)
+        found = rows.column_names or list(read_table(files[0]).names)
         clean = {name: clean_name(name) for name in found if clean_name(name) not in ("", *found)}
         rows = rows.rename_columns(clean) if clean and len(set(clean.values())) == len(clean) else rows
     if source.path == "json" and not _is_as_written((rows.features or {}).get(source.text_column)):
@@ -216,7 +207,10 @@ def _reading(source: TextSource, files: list[Path]) -> dict[str, Any]:
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
     if source.path == "parquet" and source.streaming:
         with refused(f"dataset: {source.named} cannot be read as parquet"):
-            return _needed(source, read_schema(files[0]).names, "columns")
+            names = read_schema(files[0]).names
+        # A value of another type in another column does not end the stream.
+        needed = [name for name in dict.fromkeys([source.text_column, *(source.where or {})]) if name in names]
+        return {"columns": needed} if source.text_column in needed else {}
     if source.path != "csv":
         return {}
     tables = {file: read_table(file) for file in files}
@@ -229,23 +223,14 @@ def _reading(source: TextSource, files: list[Path]) -> dict[str, Any]:
         # All files are read in one way.
         for file, table in tables.items():
             check_rows(file, replace(table, has_quotes=False))
-    needed = _needed(source, first.names, "usecols") if source.streaming else {}
     return {
-        **needed,
         "sep": first.sign,
         "skiprows": first.above,
         "keep_default_na": False,
         "quoting": quoting_of(has_quotes),
         # A cell of NA, null or 007 is a text; and of another type, a column would be what its first rows say.
-        "converters": dict.fromkeys(needed.get("usecols", range(len(first.names))), str),
+        "converters": dict.fromkeys(range(len(first.names)), str),
     }
-
-
-def _needed(source: TextSource, names: Collection[str], argument: str) -> dict[str, list[str]]:
-    """Return the argument that has the needed columns of a stream read alone, so that a value in another one does not end it."""
-    wanted = {source.text_column, *(source.where or {})}
-    found = [name for name in names if clean_name(name) in wanted]
-    return {argument: found} if len(found) == len(wanted) else {}
 
 
 def _check_columns(path: str, files: list[Path]) -> None:
