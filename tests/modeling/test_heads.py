@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from tests.conftest import randomize, tiny_config
 from transformers import (
     AutoModelForCausalLM,
@@ -132,6 +133,22 @@ def test_the_auxiliary_loss_is_the_language_models_times_lambda(tied):
     other = language_model(ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss
     together = model.train()(ids, attention_mask=mask, labels=labels).loss
     assert together.item() == pytest.approx((alone + 0.5 * other).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_auxiliary_loss_knows_padding_as_the_pooling_does_and_needs_tokens(tied):
+    config = tiny_config("modern", num_labels=3, tie_word_embeddings=tied, auxiliary_lm_weight=0.5)
+    model = randomize(AutoModelForSequenceClassification.from_config(config)).train()
+    ids, labels = torch.randint(2, 96, (2, 7)), torch.tensor([1, 2])
+    ids[1, 4:] = 0
+    masked = model(ids, attention_mask=(ids != 0).long(), labels=labels).loss
+    torch.testing.assert_close(model(ids, labels=labels).loss, masked, rtol=0, atol=1e-6)
+    embeds = model.get_input_embeddings()(ids)
+    prompted = get_peft_model(model, PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)).train()
+    for head, given in ((model, {"inputs_embeds": embeds}), (prompted, {"input_ids": ids})):
+        with pytest.raises(ValueError, match=r"auxiliary_lm_weight=0\.5 with inputs_embeds"):
+            head(**given, attention_mask=(ids != 0).long(), labels=labels)
+    model.eval()(inputs_embeds=embeds, labels=labels)
 
 
 def test_each_choice_is_scored_as_if_alone():

@@ -506,7 +506,7 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
 
         Raises:
             ValueError: a batch of several rows with nothing that tells padding from text: no mask, and no `pad_token_id` that is for
-                nothing else.
+                nothing else; or, while training with `config.auxiliary_lm_weight`, `inputs_embeds` in place of tokens.
         """
         outputs = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=use_cache, **kwargs)
         hidden_states = outputs.last_hidden_state
@@ -518,18 +518,25 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
             loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config)
         if self.training and self.config.auxiliary_lm_weight > 0:
             # Alone without labels, which `Trainer` keeps to itself for label smoothing.
-            auxiliary = self.config.auxiliary_lm_weight * self.language_model_loss(hidden_states, input_ids, attention_mask)
+            auxiliary = self.config.auxiliary_lm_weight * self.language_model_loss(hidden_states, input_ids, is_token)
             loss = auxiliary if loss is None else loss + auxiliary
         return SequenceClassifierOutputWithPast(
             loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions
         )
 
-    def language_model_loss(self, hidden_states, input_ids, attention_mask) -> torch.Tensor:
-        """Return the loss of predicting each token of the input that is not padding, in nats per token."""
-        is_tied = self.config.tie_word_embeddings
-        weight = self.model.embed_tokens.weight if is_tied else self.lm_head.weight
-        labels = input_ids if attention_mask is None else input_ids.masked_fill(attention_mask == 0, -100)
-        return causal_lm_loss(hidden_states, weight, labels)
+    def language_model_loss(self, hidden_states, input_ids, is_token) -> torch.Tensor:
+        """Return the loss of predicting each token of the input that is not padding, in nats per token.
+
+        Raises:
+            ValueError: vectors were given in place of tokens.
+        """
+        if input_ids is None:
+            raise ValueError(
+                f"auxiliary_lm_weight={self.config.auxiliary_lm_weight} with inputs_embeds: there are no tokens to predict. Give "
+                "input_ids, or set config.auxiliary_lm_weight=0, as for prompt tuning."
+            )
+        weight = self.model.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
+        return causal_lm_loss(hidden_states, weight, input_ids.masked_fill(~is_token, -100))
 
 
 class GPTForTokenClassification(GPTPreTrainedModel):
