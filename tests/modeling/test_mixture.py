@@ -1,5 +1,9 @@
 """Attention sinks and mixtures of experts: the formulas, one kernel like another, and the loss that keeps experts in balance."""
 
+import copy
+import io
+import pickle
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -163,6 +167,36 @@ def test_a_router_with_an_adapter_is_balanced_by_its_own_scores():
     assert all(map(torch.equal, outputs.router_logits, scores))
     outputs.aux_loss.backward()
     assert all(parameter.grad.any() for name, parameter in adapted.named_parameters() if "lora" in name)
+
+
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def saved(model):
+    torch.save(model, file := io.BytesIO())
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def with_a_copied_layer(model):
+    model = copy.deepcopy(model)
+    model.model.layers[0] = copy.deepcopy(model.model.layers[0])
+    return model
+
+
+@pytest.mark.parametrize("made", [pickled, saved, copy.deepcopy, with_a_copied_layer])
+def test_a_copy_records_what_the_model_does(made):
+    model, ids = language_model(router_aux_loss_coef=0.5), token_ids(2, 12)
+    model.set_attn_implementation("eager")
+    found = []
+    for each in (model, made(model), made(made(model))):
+        found.append(each(ids, labels=ids, output_router_logits=True, output_hidden_states=True, output_attentions=True))
+    for outputs in found[1:]:
+        assert outputs.loss == found[0].loss
+        for name in ("router_logits", "hidden_states", "attentions"):
+            assert len(outputs[name]) == len(found[0][name]) >= 2
+            assert all(map(torch.equal, outputs[name], found[0][name]))
 
 
 def test_checkpointing_that_would_lose_the_balance_is_refused():

@@ -1,15 +1,42 @@
 """A mixture of experts in place of one feed-forward layer (OpenAI 2025, gpt-oss, section 2), and the loss that keeps it in balance."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
 from transformers.integrations import use_experts_implementation
+from transformers.utils.output_capturing import install_output_capuring_hook
 
 from .configuration_hf_gpt import GPTConfig
 
 
-class GPTRouterScores(nn.Identity):
+class Recorded(nn.Module):
+    """A layer whose output transformers records, `recorded_as` a key and the index in a tuple.
+
+    It does so by hooks that cannot be pickled: in what is pickled their places are empty, and a copy fills them.
+    """
+
+    recorded_as: tuple[str, int]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        hooks = state["_forward_hooks"].items()
+        own = install_output_capuring_hook.__module__
+        return {**state, "_forward_hooks": OrderedDict((key, None if hook.__module__ == own else hook) for key, hook in hooks)}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        for key, hook in self._forward_hooks.items():
+            if hook is None:
+                install_output_capuring_hook(source := nn.Identity(), *self.recorded_as)
+                self._forward_hooks[key] = source._forward_hooks.popitem()[1]
+
+
+class GPTRouterScores(Recorded, nn.Identity):
     """Where scores are recorded: behind whatever an adapter or a quantizer makes of the router."""
+
+    recorded_as = "router_logits", 0
 
 
 # Where the inputs of the gated unit are clamped.

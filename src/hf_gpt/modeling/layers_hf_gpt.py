@@ -19,7 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import is_tracing
 
 from .configuration_hf_gpt import GPTConfig
-from .experts_hf_gpt import GPTMoE
+from .experts_hf_gpt import GPTMoE, Recorded
 
 
 # transformers 5.24 renamed the argument and the output field `past_key_values` to `cache`.
@@ -163,10 +163,12 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-class GPTAttention(nn.Module):
+class GPTAttention(Recorded):
     """MultiHead(x) = Concat(head_1 .. head_h) W^O, head_i = Attention(x W_i^Q, x W_i^K, x W_i^V) (Vaswani et al. 2017,
     section 3.2.2). The mask, or its absence with `is_causal`, keeps position i from seeing any position after i.
     """
+
+    recorded_as = "attentions", 1
 
     def __init__(self, config: GPTConfig, layer_idx: int):
         super().__init__()
@@ -323,8 +325,10 @@ MLPS = {"mlp": GPTMLP, "glu": GPTGatedMLP, "moe": GPTMoE}
 # --------------------------------------------------------------------------------------------------------- blocks
 
 
-class GPTBlock(GradientCheckpointingLayer):
+class GPTBlock(Recorded, GradientCheckpointingLayer):
     """Attention and a feed-forward layer, each with a norm and added to the residual stream."""
+
+    recorded_as = "hidden_states", 0
 
     def __init__(self, config: GPTConfig, layer_idx: int):
         super().__init__()
