@@ -95,8 +95,8 @@ def ties_head(model: Any) -> bool:
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if output is None:
         return False
-    trained = ({id(p) for p in module.parameters() if p.requires_grad} for module in (output, model.get_input_embeddings()))
-    return not set.isdisjoint(*trained)
+    table = {id(parameter) for parameter in model.get_input_embeddings().parameters() if parameter.requires_grad}
+    return any(id(parameter) in table for parameter in output.parameters())
 
 
 def orthogonalize_(stack: torch.Tensor) -> None:
