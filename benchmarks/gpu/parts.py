@@ -112,7 +112,8 @@ def attentions(load: Load) -> dict[str, Callable[[], Any]]:
 
     def work(kernel: SDPBackend) -> None:
         with sdpa_kernel(kernel):
-            made = nn.functional.scaled_dot_product_attention(*states.unbind(), is_causal=True)
+            query, key, value = states.unbind()
+            made = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
             made.backward(torch.ones_like(made))
 
     return {name: partial(work, kernel) for name, kernel in kernels.items()}

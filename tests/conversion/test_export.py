@@ -1,12 +1,16 @@
 """What `export_checkpoint` writes, and what it says about models that a layout cannot express."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tests.helpers.parity_references import CONFIGS, random_ids, reference
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from hf_gpt import GPTConfig, GPTForCausalLM, GPTForSequenceClassification, export_checkpoint, import_checkpoint, preset
-from hf_gpt.conversion.translation import zero_biases
+from hf_gpt.conversion import LAYOUTS
+from hf_gpt.conversion.translation import tensors_to_theirs, zero_biases
 
 
 TINY = {"vocab_size": 61, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "max_position_embeddings": 48}
@@ -222,6 +226,77 @@ def test_layout_that_cannot_express_a_field(layout, name, field, overrides, tmp_
         export_checkpoint(model, tmp_path / "out", layout)
     assert str(value)[:12] in str(caught.value)
     assert "save_pretrained" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def with_adapter(model):
+    experts = ["mlp.experts.down_proj"] if model.config.num_experts else None
+    # The output matrix as well, which a layout leaves out where it is tied.
+    lora = LoraConfig(r=2, target_modules=["q_proj", "lm_head"], target_parameters=experts, init_lora_weights=False)
+    return get_peft_model(model, lora).get_base_model()
+
+
+def with_parametrization(model):
+    torch.nn.utils.parametrizations.weight_norm(model.model.layers[1].self_attn.k_proj)
+    return model
+
+
+def with_another_output_matrix(model):
+    model.config.tie_word_embeddings = True
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight + 1)
+    return model
+
+
+def with_bias_in_the_end(model):
+    model.lm_head.bias = torch.nn.Parameter(torch.zeros(model.config.vocab_size))
+    return model
+
+
+CHANGES = {
+    with_adapter: r"base_layer.*merge_and_unload",
+    with_parametrization: r"layers\.1\.self_attn\.k_proj\.parametrizations",
+    with_bias_in_the_end: r"lm_head\.bias",
+    with_another_output_matrix: "tie_word_embeddings=True, but lm_head.weight differs",
+}
+WRITTEN = [*((layout, layout) for layout in OURS), *(("gguf", name) for name in ("gpt2", "llama", "qwen3", "gpt_oss"))]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize(("layout", "name"), WRITTEN)
+def test_tensors_that_no_layout_has_a_place_for_are_refused(layout, name, change, tmp_path):
+    if layout == "gguf":
+        pytest.importorskip("gguf")
+    model = change(OURS[name]())
+    for given in {layout, layout if layout == "gguf" else None}:
+        with pytest.raises(ValueError, match=CHANGES[change]):
+            export_checkpoint(model, tmp_path / "out", given)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [("openai-gpt", "gpt1"), ("gpt2", "gpt2"), ("gpt_neo", "gpt3-125m"), ("llama", "modern-5m"), ("qwen3", "modern-5m")]
+    + [("gpt_oss", "oss-8m"), ("gguf", "gpt2"), ("gguf", "modern-5m"), ("gguf", "oss-8m")],
+)
+def test_no_layout_has_an_activation_with_weights(layout, name, tmp_path):
+    if layout == "gguf":
+        pytest.importorskip("gguf")
+    model = model_of(name, hidden_act="prelu", **({"qk_norm": False} if layout == "llama" else {}))
+    assert any("act_fn" in key for key in model.state_dict())
+    for given in {layout, layout if layout == "gguf" else None}:
+        with pytest.raises(ValueError, match="cannot express hidden_act='prelu'"):
+            export_checkpoint(model, tmp_path / "out", given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_leaves_something_out_writes_nothing(tmp_path, monkeypatch):
+    """Of the model, or of the other architecture, whose class would make up what it is not given."""
+    model = model_of("gpt2", use_bias=False)
+    with pytest.raises(ValueError, match=r"the layout has no place for model\.norm\.weight"):
+        tensors_to_theirs(LAYOUTS["gpt2"].modules[:2] + LAYOUTS["gpt2"].modules[3:], 2, model.state_dict())
+    monkeypatch.setitem(LAYOUTS, "gpt2", replace(LAYOUTS["gpt2"], has_biases=False))
+    with pytest.raises(ValueError, match=r"the gpt2 model has tensors .*\.bias"):
+        export_checkpoint(model, tmp_path / "out", "gpt2")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,10 @@
-"""What is cached on disk was made by today's code, whatever an earlier version left there."""
+"""What is cached on disk was made by today's code of today's files, whatever was left there before."""
+
+import gzip
+import os
 
 import pytest
+from datasets import Dataset
 
 from hf_gpt.data import cached, loading
 from hf_gpt.data.rows import task_rows
@@ -49,3 +53,58 @@ def test_what_is_made_of_texts_has_the_code_in_its_key(name, tmp_path, other_cod
     assert keys() == before
     other_code()
     assert not keys() & before
+
+
+# What writes rows, by the name of what they are written to.
+WRITERS = {
+    "rows.csv": lambda rows, path: rows.to_csv(path),
+    "rows.csv.gz": lambda rows, path: path.write_bytes(gzip.compress(rows.to_pandas().to_csv().encode())),
+    "rows.jsonl": lambda rows, path: rows.to_json(path),
+    "rows.parquet": lambda rows, path: rows.to_parquet(path),
+    "shards": lambda rows, path: rows.to_parquet(path / "train-0.parquet"),
+    "saved": lambda rows, path: rows.save_to_disk(str(path)),
+    "texts.txt": lambda rows, path: path.write_text("\n".join(rows["text"])),
+}
+FORMATS = {"csv": "csv", "gz": "csv", "jsonl": "json", "parquet": "parquet", "txt": "text"}
+
+
+def write(path, mark, is_replaced):
+    """Rows of the same length whatever the mark is, and the time at which an archive says that they were written."""
+    rows = Dataset.from_dict({"text": [f"text {mark} {number}" for number in range(40)], "label": ["a", "b"] * 20})
+    place = path.with_name(f"other-{path.name}") if is_replaced else path
+    if not path.suffix:
+        place.mkdir(exist_ok=True)
+    WRITERS[path.name](rows, place)
+    for file in [place, *place.rglob("*")]:
+        os.utime(file, (1e9, 1e9))
+    if is_replaced and path.is_dir():
+        for file in place.iterdir():
+            os.replace(file, path / file.name)
+    elif is_replaced:
+        os.replace(place, path)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_of_other_rows_and_the_same_time_is_read_anew(name, is_replaced, tmp_path):
+    path = tmp_path / name
+    kind = FORMATS.get(path.suffix.removeprefix("."))
+    source = text_source({"path": str(path)} if kind is None else {"path": kind, "files": str(path)})
+    write(path, "one", is_replaced=False)
+    before = texts_of(source)
+    assert all("one" in text for texts in before for text in texts)
+    write(path, "two", is_replaced)
+    assert texts_of(source) == [[text.replace("one", "two") for text in texts] for texts in before]
+
+
+def texts_of(source):
+    """As a language model and as a task read them, with what is made of them."""
+    rows = loading.load_rows(source)
+    found = [rows["text"][:], rows.map(shouted)["text"][:]]
+    if source.path != "text":
+        found.append(task_rows(source, TASKS["text-classification"].columns)[0]["text"][:])
+    return found
+
+
+def shouted(row):
+    return {"text": f"{row['text']}!"}

@@ -251,6 +251,6 @@ def test_columns_that_are_not_read_are_listed_once(tmp_path, name):
 
     given = written(tmp_path / "rows.jsonl", rows("id", "history", "kind"))
     held_out = written(tmp_path / "held.jsonl", [{**row, "group": -row["group"] - 1} for row in rows("id", "more")])
-    found = counts({**given, "where": {"kind": "x"}, "test": held_out})
+    found = counts({**given, "where": {"kind": "x"}, "test": {**held_out, "where": {}}})
     assert found == {"train": {"columns not read: id, history": 2}, "test": {"columns not read: more": 1}}
     assert counts({**written(tmp_path / "plain.jsonl", rows())}) == {}

@@ -1,13 +1,17 @@
 """Labels as other programs write them: each is the number, the list or the class that was meant, or refused."""
 
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hf_gpt.data import sources
+from hf_gpt.data.labels import read_literal
 from hf_gpt.data.loading import load_rows, text_rows
 from hf_gpt.data.rows import task_splits
 from hf_gpt.errors import InputError
@@ -56,6 +60,32 @@ def test_numbers_are_read_as_their_country_writes_them(cells, sign, wanted, tmp_
 def test_a_number_that_may_be_another_is_refused(cells, sign, tmp_path):
     with pytest.raises(InputError, match=f"label '{cells[0]}' may be one number, another one, or several classes: write"):
         splits_of(table_of(tmp_path, cells, sign))
+
+
+SAID = st.text() | st.text("ab'\" \n\\,[]{}#")
+
+
+@given(
+    st.recursive(
+        st.lists(SAID) | st.dictionaries(SAID, SAID), lambda inner: st.lists(inner | SAID) | st.dictionaries(SAID, inner)
+    )
+)
+@example([{"role": "user", "content": 'print(" ".join(x))'}])
+@example(["it's", 'a " "', "' ' \" \""])
+def test_texts_in_a_list_that_python_wrote_are_kept_letter_by_letter(value):
+    assert read_literal(str(value)) == value
+
+
+@pytest.mark.parametrize("text", ["['a' 'b'\n 'c']", "['a' 'b' 'c']\n", "[ 'a'\n\n'b', 'c' ]", "['a', 'b', 'c']"])
+def test_texts_without_a_comma_between_them_are_those_of_numpy(text):
+    assert read_literal(text) == ["a", "b", "c"]
+    assert read_literal("""['print(" ".join(x))' "it's"]""") == ['print(" ".join(x))', "it's"]
+
+
+@pytest.mark.parametrize("text", ["['a' 'b", "['a' 'b'", "'a' 'b']", "['a' ''' 'b'", "['a' 'b' ... 'c']", "'a' 'b'\n  x\n y"])
+def test_what_is_no_list_of_texts_is_none(text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        read_literal(text)
 
 
 @pytest.mark.parametrize(

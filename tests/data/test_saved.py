@@ -13,6 +13,7 @@ from hf_gpt.data.saved import unread_splits
 from hf_gpt.errors import InputError
 from hf_gpt.recipe.parser import load_recipe
 from hf_gpt.tasks import TASKS
+from hf_gpt.training.output_dir import check_same_data, edited_file
 
 
 def rows(count, first=0):
@@ -141,3 +142,49 @@ def test_a_part_of_a_dataset_of_the_hub_is_of_the_same_name_and_revision():
     found = sources.text_source({**given, "test": {"split": "test"}, "validation": {"path": "org/other"}})
     assert (found.test.name, found.test.revision, found.test.split) == ("en", "abc", "test")
     assert (found.validation.name, found.validation.revision) == (None, None)
+
+
+def flipped(row):
+    return {"label": 1 - row["label"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("saved", r"data-00000-of-00001\.arrow"),
+        ("splits", r"train/data-00000-of-00001\.arrow"),
+        ("shards", r"train-0\.parquet"),
+    ],
+)
+def test_a_run_does_not_go_on_with_a_folder_of_other_labels(name, changed, tmp_path):
+    folder = tmp_path / name
+
+    def write(part):
+        if name == "shards":
+            folder.mkdir(exist_ok=True)
+            part.to_parquet(folder / "train-0.parquet")
+        else:
+            (DatasetDict({"train": part}) if name == "splits" else part).save_to_disk(str(folder))
+
+    write(rows(100))
+    recipe = load_recipe("finetune/imdb", [f"dataset={{path: {folder}, test: {{split: 'train[:10%]'}}}}"])
+    before = sources.fingerprint(recipe.source, None)
+    # What `datasets` keeps beside the tables is none of the data.
+    load_rows(recipe.source).map(flipped)
+    assert sources.fingerprint(recipe.source, None) == before
+    assert edited_file(recipe, before) is None
+    earlier = {key: value for key, value in before.items() if key != "files"}
+    earlier["test"] = {key: value for key, value in before["test"].items() if key != "files"}
+    write(rows(100).map(flipped))
+    now = sources.fingerprint(recipe.source, None)
+    with pytest.raises(
+        InputError, match=rf"the data have changed since the run in .* began: {changed} is not the file that it was"
+    ):
+        check_same_data(tmp_path, before, now)
+    with pytest.raises(InputError, match=f"{changed} is not the file that it was"):
+        check_same_data(tmp_path, {**earlier, "test": before["test"]}, now)
+    assert edited_file(recipe, before).endswith(changed.split("/")[-1].replace("\\", ""))
+    # One of a version that did not describe the files.
+    check_same_data(tmp_path, earlier, now)
+    assert edited_file(recipe, earlier) is None
+    assert str(tmp_path) not in json.dumps(now["files"])

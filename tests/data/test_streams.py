@@ -4,13 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
-from datasets import load_dataset
+from datasets import Dataset, IterableDataset, load_dataset
 from tests.conftest import ROOT
 
+from hf_gpt.data import loading
 from hf_gpt.data import streaming as streams
+from hf_gpt.data.sources import text_source
+from hf_gpt.data.splits import held_texts, split_stream, text_batches
 from hf_gpt.data.streaming import PackedStream, StreamLoader, collate_stream, load_state, save_state
 from hf_gpt.data.tokenizer import train_tokenizer
 from hf_gpt.errors import InputError
@@ -122,6 +127,73 @@ def test_another_number_of_readers_is_refused(texts, tokenizer, tmp_path):
 def test_a_reader_without_a_text_is_named(texts, tokenizer):
     with pytest.raises(InputError, match="fewer texts than readers"):
         next(iter(make_loader(texts.take(2), tokenizer, process=3, processes=4)))
+
+
+def stream_of(path, **more):
+    kind = {".jsonl": "json"}.get(path.suffix, path.suffix[1:])
+    return loading.load_rows(
+        text_source({"path": kind, "files": str(path.parent / f"*{path.suffix}"), "streaming": True, **more})
+    )
+
+
+def test_what_later_rows_of_a_stream_have_in_other_columns_does_not_matter(tmp_path):
+    """Of JSON, `datasets` takes the types of all rows from the first ten megabytes; of Parquet, from the first file."""
+    rows = [{"text": f"{number} {'word ' * 240}", "n": number, "kind": "ab"[number % 2]} for number in range(9000)]
+    others = [{"text": number, "n": f"number {number}", "kind": "a", "more": {"x": 1}} for number in range(20)]
+    with (tmp_path / "a.jsonl").open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in [*rows, *others])
+    assert (tmp_path / "a.jsonl").stat().st_size > 10 << 20
+    found = [row["text"] for row in loading.text_rows(stream_of(tmp_path / "a.jsonl"), "text")]
+    assert found == [row["text"] for row in rows] + [str(number) for number in range(20)]
+    assert len(list(stream_of(tmp_path / "a.jsonl", where={"kind": "a"}))) == 4520
+    for number, column in enumerate(([1, 2], ["x", "y"])):
+        Dataset.from_dict({"text": ["a", "b"], "n": column}).to_parquet(tmp_path / f"{number}.parquet")
+    assert [row["text"] for row in stream_of(tmp_path / "a.parquet")] == ["a", "b"] * 2
+    with pytest.raises(InputError, match="text_column='body' is not a column; the columns are text, n, kind"):
+        stream_of(tmp_path / "a.jsonl", text_column="body")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_line_that_is_cut_off_is_named_where_a_stream_comes_to_it(workers, texts, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "FIRST_ROWS", 10)
+    with (tmp_path / "b.jsonl").open("a") as file:
+        file.write('{"text": "a text that is cu')
+    train = split_stream(stream_of(tmp_path / "b.jsonl"), "text", 0.1, 0.1)["train"]
+    with pytest.raises(InputError) as refused:
+        batches(make_loader(train, tokenizer, workers=workers), 500)
+    line = 'line 84 of b.jsonl, column 10: Unterminated string, in \'{"text": "a text that is cu\''
+    assert str(refused.value) == f"dataset: files='{tmp_path / 'b.jsonl'}': {line}"
+
+
+def broken_after(count, error):
+    for text in TEXTS[:count]:
+        yield {"text": text}
+    raise error
+
+
+@pytest.mark.parametrize("error", [pa.ArrowInvalid("a cut row"), zlib.error("a cut row"), OSError("a cut row")])
+def test_what_a_reader_raises_in_the_middle_of_a_stream_is_one_line(error, texts, tokenizer):
+    stream = IterableDataset.from_generator(broken_after, gen_kwargs={"count": 100, "error": error})
+    for read in (
+        lambda: batches(make_loader(stream, tokenizer), 200),
+        lambda: batches(make_loader(stream, tokenizer, workers=1), 200),
+        lambda: held_texts(stream, 120),
+        lambda: list(text_batches(stream, 120)),
+    ):
+        with pytest.raises(InputError) as refused:
+            read()
+        assert str(refused.value) == "dataset: the stream cannot be read on: a cut row"
+
+
+def test_a_stream_that_was_read_in_another_way_begins_anew_and_says_so(texts, tokenizer, tmp_path):
+    """An earlier version had `datasets` read JSON, whose places are counted in other things."""
+    before = make_loader(split_stream(texts, "text", 0.1, 0.1)["train"], tokenizer)
+    batches(before, 60)
+    save_state(before.dataset, tmp_path)
+    after = make_loader(split_stream(stream_of(tmp_path / "a.jsonl"), "text", 0.1, 0.1)["train"], tokenizer)
+    load_state(after.dataset, tmp_path, 0)
+    with pytest.raises(InputError, match=r"read in another way .*: start anew with overwrite=true\.$"):
+        batches(after, 1)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 from hf_gpt.data import loading, sources
 from hf_gpt.data.conll import read_conll
 from hf_gpt.data.rows import task_splits
+from hf_gpt.data.text_columns import find_text_column
 from hf_gpt.errors import InputError
 
 
@@ -160,6 +161,29 @@ def test_a_label_of_digits_is_a_number_where_it_is_written_as_one(labels, read, 
     assert found == {f"text {i}": read[i % 3] for i in range(60)}
 
 
+@pytest.mark.parametrize("later", ["", "n/a", "4.5", "true"])
+def test_a_large_table_is_read_whatever_its_later_rows_hold(later, tmp_path):
+    """The types of columns were those of the first ten thousand rows."""
+    lines = ["review,stars,stars", *(f"review {i},{later if i == 11_000 else i % 5},{i}" for i in range(12_000))]
+    path = tmp_path / "t.csv"
+    source = source_of(path, lines)
+    assert find_text_column(source) == "review"
+    for where, rows in ({}, 12_000), ({"stars": 4}, 2_400), ({"stars": [3, "4"]}, 4_800):
+        chosen = sources.text_source({"path": "csv", "files": str(path), "text_column": "review", "where": where})
+        assert abs(len(loading.load_rows(chosen)["review"]) - rows) <= 1
+
+
+@pytest.mark.parametrize("more", [{"note": "seen twice"}, {"score": "n/a"}, {"score": [1]}], ids=str)
+def test_a_large_file_of_json_is_read_whatever_its_later_rows_hold(more, tmp_path):
+    """The columns were those of the first ten megabytes."""
+    rows = [{"text": f"text {i} " + "word " * 250, "score": i % 5} for i in range(10_000)]
+    rows[9_500] |= more
+    source = source_of(tmp_path / "t.jsonl", map(json.dumps, rows))
+    assert loading.load_rows(source)["text"][:] == [row["text"] for row in rows]
+    source = sources.text_source({"path": "json", "files": source.files, "where": {"score": 4}})
+    assert len(loading.load_rows(source)) == sum(row["score"] == 4 for row in rows)
+
+
 def test_a_text_of_digits_keeps_its_zeros(tmp_path):
     lines = ["text", *(f"{i:08d}" for i in range(50))]
     assert loading.load_rows(source_of(tmp_path / "t.csv", lines))["text"][:2] == ["00000000", "00000001"]
@@ -235,3 +259,59 @@ def test_a_line_whose_word_or_tag_would_be_another_is_refused(text, told, tmp_pa
     (tmp_path / "t.conll").write_text(text)
     with pytest.raises(InputError, match=told):
         list(read_conll([tmp_path / "t.conll"], "conll"))
+
+
+SPLIT = {
+    "last": ("label,text", "{label},text {i}", "good,First line\nand the second"),
+    "blank lines": ("label,text", "{label},text {i}", "good,First line\n\nand the second"),
+    "middle": ("id,text,date", "{i},a text {i} of {word},2020-01-{day}", "5,A first line\nand a second,2020-01-01"),
+    "three": ("id,text,date", "{i},a text {i} of {word},2020-01-{day}", "5,A first line\nand a second\nand more,2020-01-01"),
+    "every row": ("id,text,date", "{i},A first line\nand {word},2020-01-{day}", "5,a first line\nand a second,2020-01-01"),
+}
+
+
+@pytest.mark.parametrize("kind", list(SPLIT))
+@pytest.mark.parametrize("sign", [",", "\t"])
+def test_a_text_that_goes_on_in_a_line_without_quotes_is_refused(kind, sign, tmp_path):
+    names, row, split = SPLIT[kind]
+    rows = [
+        row.format(i=i, label=("good", "bad")[i % 2], day=i % 20 + 10, word="abcdefghij"[i % 10] * (i + 1)) for i in range(40)
+    ]
+    lines = [line.replace(",", sign) for line in (names, *rows[:20], split, *rows[20:])]
+    source = source_of(tmp_path / ("t.tsv" if sign == "\t" else "t.csv"), lines)
+    cells, line = 1 if "date" not in names else 2, {"blank lines": 24, "three": 24, "every row": 3}.get(kind, 23)
+    told = rf"': line {line} has {cells} cells? under {names.count(',') + 1} names, and they are the rest of the row above it: put"
+    with pytest.raises(InputError, match=told):
+        loading.load_rows(source)
+    quoted = [line.replace("A first line\nand a second", '"A first line\nand a second"') for line in lines]
+    if kind == "middle":
+        assert loading.load_rows(source_of(tmp_path / "t.csv", quoted))["text"][20] == "A first line\nand a second"
+
+
+@pytest.mark.parametrize("sign", [",", "\t"])
+@pytest.mark.parametrize("places", [range(1, 17), range(16, 32), [39], [3], [3, 4], range(1, 40, 2)])
+@pytest.mark.parametrize("left", [1, 2])
+def test_rows_whose_last_cells_are_left_out_are_told(sign, places, left, tmp_path):
+    """Excel does so where those of sixteen rows are empty."""
+    rows = [[f"text {'abcdefghij'[i % 10] * (i + 1)}", "ab"[i % 2], f"a remark {i}"] for i in range(40)]
+    rows = [row[: len(row) - left] if i in places else row for i, row in enumerate(rows)]
+    lines = [sign.join(row) for row in (["text", "label", "remark"], *rows)]
+    path = tmp_path / ("t.tsv" if sign == "\t" else "t.csv")
+    source = source_of(path, lines)
+    assert loading.load_rows(source)["text"][:] == [row[0] for row in rows]
+    many = "1 row has" if len(places) == 1 else f"{len(places)} rows have"
+    first = f"the first in line {places[0] + 2}: put a text of several lines into double quotes."
+    assert loading.file_lines(source) == [f"{path.name}: {many} fewer cells than names, {first}"]
+
+
+@pytest.mark.parametrize("more", [",label", ",label,remark"])
+def test_a_column_that_no_row_has_is_told(more, tmp_path):
+    source = source_of(tmp_path / "t.csv", [f"text{more}", *(f"text {i}{',a' * (more.count(',') - 1)}" for i in range(40))])
+    assert loading.load_rows(source)["text"][:] == [f"text {i}" for i in range(40)]
+    assert "40 rows have fewer cells than names, the first in line 2" in loading.file_lines(source)[0]
+
+
+def test_lines_without_anything_are_no_short_rows(tmp_path):
+    source = source_of(tmp_path / "t.csv", ["", "text,label", "", "one,a", "  ", "two,b", "", ""])
+    assert loading.load_rows(source)["text"][:] == ["one", "two"]
+    assert loading.file_lines(source) == []

@@ -93,6 +93,27 @@ def test_ids_are_no_texts(make_id, tmp_path):
     assert find_text_column(source_of(tmp_path / "rows.jsonl", lambda i: {"id": make_id(i)})) == "id"
 
 
+def table_of(path, names, make):
+    path.write_text("".join(f"{row}\n" for row in (names, *(make(i) for i in range(300)))))
+    return text_source({"path": "csv", "files": str(path)})
+
+
+@pytest.mark.parametrize(
+    "make", [lambda i: f"{10**11 + i},{i / 7},{bool(i % 2)},{i % 40:06d}", lambda i: f"{i or ''},-1e-05,TRUE,"]
+)
+def test_a_table_of_numbers_has_no_texts(make, tmp_path):
+    names = "id,score,is_new,code"
+    with pytest.raises(
+        InputError, match=r"no column holds text; the columns are id, score, is_new, code: dataset.text_column"
+    ):
+        find_text_column(table_of(tmp_path / "t.csv", names, make))
+    assert find_text_column(table_of(tmp_path / "t.csv", f"{names},word", lambda i: f"{make(i)},{'ab'[i % 2]}")) == "word"
+    with pytest.raises(InputError, match="no column holds text; the columns are id: "):
+        find_text_column(table_of(tmp_path / "t.csv", "id", lambda i: make(i).partition(",")[0] or 0))
+    # A number in quotes is a text of JSON.
+    assert find_text_column(source_of(tmp_path / "t.jsonl", lambda i: {"line": str(i)})) == "line"
+
+
 @pytest.mark.parametrize("make", [lambda i: "ab" * (i + 1) if i < 32 else "x" * i, lambda i: f"第{i}首诗没有空格", sentence])
 def test_names_and_texts_without_spaces_are_no_ids(make, tmp_path):
     source = source_of(tmp_path / "rows.jsonl", lambda i: {"number": i, "name": make(i)})

@@ -370,7 +370,7 @@ def test_a_table_tells_its_separator(tmp_path, sign):
     path = tmp_path / "rows.csv"
     path.write_text("\ufeff" + "".join(sign.join(row) + "\n" for row in (["id", "text"], ["1", "Nice, good"], ["2", "Bad"])))
     source = sources.text_source({"path": "csv", "files": str(path)})
-    assert loading.load_rows(source)[:] == {"id": [1, 2], "text": ["Nice, good", "Bad"]}
+    assert loading.load_rows(source)[:] == {"id": ["1", "2"], "text": ["Nice, good", "Bad"]}
     assert loading.file_lines(source) == [f"rows.csv is read with {sign!r} as its separator."]
     other = tmp_path / "other.csv"
     other.write_text("id,text\n1,a; b\n")

@@ -1,6 +1,7 @@
 """A task that is scored by prompting alone."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -20,6 +21,16 @@ def test_few_shot_scores_by_prompting_alone(task, shots, base, tmp_path, monkeyp
     assert code == 0
     assert f"rows with {shots} examples each" in told
     assert all(f"{name} " in told for name in figures)
+
+
+def test_more_examples_than_there_are_rows_are_refused(base, tmp_path, monkeypatch, capsys):
+    maker, _ = TASKS["text-classification"]
+    path = write_recipe(tmp_path, task_values(base, write_rows(tmp_path, maker), tmp_path / "never", "text-classification"))
+    code, _, told = run_command(monkeypatch, capsys, "evaluate", base, path, "--few-shot", 1000)
+    assert code == 2
+    assert re.search(
+        r"--few-shot 1000 asks for more examples than the train split has, which are \d+: give as many at most", told
+    )
 
 
 def test_few_shot_says_what_was_left_out_and_what_is_trained_on(base, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """What a page or a notebook reads off a model is what the model computes."""
 
+import copy
 import math
 from itertools import pairwise
 from types import SimpleNamespace
@@ -7,7 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tests.conftest import randomize, tiny_config
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    pipeline,
+)
 
 import hf_gpt
 from hf_gpt.data.tokenizer import train_tokenizer
@@ -184,6 +191,26 @@ def test_classes_have_the_probabilities_of_the_text_as_tasks_encode_it(tokenizer
     assert inspection.classify(model, tokenizer, TEXT, "twice") == pytest.approx(dict(zip(("bad", "good"), expected)))
     number = build(AutoModelForSequenceClassification, tokenizer, num_labels=1, problem_type="regression")
     assert isinstance(inspection.classify(number, tokenizer, TEXT), float)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_a_class_is_the_pipelines_where_the_closing_token_fills_up_rows_too(pooling, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    model = build(AutoModelForSequenceClassification, tokenizer, **PAIR, classifier_pooling=pooling)
+    model.config.pad_token_id = model.config.eos_token_id = end = tokenizer.eos_token_id
+    bare = copy.deepcopy(tokenizer)
+    # As a training saves it.
+    mark = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{mark} $A {mark}", pair=f"{mark} $A {mark} $B {mark}", special_tokens=[(mark, end)]
+    )
+    answers = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    for texts in ([TEXT], [TEXT, "twice"]):
+        given = dict(zip(("text", "text_pair"), texts))
+        wanted = {answer["label"]: answer["score"] for answer in answers(given, top_k=None)}
+        for read in (tokenizer, bare):
+            assert inspection.classify(model, read, *texts) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_what_cannot_be_read_is_named(tokenizer, tmp_path):

@@ -1,7 +1,10 @@
 """One head for each task: made from a causal checkpoint, blind to padding, used by its pipeline, and what its loss is."""
 
+import warnings
+
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from tests.conftest import randomize, tiny_config
 from transformers import (
     AutoModelForCausalLM,
@@ -10,6 +13,7 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    DynamicCache,
     pipeline,
 )
 
@@ -79,6 +83,21 @@ def test_a_batch_whose_padding_cannot_be_told_is_refused():
         model(torch.full((2, 4), 5))
 
 
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("ends", [1, [5, 1]])
+def test_a_padding_token_that_ends_texts_is_text_where_no_mask_says_otherwise(ends, pooling):
+    config = tiny_config("modern", num_labels=3, pad_token_id=1, eos_token_id=ends, classifier_pooling=pooling)
+    model = randomize(AutoModelForSequenceClassification.from_config(config))
+    text = torch.tensor([[1, 7, 8, 1, 9, 1]])
+    assert torch.equal(model(text).logits, model(text, attention_mask=torch.ones_like(text)).logits)
+    padded, mask = torch.tensor([[1, 7, 8, 1, 9, 1, 1]]), torch.tensor([[1] * 6 + [0]])
+    torch.testing.assert_close(model(padded, attention_mask=mask).logits, model(text).logits, rtol=0, atol=1e-5)
+    choices = randomize(AutoModelForMultipleChoice.from_config(config))
+    for head, rows in ((model, text.expand(2, -1)), (choices, text.expand(1, 2, -1))):
+        with pytest.raises(ValueError, match="pad_token_id=1, which ends texts, too, and no attention_mask"):
+            head(rows)
+
+
 def test_one_label_several_labels_and_numbers():
     logits = {}
     for problem, labels, loss in (
@@ -116,6 +135,22 @@ def test_the_auxiliary_loss_is_the_language_models_times_lambda(tied):
     assert together.item() == pytest.approx((alone + 0.5 * other).item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_auxiliary_loss_knows_padding_as_the_pooling_does_and_needs_tokens(tied):
+    config = tiny_config("modern", num_labels=3, tie_word_embeddings=tied, auxiliary_lm_weight=0.5)
+    model = randomize(AutoModelForSequenceClassification.from_config(config)).train()
+    ids, labels = torch.randint(2, 96, (2, 7)), torch.tensor([1, 2])
+    ids[1, 4:] = 0
+    masked = model(ids, attention_mask=(ids != 0).long(), labels=labels).loss
+    torch.testing.assert_close(model(ids, labels=labels).loss, masked, rtol=0, atol=1e-6)
+    embeds = model.get_input_embeddings()(ids)
+    prompted = get_peft_model(model, PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)).train()
+    for head, given in ((model, {"inputs_embeds": embeds}), (prompted, {"input_ids": ids})):
+        with pytest.raises(ValueError, match=r"auxiliary_lm_weight=0\.5 with inputs_embeds"):
+            head(**given, attention_mask=(ids != 0).long(), labels=labels)
+    model.eval()(inputs_embeds=embeds, labels=labels)
+
+
 def test_each_choice_is_scored_as_if_alone():
     model = randomize(AutoModelForMultipleChoice.from_config(tiny_config("gpt1")))
     ids = torch.randint(2, 96, (2, 3, 6))
@@ -136,6 +171,33 @@ def test_a_masked_model_sees_both_sides():
     changed = ids.clone()
     changed[0, 6] = (ids[0, 6] - 1) % 94 + 2
     assert (model(ids).logits[0, 2] - model(changed).logits[0, 2]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("auto_class", OWN_WEIGHTS, ids=lambda auto_class: auto_class.__name__)
+def test_a_cache_may_be_named_to_every_head_and_changes_nothing(auto_class):
+    is_masked, is_choice = auto_class is AutoModelForMaskedLM, auto_class is AutoModelForMultipleChoice
+    model = randomize(auto_class.from_config(tiny_config("modern", num_labels=3, is_causal=not is_masked)))
+    ids = torch.randint(2, 96, (2, 3, 8) if is_choice else (2, 8))
+    mask = torch.ones_like(ids)
+    # The first field behind a loss, whatever it is called.
+    wanted = model(ids, attention_mask=mask)[0]
+    for values in ({"use_cache": False}, {"use_cache": True}, {"use_cache": None}):
+        assert torch.equal(model(ids, attention_mask=mask, **values)[0], wanted)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        for name in ("cache", "past_key_values"):
+            assert torch.equal(model(ids, attention_mask=mask, **{name: None}, use_cache=False)[0], wanted)
+            assert torch.equal(model(ids, attention_mask=mask, **{name: DynamicCache(config=model.config)})[0], wanted)
+
+
+@pytest.mark.parametrize("auto_class", [AutoModelForTokenClassification, AutoModelForQuestionAnswering])
+def test_a_head_of_each_token_goes_on_from_a_cache(auto_class):
+    model = randomize(auto_class.from_config(tiny_config("modern", num_labels=3)))
+    ids, cache = torch.randint(2, 96, (2, 8)), DynamicCache(config=model.config)
+    parts = [model(part, cache=cache, use_cache=True)[0] for part in ids.split(5, 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), model(ids)[0], rtol=0, atol=1e-5)
+    for other in (AutoModelForMaskedLM, AutoModelForMultipleChoice):
+        with pytest.raises(ValueError, match="goes on from no cache, and the one given has 8 tokens"):
+            other.from_config(tiny_config("modern", is_causal=False))(ids, past_key_values=cache)
 
 
 PIPELINES = {

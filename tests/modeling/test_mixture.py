@@ -1,7 +1,12 @@
 """Attention sinks and mixtures of experts: the formulas, one kernel like another, and the loss that keeps experts in balance."""
 
+import copy
+import io
+import pickle
+
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tests.conftest import randomize, tiny_config
 from transformers import AutoModelForCausalLM
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
@@ -149,6 +154,49 @@ def test_a_step_in_parts_is_balanced_as_much_as_one_at_once():
     weight = (labels[:2, 1:] != -100).sum() / count
     wanted = plain + 0.5 * (weight * balance[0] + (1 - weight) * balance[1])
     torch.testing.assert_close(sum(parts), wanted, rtol=0, atol=1e-4)
+
+
+def test_a_router_with_an_adapter_is_balanced_by_its_own_scores():
+    config = LoraConfig(r=2, target_modules=["router"], init_lora_weights=False)
+    adapted = get_peft_model(language_model(router_aux_loss_coef=0.5), config).train()
+    scores = []
+    for block in adapted.get_base_model().model.layers:
+        block.mlp.router.register_forward_hook(lambda module, inputs, output: scores.append(output))
+    outputs = adapted(input_ids=token_ids(2, 12), labels=token_ids(2, 12))
+    assert len(scores) == len(outputs.router_logits) == 2
+    assert all(map(torch.equal, outputs.router_logits, scores))
+    outputs.aux_loss.backward()
+    assert all(parameter.grad.any() for name, parameter in adapted.named_parameters() if "lora" in name)
+
+
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def saved(model):
+    torch.save(model, file := io.BytesIO())
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def with_a_copied_layer(model):
+    model = copy.deepcopy(model)
+    model.model.layers[0] = copy.deepcopy(model.model.layers[0])
+    return model
+
+
+@pytest.mark.parametrize("made", [pickled, saved, copy.deepcopy, with_a_copied_layer])
+def test_a_copy_records_what_the_model_does(made):
+    model, ids = language_model(router_aux_loss_coef=0.5), token_ids(2, 12)
+    model.set_attn_implementation("eager")
+    found = []
+    for each in (model, made(model), made(made(model))):
+        found.append(each(ids, labels=ids, output_router_logits=True, output_hidden_states=True, output_attentions=True))
+    for outputs in found[1:]:
+        assert outputs.loss == found[0].loss
+        for name in ("router_logits", "hidden_states", "attentions"):
+            assert len(outputs[name]) == len(found[0][name]) >= 2
+            assert all(map(torch.equal, outputs[name], found[0][name]))
 
 
 def test_checkpointing_that_would_lose_the_balance_is_refused():

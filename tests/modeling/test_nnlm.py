@@ -62,6 +62,28 @@ def test_generation_is_a_forward_pass_a_word(model):
     assert beams.shape == expected.shape
 
 
+@pytest.mark.parametrize("sizes", [{"new_num_tokens": 31}, {"pad_to_multiple_of": 8}, {"new_num_tokens": 20}], ids=str)
+def test_a_vocabulary_of_another_size_leaves_the_words_that_stay_as_they_were(model, sizes, tmp_path):
+    ids = torch.randint(0, 20, (2, 9))
+    before = model(ids).logits
+    model.lm_head.weight.requires_grad_(False)
+    if model.direct is not None:
+        model.direct.weight.requires_grad_(False)
+    model.resize_token_embeddings(**sizes)
+    size = sizes.get("new_num_tokens", 24)
+    assert all(size in tensor.shape for name, tensor in model.named_parameters() if "hidden" not in name)
+    assert not any(
+        tensor.requires_grad for name, tensor in model.named_parameters() if name.startswith(("lm_head.w", "direct"))
+    )
+    model.save_pretrained(tmp_path)
+    stays = min(size, 23)
+    for resized in (model, AutoModelForCausalLM.from_pretrained(tmp_path)):
+        after = resized(ids, labels=ids)
+        assert after.logits.shape == (2, 9, size)
+        assert after.loss.isfinite()
+        torch.testing.assert_close(after.logits[..., :stays], before[..., :stays], rtol=0, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_it_is_saved_with_its_code(tmp_path):
     logits = []

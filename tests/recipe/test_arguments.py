@@ -125,6 +125,103 @@ def test_overrides_reach_as_deep_as_mappings_are():
         apply_overrides(values, ["config.hidden_size.a=1"])
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("output_dir=runs/a #2", "dataset.files=review #1.csv", "dataset.files=*.csv", "prompt=Summarize: {source}"),
+        *(
+            "prompt=#1 of {source}",
+            "prompt=Text:\n{source}\n\nSummary:",
+            "prompt=A\n\nB",
+            "prompt=- {source}",
+            "prompt=%s {source}",
+        ),
+        *("dataset.validation.files=a\t#2.csv", "dataset.where.title=Alien: Part #3", "dataset.where.title=Alien #3"),
+        *(
+            "class_names.0=bad: 1 #2",
+            "dataset.columns.text=Review #1",
+            "model_name_or_path=@me",
+            "tokenizer=`x`",
+            "output_dir=!a",
+        ),
+        *(
+            "dataset.validation.where.day=2020-13-01",
+            "dataset.path=a #2",
+            "config.hidden_act=gelu #2",
+            "output_dir=2020-01-01",
+        ),
+    ],
+)
+def test_a_text_on_the_command_line_arrives_letter_by_letter(override):
+    values = {"dataset": {"path": "csv"}}
+    apply_overrides(values, [override])
+    key, _, text = override.partition("=")
+    for place in key.split("."):
+        values = values[int(place) if place.isdigit() and int(place) in values else place]
+    assert values == text
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        *(
+            ("max_steps=5", 5),
+            ("learning_rate=1e-3", 1e-3),
+            ("overwrite=true", True),
+            ("max_minutes=null", None),
+            ("prompt=5", 5),
+        ),
+        *(("prompt=null", None), ("save_strategy=no", False), ("prompt='a #2'", "a #2"), ('prompt="a: b\\n"', "a: b\n")),
+        *(("class_weights=[1, 2]", [1, 2]), ("class_weights=balanced", "balanced"), ("ngram_orders=[2, 3]", [2, 3])),
+        *(
+            ("config={hidden_size: 8}", {"hidden_size": 8}),
+            ("dataset={path: imdb}", {"path": "imdb"}),
+            ("prompt=|\n a\n b", "a\nb"),
+        ),
+        *(("class_names={0: 'a #1'}", {0: "a #1"}), ("prompt=a#b", "a#b"), ("config=hidden_size: 8", {"hidden_size": 8})),
+    ],
+)
+def test_what_is_no_text_on_the_command_line_is_what_yaml_reads(override, value):
+    values = {}
+    apply_overrides(values, [override])
+    assert values == {override.partition("=")[0]: value}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "max_steps=5 # five",
+        "optimizer=muon #2",
+        "lora.r=4 #4",
+        "class_weights=[1, 2] #3",
+        "prompt='a' #2",
+        "max_steps=#",
+        "bf16=#",
+    ],
+)
+def test_a_comment_on_the_command_line_is_refused(override):
+    with pytest.raises(
+        InputError, match=r"the value of '[\w.]+' is .*, of which YAML takes what is behind # for a comment: leave"
+    ):
+        apply_overrides({}, [override])
+
+
+def test_a_word_that_yaml_reads_as_another_value_is_no_name_of_a_class(packaged):
+    name = "finetune/rotten-tomatoes-small"
+    recipe = load_recipe(name, ["class_names={yes: good, 'no': bad, 0: 'no'}"])
+    assert recipe.task.class_names == {True: "good", "no": "bad", 0: "no"}
+    for override in ("class_names={0: no, 1: yes}", "class_names.0=off"):
+        with pytest.raises(
+            InputError, match=r"class_names: '?0'? is called False, which may have been yes or no: put the name in quotes"
+        ):
+            load_recipe(name, [override])
+    for override in ("class_names={yes: good, on: great}", "dataset.where={1: a, true: b}"):
+        with pytest.raises(
+            InputError, match=r"two of the keys (yes, on|1, true) are the same value, .*: put them in quotes in line 1"
+        ):
+            load_recipe(name, [override])
+
+
 def test_of_a_key_that_is_given_twice_the_last_counts_and_is_told():
     recipe = load_recipe("pretrain/quickstart", ["max_steps=3", "config.num_hidden_layers=2", "max_steps=4"])
     assert recipe.training.max_steps == 4

@@ -226,6 +226,8 @@ def test_a_comparison_says_when_figures_cannot_be_compared(capsys):
         return " ".join(capsys.readouterr().out.split())
 
     assert "These runs" not in told(name="again", config__hidden_size=64)
+    # A run of a folder whose files an earlier version did not describe.
+    assert "These runs" not in told(data__files=[{"name": "train-0.parquet", "sha256": "0" * 64}])
     for changes in ({"data__path": "text"}, {"data__sha256": "0" * 64}, {"data__splits__test__bytes": 5}):
         assert "scored on different texts: neither their losses nor their bits per byte can be compared" in told(**changes)
     for changes in ({"config__vocab_size": 4096}, {"data__splits__test__tokens": 5}):

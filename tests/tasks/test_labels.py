@@ -97,6 +97,12 @@ LISTED = List(NAMED)
         ([0, 1], None, {"0": "bad", "1": "good"}, ["bad", "good"]),
         ([[0], [0, 1]], LISTED, None, ["neg", "pos"]),
         ([["0"], ["0", "1"]], None, {0: "bad", 1: "good"}, ["bad", "good"]),
+        (["yes", "no"], None, {True: "good", False: "bad"}, ["bad", "good"]),
+        (["Yes", "NO"], None, {True: "good", "NO": "never", False: "bad"}, ["good", "never"]),
+        ([["on"], ["off", "on"]], None, {True: "good", False: "bad"}, ["bad", "good"]),
+        ([1, 0], ClassLabel(names=["no", "yes"]), {True: "good", False: "bad"}, ["bad", "good"]),
+        ([True, False], None, {True: "good", False: "bad"}, ["bad", "good"]),
+        (["True", "yes"], None, {True: "good"}, ["good", "yes"]),
     ],
 )
 def test_classes_are_called_what_the_data_and_class_names_say(tokenizer, labels, feature, class_names, wanted):

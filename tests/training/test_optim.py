@@ -12,11 +12,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments, get_scheduler
 
 import hf_gpt
+from hf_gpt.conversion.convert import import_model
 from hf_gpt.errors import InputError
 from hf_gpt.planning import hardware
 from hf_gpt.recipe.parser import parse_recipe
 from hf_gpt.training import optimizers as optim
-from hf_gpt.training.optimizers import OPTIMIZERS, Muon, group_parameters
+from hf_gpt.training.optimizers import OPTIMIZERS, Muon, find_transposed, group_parameters
 from hf_gpt.training.preparation import optimizer_arguments
 
 
@@ -226,12 +227,99 @@ def test_stacked_experts_are_orthogonalised_matrix_by_matrix(monkeypatch):
     assert any(experts.down_proj_bias is parameter for parameter in groups["rest"])
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
-    apart = [nn.Parameter(matrix.detach().clone()) for matrix in experts.down_proj]
+    # As matrices of `nn.Linear`, which gpt-oss keeps transposed.
+    apart = [nn.Parameter(matrix.detach().T.clone()) for matrix in experts.down_proj]
     for matrix, gradient in zip(apart, experts.down_proj.grad):
-        matrix.grad = gradient.clone()
+        matrix.grad = gradient.T.clone()
     torch.optim.Muon(apart, lr=0.02, weight_decay=0.0).step()
     Muon(model, lr=0.02).step()
-    assert torch.equal(experts.down_proj, torch.stack(list(apart)))
+    assert torch.equal(experts.down_proj.mT, torch.stack(list(apart)))
+
+
+MIXTURES = {
+    "gpt_oss": ({"head_dim": 8, "num_local_experts": 3}, {"gate_up_proj", "down_proj"}),
+    "llama4_text": ({"head_dim": 8, "num_local_experts": 3, "intermediate_size_mlp": 24}, {"gate_up_proj", "down_proj"}),
+    "mixtral": ({"num_local_experts": 3}, set()),
+    "qwen3_moe": ({"num_experts": 3, "moe_intermediate_size": 24}, set()),
+}
+
+
+@pytest.mark.parametrize("name", list(MIXTURES))
+def test_experts_that_multiply_from_the_right_are_told_from_those_that_multiply_from_the_left(name):
+    sizes, expected = MIXTURES[name]
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 24, **sizes}
+    config = AutoConfig.for_model(
+        name, vocab_size=50, num_hidden_layers=1, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    ids = find_transposed(model)
+    found = {name for name, parameter in model.named_parameters() if id(parameter) in ids and parameter.ndim == 3}
+    assert {name.rpartition(".")[2] for name in found} == expected
+
+
+def step_of_stock_gpt2(change=lambda model, optimizer: (model, optimizer)):
+    """Return how far one step moves the matrices of GPT-2's first block, each as `nn.Linear` has it, in transformers and imported."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "gpt2", vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=1
+    )
+    stock = AutoModelForCausalLM.from_config(config).eval()
+    moved = []
+    for model in (stock, import_model(stock).eval()):
+        model, optimizer = change(model, Muon(model, lr=0.02))
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        ids = torch.randint(2, 96, (8, 32), generator=torch.Generator().manual_seed(0))
+        model(ids, labels=ids).loss.backward()
+        optimizer.step()
+        moved.append({name: tensor - before[name] for name, tensor in model.state_dict().items()})
+    theirs = {"qkv": "attn.c_attn", "o": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj"}
+    theirs = {name: moved[0][f"transformer.h.0.{part}.weight"].T for name, part in theirs.items()}
+    ours = {name.removeprefix("model.layers.0."): step for name, step in moved[1].items()}
+    ours = {
+        "qkv": torch.cat([ours[f"self_attn.{name}_proj.weight"] for name in "qkv"]),
+        "o": ours["self_attn.o_proj.weight"],
+        "up": ours["mlp.up_proj.weight"],
+        "down": ours["mlp.down_proj.weight"],
+    }
+    return theirs, ours
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_matrices_that_are_stored_transposed_move_as_far_as_those_of_an_import(is_copied, monkeypatch):
+    monkeypatch.setattr(hardware, "multiplies_natively", lambda dtype, device: False)
+    copied = (lambda *pair: copy.deepcopy(pair)) if is_copied else (lambda *pair: pair)
+    theirs, ours = step_of_stock_gpt2(copied)
+    for name in ("o", "up", "down"):
+        torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=1e-4)
+    # One matrix of three, and three: not the same step, but one as long.
+    assert theirs["qkv"].norm().item() == pytest.approx(ours["qkv"].norm().item(), rel=0.1)
+
+
+def test_an_adapter_of_transposed_matrices_moves_as_one_of_any_others():
+    config = AutoConfig.for_model("gpt2", vocab_size=96, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=1)
+    model = get_peft_model(AutoModelForCausalLM.from_config(config), LoraConfig(target_modules=["c_fc"], fan_in_fan_out=True))
+    matrices = Muon(model).param_groups[0]
+    assert (len(matrices["params"]), matrices["is_transposed"]) == (4, False)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    ("adapter", "is_of_head_too"),
+    [
+        ({"trainable_token_indices": [3, 4]}, True),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, False),
+        ({"modules_to_save": ["embed_tokens"]}, False),
+    ],
+)
+def test_what_an_adapter_trains_of_a_table_has_the_rate_of_tables(adapter, is_of_head_too, tied):
+    model = get_peft_model(make_model(tied), LoraConfig(r=2, **{"target_modules": ["q_proj"], **adapter}))
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups = group_parameters(model)
+    assert {id(p) for p in groups["embeddings"]} == {id(p) for name, p in trained.items() if "embed_tokens" in name} != set()
+    assert groups["head"] == []
+    rates = {id(p): group["lr"] for group in Muon(model, lr=0.02).param_groups for p in group["params"]}
+    rate = 0.03 if tied and is_of_head_too else 0.1
+    assert [rates[id(p)] for p in groups["embeddings"]] == pytest.approx([rate] * len(groups["embeddings"]))
 
 
 def test_filters_of_a_convolution_are_no_matrices():

@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from ..errors import counted
+from ..errors import counted, listed
 from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from ..planning.capacity import check_sizes
@@ -32,7 +32,15 @@ from .layouts import (
     Module,
     Tensors,
 )
-from .translation import config_to_ours, config_to_theirs, tensors_to_ours, tensors_to_theirs, zero_biases
+from .translation import (
+    config_to_ours,
+    config_to_theirs,
+    tensors_of,
+    tensors_on_meta,
+    tensors_to_ours,
+    tensors_to_theirs,
+    zero_biases,
+)
 
 
 EXPORT_LAYOUTS = (*LAYOUTS, "gguf")
@@ -156,8 +164,7 @@ def build(config: GPTConfig, modules: tuple[Module, ...], tensors: Tensors) -> G
             f"num_hidden_layers={config.num_hidden_layers}, but the checkpoint has {counted(len(tensors), 'tensors')}: its "
             "config is another's."
         )
-    with torch.device("meta"):
-        expected = GPTForCausalLM(config).state_dict()
+    expected = tensors_on_meta(config)
     if config.tie_word_embeddings:
         del expected["lm_head.weight"]
         head = tensors.pop("lm_head.weight", None)
@@ -228,8 +235,8 @@ def export_checkpoint(
         `str`: The layout that was written.
 
     Raises:
-        ValueError: the layout is unknown, or cannot express a config field, which the message names with its value; or
-            `out_dir` is not empty.
+        ValueError: the layout is unknown, or cannot express a config field, which the message names with its value; the model has
+            other tensors than its config says, as with an adapter that is not merged; or `out_dir` is not empty.
     """
     with new_folder(out_dir) as folder:
         return write_foreign(model, folder, layout, tokenizer, quantize)
@@ -285,7 +292,7 @@ def to_foreign(model: GPTForCausalLM, layout: str | None = None) -> PreTrainedMo
         return to_first_foreign(model)
     rules = LAYOUTS[layout]
     config = CONFIG_MAPPING[layout](**config_to_theirs(rules, model.config))
-    ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    ours = tensors_of(model)
     if model.config.tie_word_embeddings:
         del ours["lm_head.weight"]
     if rules.has_biases:
@@ -293,7 +300,14 @@ def to_foreign(model: GPTForCausalLM, layout: str | None = None) -> PreTrainedMo
     tensors = tensors_to_theirs(rules.modules, model.config.num_hidden_layers, ours)
     rules.write_tensors(model.config, tensors)
     model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    foreign = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=model.dtype, trust_remote_code=False)
+    foreign, info = model_class.from_pretrained(
+        None, config=config, state_dict=tensors, dtype=model.dtype, trust_remote_code=False, output_loading_info=True
+    )
+    # What is missing would be filled with random numbers.
+    if strays := [name for names in info.values() for name in names]:
+        raise ValueError(
+            f"the {layout} model has tensors that this one does not give, or the other way round: {listed(strays, 3)}."
+        )
     foreign.generation_config = model.generation_config
     return foreign
 

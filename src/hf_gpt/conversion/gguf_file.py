@@ -12,7 +12,7 @@ from ..modeling.configuration_hf_gpt import GPTConfig
 from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from .checkpoints import TOKENIZER_FILES
 from .layouts import EXPERTS, GPT2, GPT_OSS, LAYER, LLAMA, QUERY_KEY_VALUE, QWEN3, CannotExpressError, Layout, Module
-from .translation import config_to_theirs, tensors_to_theirs, zero_biases
+from .translation import config_to_theirs, tensors_of, tensors_to_theirs, zero_biases
 
 
 BLOCK = "blk.{}"
@@ -227,7 +227,7 @@ def split_experts(ours: dict[str, torch.Tensor], number_of_layers: int) -> None:
 
 def foreign_tensors(model: GPTForCausalLM, architecture: str) -> dict[str, torch.Tensor]:
     config = model.config
-    ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    ours = tensors_of(model)
     # A gpt-oss has to have an output matrix of its own there.
     if config.tie_word_embeddings and architecture != "gpt-oss":
         del ours["lm_head.weight"]

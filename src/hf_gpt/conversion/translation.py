@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
-from ..errors import counted
+from ..errors import counted, listed
 from ..modeling.configuration_hf_gpt import GPTConfig
+from ..modeling.modeling_hf_gpt import GPTForCausalLM
 from .layouts import CannotExpressError, Layout, Module, Tensors
 
 
@@ -43,12 +45,42 @@ def config_to_theirs(layout: Layout, config: GPTConfig) -> dict[str, Any]:
         value = getattr(config, name)
         if value != needed:
             raise CannotExpressError(layout.name, name, value, f"it is {reprlib.repr(needed)}")
+    if ACT2FN[config.hidden_act].state_dict():
+        raise CannotExpressError(layout.name, "hidden_act", config.hidden_act, "it has no weights of its own")
     values = {theirs: getattr(config, ours) for ours, theirs in layout.fields.items()} | layout.required
     for ours in ("norm_eps", "initializer_range"):
         # The strict configs of transformers take no whole number where they say float.
         values[layout.fields[ours]] = float(getattr(config, ours))
     layout.write_config(config, values)
     return values
+
+
+def tensors_on_meta(config: GPTConfig) -> Tensors:
+    """Return the names and shapes of the tensors of a `GPTForCausalLM`, without memory."""
+    with torch.device("meta"):
+        return GPTForCausalLM(config).state_dict()
+
+
+def tensors_of(model: GPTForCausalLM) -> Tensors:
+    """Return the tensors of a model on the CPU.
+
+    Raises:
+        ValueError: they are not those of its config: an adapter, a parametrization or a quantizer has put others in their place,
+            or the output matrix is not the token embedding that it is tied to.
+    """
+    tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    found, named = ({(name, tensor.shape) for name, tensor in of.items()} for of in (tensors, tensors_on_meta(model.config)))
+    if strange := sorted({name for name, _ in found ^ named}):
+        raise ValueError(
+            f"the model's tensors are not those of its config: they differ in {listed(strange, 3)}. Merge an adapter "
+            "(merge_and_unload), take parametrizations off, and load a quantized model dequantized first."
+        )
+    if model.config.tie_word_embeddings and not torch.equal(tensors["lm_head.weight"], tensors["model.embed_tokens.weight"]):
+        raise ValueError(
+            "the model has tie_word_embeddings=True, but lm_head.weight differs from the token embedding: set "
+            "config.tie_word_embeddings=False."
+        )
+    return tensors
 
 
 def tensors_to_ours(modules: tuple[Module, ...], number_of_layers: int, tensors: Tensors, expected: Tensors) -> Tensors:
@@ -97,15 +129,23 @@ def tensors_to_ours(modules: tuple[Module, ...], number_of_layers: int, tensors:
 
 
 def tensors_to_theirs(modules: tuple[Module, ...], number_of_layers: int, ours: Tensors) -> Tensors:
-    """Return the way back of `tensors_to_ours`; what the table does not name is left out."""
+    """Return the way back of `tensors_to_ours`.
+
+    Raises:
+        ValueError: the table does not name a tensor.
+    """
     tensors: Tensors = {}
+    left = dict(ours)
     for module in (part for row in modules for part in row.for_layers(number_of_layers)):
         for kind in module.kinds:
             names = [f"{name}{kind}" for name in module.ours]
-            if names[0] not in ours:
+            if names[0] not in left:
                 continue
-            tensor = torch.cat([ours[name] for name in names]) if len(names) > 1 else ours[names[0]]
+            parts = [left.pop(name) for name in names]
+            tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
             tensors[f"{module.theirs}{kind}"] = (tensor.t() if module.transposed else tensor).contiguous()
+    if left:
+        raise ValueError(f"the layout has no place for {listed(left, 3)}: keep the model in its own with save_pretrained.")
     return tensors
 
 

@@ -94,6 +94,10 @@ def _fitted(value: Any, kind: Any) -> Any:
     if isinstance(kind, dict):
         return {name: _fitted(value.get(name), inner) for name, inner in kind.items()}
     if kind == "string":
-        # Among texts, an infinity is none.
-        return None if isinstance(value, float) and not math.isfinite(value) else str(value)
+        return as_written(value)
     return float(value) if kind == "float64" else value
+
+
+def as_written(value: Any) -> str | None:
+    """Return a value as a text. Among texts, an infinity is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else str(value)

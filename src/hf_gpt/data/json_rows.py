@@ -82,11 +82,11 @@ def read_json_rows(path: Path) -> list[Any]:
             if text.lstrip().startswith("["):
                 rows += decoder.decode(text)
                 continue
-            place = _next_place(text, 0)
+            place = next_place(text, 0)
             while place < len(text):
                 row, place = decoder.raw_decode(text, place)
                 rows.append(row)
-                place = _next_place(text, place)
+                place = next_place(text, place)
     return rows
 
 
@@ -104,10 +104,14 @@ def _read_flat(path: Path, text: str) -> Iterator[None]:
         raise _too_deep(path, f"line {-deepest[1]}") from error
 
 
-def check_json_rows(rows: list[Any], file: Path) -> None:
+def check_json_rows(rows: list[Any], file: Path, first: int = 0) -> None:
     """Raise `ValueError` for a row that is no object, or has half of a character, as a text has it that was cut by UTF-16's units;
-    `InputError` for one that is nested too deeply."""
-    for number, row in enumerate(rows):
+    `InputError` for one that is nested too deeply.
+
+    Args:
+        first: The number of the first of them.
+    """
+    for number, row in enumerate(rows, start=first):
         if not isinstance(row, dict):
             found = "null" if row is None else shown(row, 60)
             raise ValueError(
@@ -149,7 +153,7 @@ def _each_key_once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _GAP = re.compile(r"[ \t\n\r]*")
 
 
-def _next_place(text: str, place: int) -> int:
+def next_place(text: str, place: int) -> int:
     return _GAP.match(text, place).end()  # type: ignore[union-attr]
 
 
@@ -163,24 +167,27 @@ def find_fault(paths: list[Path]) -> str | None:
         try:
             check_json_rows(read_json_rows(path), path)
         except json.JSONDecodeError as error:
-            place = f"line {error.lineno} of {path.name}, column {error.colno}"
-            if error.msg.startswith("Invalid control character"):
-                written = json.dumps(error.doc[error.pos])[1:-1]
-                closes = ", or a quote closes the text" if written in (r"\n", r"\r") else ""
-                return (
-                    f"{place}: {CONTROLS.get(written, 'a control character')} within a text, where JSON has {written}{closes}"
-                )
-            if error.msg == "Extra data":
-                return f"{place}: more behind the list that the file begins with: write one list, or an object in braces on each line"
-            line = error.doc.split("\n")[error.lineno - 1]
-            told = shown(line[max(0, error.colno - 60) :].strip(), 80)
-            return f"{place}: {error.msg.removesuffix(' starting at').removesuffix(' at')}, in {told}"
+            return told_of(error, path, error.lineno)
         except InputError:
             # It names the file.
             raise
         except ValueError as error:
             return str(error)
     return None
+
+
+def told_of(error: json.JSONDecodeError, path: Path, number: int) -> str:
+    """Return what is wrong in a line of a file."""
+    place = f"line {number} of {path.name}, column {error.colno}"
+    if error.msg.startswith("Invalid control character"):
+        written = json.dumps(error.doc[error.pos])[1:-1]
+        closes = ", or a quote closes the text" if written in (r"\n", r"\r") else ""
+        return f"{place}: {CONTROLS.get(written, 'a control character')} within a text, where JSON has {written}{closes}"
+    if error.msg == "Extra data":
+        return f"{place}: more behind the list that the file begins with: write one list, or an object in braces on each line"
+    line = error.doc.split("\n")[error.lineno - 1]
+    told = shown(line[max(0, error.colno - 60) :].strip(), 80)
+    return f"{place}: {error.msg.removesuffix(' starting at').removesuffix(' at')}, in {told}"
 
 
 def rows_in_object(path: Path, field: str | None) -> list[dict[str, Any]] | None:

@@ -1,15 +1,18 @@
 """Labels as files have them: numbers as a country writes them, lists as text, classes by name or number, and cells without any."""
 
 import ast
+import io
 import json
 import math
 import re
+import tokenize
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import datasets
+import yaml
 from datasets import Dataset, Value
 
 from ..errors import InputError, listed, shown
@@ -24,6 +27,11 @@ NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf
 # 1.234,5 and 1,234.5
 COMMA_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 POINT_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
+
+
+def truth_of(word: str) -> bool | None:
+    """Return the truth value that YAML reads a word as, such as `yes` and `off`; none of most."""
+    return yaml.SafeLoader.bool_values.get(word.lower())
 
 
 def is_nan(value: Any) -> bool:
@@ -208,10 +216,20 @@ def _literal(text: str) -> Any:
     if re.fullmatch(r"\[[-+\d.eE\s]*\]", text):
         return [float(item) if re.search("[.eE]", item) else int(item) for item in text[1:-1].split()]
     try:
-        # NumPy leaves out the comma, and Python joins texts without one.
-        return ast.literal_eval(re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", text))
-    except (SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        return ast.literal_eval(_with_commas(text) if re.search(r"['\"]\s+['\"]", text) else text)
+    except (SyntaxError, tokenize.TokenError, RecursionError, MemoryError, TypeError) as error:
         raise ValueError(text) from error
+
+
+def _with_commas(text: str) -> str:
+    """Return a list as Python shows it where NumPy has left out the commas, without which Python joins texts."""
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline) if token.type != tokenize.NL]
+    parts = []
+    for before, token in zip([None, *tokens], tokens):
+        if before is not None and before.type == token.type == tokenize.STRING and before.end != token.start:
+            parts.append((tokenize.OP, ","))
+        parts.append((token.type, token.string))
+    return tokenize.untokenize(parts)
 
 
 # --------------------------------------------------------------------------------------------------------- held-out rows

@@ -5,11 +5,13 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets import Dataset, IterableDataset
+from datasets.fingerprint import Hasher
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError
 from pyarrow.parquet import read_schema
@@ -18,23 +20,27 @@ from ..checks.boundary import refused
 from ..checks.names import check_name
 from ..checks.places import is_of_place
 from ..errors import InputError, listed, reason_of, shown
-from .cached import by_this_code, code_hash
+from .cached import by_this_code, code_hash, content_of
 from .conll import CONLL_COLUMNS, read_conll
 from .documents import PARQUET
 from .json_columns import json_dataset
 from .json_rows import check_json_rows, find_fault, is_list_of_rows, read_json_rows, rows_in_object
-from .labels import NUMBER
+from .labels import NUMBER, truth_of
 from .packages import PACKAGES, provenance, read_package
 from .packed_files import BROKEN_ARCHIVES, check_contents, is_misnamed
+from .reading import read_on
 from .saved import load_saved
-from .sources import FILE_FORMATS, TextSource, local_files, parts_of
+from .sources import FILE_FORMATS, TextSource, files_of, local_files, parts_of
+from .streamed_json import are_lines, stream_json_rows
 from .tables import check_rows, quoting_of, read_table
-from .text_files import file_state, is_saved, read_documents
+from .text_files import is_saved, read_documents
 from .utf8 import check_utf8
 
 
 # `datasets` would ask six times before it says so.
 HUB_SECONDS = 10.0
+# Of a stream, those that say what its columns are.
+FIRST_ROWS = 1000
 # Of the order in which the parts of a mixture are drawn: part of the data, not of a run, so that no seed moves a text.
 MIXTURE_SEED = 0
 
@@ -62,13 +68,13 @@ def load_rows(source: TextSource, texts: Collection[str] | None = None, is_part:
     else:
         rows = _load_dataset(source, name=source.name, split=source.split, revision=source.revision)
     # A stream of lines does not say what its columns are before it is read.
-    found = rows.column_names or list(next(iter(rows), {}))
+    found = rows.column_names or list(next(read_on(rows), {}))
     if texts is None and source.text_column not in found:
         raise InputError(
             f"dataset: text_column={source.text_column!r} is not a column; the columns are {listed(found) or 'none'}."
             f"{nameless_hint(source)}"
         )
-    whole = by_this_code(rows)
+    whole = by_this_code(rows, _content(source))
     rows = _chosen(whole, source)
     if isinstance(rows, Dataset) and len(rows) == 0:
         where = f" with where={shown(source.where)}{_values_line(whole, source.where)}" if source.where else ""
@@ -122,15 +128,19 @@ def load_files(source: TextSource, texts: Collection[str] | None, is_part: bool)
         objects = [rows_in_object(file, source.field) for file in files]
         if texts is not None or any(checked) or any(part is not None for part in objects):
             return _load_json(source, files, objects, texts)
+        if source.streaming:
+            # What goes over several lines is read as a whole.
+            is_read_by_line = all(map(are_lines, files))
+            return _stream_json(files, source.text_column) if is_read_by_line else _load_json(source, files, objects, None)
     # A name is no pattern here, whatever signs are in it.
     names = [glob.escape(str(file)) for file in files]
-    reading = _reading(source, files, texts)
+    reading = _reading(source, files)
     _check_columns(source.path, files)
     try:
         rows = _load_dataset(source, data_files=names, split="train", **reading)
     except InputError:
-        # Of several files, one may have columns that another has not, or other values in them.
-        if source.path != "json" or len(files) == 1 or find_fault(files) is not None:
+        # Later rows, or another file, may have columns that the first have not, or other values in them.
+        if source.path != "json" or find_fault(files) is not None:
             raise
         return _load_json(source, files, [None] * len(files), None)
     if source.path == "csv":
@@ -164,6 +174,14 @@ def _load_json(
     return rows.to_iterable_dataset() if source.streaming else rows
 
 
+def _stream_json(files: list[Path], text_column: str) -> IterableDataset:
+    """Return the rows of files of lines, in the columns that the first rows have."""
+    names = [str(file) for file in files]
+    columns = dict.fromkeys(name for row in islice(stream_json_rows(names), FIRST_ROWS) for name in row)
+    arguments = {"files": names, "columns": tuple(columns), "text_column": text_column}
+    return IterableDataset.from_generator(stream_json_rows, gen_kwargs=arguments)
+
+
 def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Dataset | IterableDataset:
     """Return the documents of plain text files, see `read_documents`."""
     if source.where or source.text_column != "text":
@@ -174,7 +192,7 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
         "features": datasets.Features({name: datasets.Value(kind) for name, kind in columns.items()}),
         "gen_kwargs": {
             "files": [str(file) for file in files],
-            "states": [(code_hash(), file_state(file)) for file in files],
+            "states": [(code_hash(), state) for state in _content(source) or [""] * len(files)],
             "limit": None if whole else source.limit,
             "whole": whole,
         },
@@ -183,10 +201,16 @@ def _load_documents(source: TextSource, files: list[Path], whole: bool) -> Datas
     return _chosen(rows.select_columns("text"), source) if whole else rows
 
 
-def _reading(source: TextSource, files: list[Path], texts: Collection[str] | None) -> dict[str, Any]:
+def _reading(source: TextSource, files: list[Path]) -> dict[str, Any]:
     """Return the arguments that tell `datasets` how files are read."""
     if source.path == "text":
         return {"sample_by": source.sample_by, "encoding": "utf-8-sig"}
+    if source.path == "parquet" and source.streaming:
+        with refused(f"dataset: {source.named} cannot be read as parquet"):
+            names = read_schema(files[0]).names
+        # A value of another type in another column does not end the stream.
+        needed = [name for name in dict.fromkeys([source.text_column, *(source.where or {})]) if name in names]
+        return {"columns": needed} if source.text_column in needed else {}
     if source.path != "csv":
         return {}
     tables = {file: read_table(file) for file in files}
@@ -199,14 +223,13 @@ def _reading(source: TextSource, files: list[Path], texts: Collection[str] | Non
         # All files are read in one way.
         for file, table in tables.items():
             check_rows(file, replace(table, has_quotes=False))
-    # A text of NA, null or 007 is a text, and a column of whole numbers stays one when a cell is empty.
-    as_texts = [name for name in first.names if texts is not None or clean_name(name) == source.text_column]
     return {
         "sep": first.sign,
         "skiprows": first.above,
         "keep_default_na": False,
         "quoting": quoting_of(has_quotes),
-        "converters": dict.fromkeys(as_texts, str),
+        # A cell of NA, null or 007 is a text; and of another type, a column would be what its first rows say.
+        "converters": dict.fromkeys(range(len(first.names)), str),
     }
 
 
@@ -306,10 +329,12 @@ def _load_conll(layout: str, files: list[Path]) -> Dataset:
 def _chosen(rows, source: TextSource):
     """The rows that `where` and `limit` keep."""
     where = source.where or {}
+    found = (rows.column_names or list(next(read_on(rows), {}))) if where else []
     for column in where:
-        if column not in (rows.column_names or []):
+        if column not in found:
             raise InputError(
-                f"dataset: where names {column!r}, which is not a column; the columns are {listed(rows.column_names or [])}."
+                f"dataset: where names {column!r}, which is not a column; the columns are {listed(found)}. "
+                "Held-out data have the where of dataset unless they are given their own; all their rows are read with where={}."
             )
     if where:
         rows = rows.filter(partial(_matches, where=where))
@@ -327,12 +352,12 @@ def _matches(row: dict[str, Any], where: dict[str, Any]) -> bool:
 
 
 def _is_written(cell: str, value: Any) -> bool:
-    """Return whether a cell of a table, which is a text, is how a value is written: `true` and `True`, 5 and 5.0, nothing for null."""
+    """Return whether a cell of a table, which is a text, is how a value is written: `True` and `yes`, 5 and 5.0, nothing for null."""
     if value is None:
         return cell == ""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and NUMBER.fullmatch(cell):
         return float(cell) == value
-    return cell == str(value) or (isinstance(value, bool) and cell.lower() == str(value).lower())
+    return cell == str(value) or (isinstance(value, bool) and truth_of(cell) is value)
 
 
 def _package_rows(name: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -351,6 +376,11 @@ def _check_hub(named: str) -> None:
         ) from error
 
 
+def _content(source: TextSource) -> list[str]:
+    """Return what tells the local files of a source from others of the same names; nothing of a stream, which is kept nowhere."""
+    return [] if source.streaming else [content_of(file) for _, file in files_of(source)]
+
+
 def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDataset:
     named = source.named
     if is_saved(Path(source.path)):
@@ -359,6 +389,8 @@ def _load_dataset(source: TextSource, **arguments: Any) -> Dataset | IterableDat
         check_name(source.path, "dataset: path")
     if source.streaming and source.path not in FILE_FORMATS and not Path(source.path).is_dir():
         _check_hub(named)
+    if content := _content(source):
+        arguments["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, Hasher.hash(content)))
     try:
         rows = datasets.load_dataset(source.path, streaming=source.streaming, trust_remote_code=False, **arguments)
         if source.streaming and source.files is not None:

@@ -212,8 +212,14 @@ def task_splits(
             hint = (
                 "a smaller validation_share and test_share" if name == "train" else f"a larger {name}_share, or dataset.{name}"
             )
+            column, groups = _group_column(rows, group), len(np.unique(place))
+            wanted = (
+                f"rows with more than the {groups} values of {column!r}, by which they are split"
+                if groups < len(first)
+                else "more rows"
+            )
             raise InputError(
-                f"dataset: {what}{counted(len(first), 'rows leave')} none for the {name} split: give more rows, or {hint}."
+                f"dataset: {what}{counted(len(first), 'rows leave')} none for the {name} split: give {wanted}, or {hint}."
             )
     is_doubted = _contradicted(keys, first)
     doubted = {name: int(is_doubted[of_split].sum()) for name, of_split in chosen.items()} | doubted

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,11 +14,22 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from ..checks.names import FILE_NAME
 from ..checks.places import expand_home
 from ..errors import InputError, counted, did_you_mean, shown
+from .cached import content_of
 from .conll import CONLL_COLUMNS
 from .documents import PARQUET
-from .packages import PACKAGES, provenance, sha256_of
+from .packages import PACKAGES, provenance
 from .packed_files import check_contents
-from .text_files import FileState, check_folder, file_state, read_folder, source_of
+from .text_files import (
+    LINKS,
+    FileState,
+    check_folder,
+    check_names,
+    dataset_files,
+    file_state,
+    links_below,
+    read_folder,
+    source_of,
+)
 
 
 FILE_FORMATS = ("csv", "json", "parquet", "text", *CONLL_COLUMNS)
@@ -37,7 +48,7 @@ class TextSource:
         field: Of a file of JSON that is one object, the key that holds the rows.
         split: Of a dataset on the Hub.
         columns: For a task, its names of columns and what the dataset calls them.
-        where: Columns and the value that a row needs there to be used, or a list of values of which it needs one.
+        where: Columns and the value that a row needs there to be used, or a list of values of which it needs one; none of `{}`.
         limit: Use only the first `limit` rows.
         validation, test: What is held out in place of a share of this one, read as this one is where it says nothing else.
         mixture: Sources and their weights, in place of all of the above but `streaming`.
@@ -126,6 +137,11 @@ def text_source(value: dict[str, Any] | str, key: str = "dataset.") -> TextSourc
             same_file = {"files": given["files"]} if "field" in own and "files" in given else {}
             more = {**own_format(own, given["path"]), **own}
             more = more if "path" in more else {**of_path, **more}
+            # Of another dataset, a column of that name may be something else.
+            is_other = more.get("path", given["path"]) != given["path"] and (
+                "path" in own or given["path"] not in FILE_FORMATS
+            )
+            more = more if is_other or "where" not in given else {"where": given["where"], **more}
             given[name] = text_source({**inherited, **same_file, **more}, f"dataset.{name}.")
     return TextSource(**given)
 
@@ -194,7 +210,7 @@ def local_files(source: TextSource) -> list[Path]:
     """Return the files that `files` names, patterns resolved, in sorted order.
 
     Raises:
-        InputError: a file that does not exist, a pattern that matches nothing.
+        InputError: a file that does not exist, a pattern that matches nothing, a name that is not UTF-8.
     """
     found: list[Path] = []
     for pattern in [source.files] if isinstance(source.files, str) else source.files or []:
@@ -202,18 +218,22 @@ def local_files(source: TextSource) -> list[Path]:
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = list(read_folder(path, source.path).files)
+            folder = read_folder(path, source.path)
+            matches = list(folder.files)
             if not matches:
                 check_folder(path)
-                raise InputError(f"dataset: files={pattern!r} is a folder without a file that is read as {source.path}.")
+                raise InputError(
+                    f"dataset: files={pattern!r} is a folder without a file that is read as {source.path}{folder.left_out()}."
+                )
         else:
             # A folder may have a bracket in its name, which a pattern has a meaning for.
-            folder = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
-            names = glob.glob(f"{folder}/{path.name}", recursive=True)
+            place = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
+            names = glob.glob(f"{place}/{path.name}", recursive=True)
             matches = sorted(match for match in map(Path, names) if match.is_file())
         if not matches:
             raise InputError(f"dataset: files={pattern!r} matches no file: give the path of an existing one.")
         found += matches
+    check_names(found)
     return found
 
 
@@ -233,20 +253,42 @@ def folder_lines(source: TextSource) -> list[str]:
                 lines.append(f"{path}: {counted(len(folder.files), 'files are read')}{folder.left_out()}.")
             if folder is not None and folder.tables:
                 lines.append(f"{path}: {folder.as_text()}")
+        if links := links_below(Path(part.path)) if is_folder(part) else 0:
+            lines.append(f"{part.path}: {counted(links, f'{LINKS} are left out')}.")
     return lines
+
+
+def is_folder(source: TextSource) -> bool:
+    """Return whether `path` is a folder here, which `datasets` reads."""
+    return source.path not in (*PACKAGES, *FILE_FORMATS) and not source.mixture and Path(source.path).is_dir()
+
+
+def files_of(source: TextSource) -> list[tuple[str, Path]]:
+    """Return each local file that a source reads, and what a record calls it; those of a mixture are its parts'."""
+    if source.path in FILE_FORMATS:
+        return [(file.name, file) for file in local_files(source)]
+    if not is_folder(source):
+        return []
+    folder = Path(source.path)
+    return [(file.relative_to(folder).as_posix(), file) for file in dataset_files(folder)]
 
 
 def file_states(source: TextSource) -> dict[Path, FileState]:
     """Return the state of each local file that a source reads, the parts of a mixture included."""
     if source.mixture:
         return {path: state for part, _ in source.mixture for path, state in file_states(part).items()}
-    return {path: file_state(path) for path in (local_files(source) if source.path in FILE_FORMATS else [])}
+    return {path: _written(path) for _, path in files_of(source)}
+
+
+def _written(path: Path) -> FileState:
+    # A backup may link to a file while it is read.
+    return replace(file_state(path), changed_ns=0)
 
 
 def check_unchanged(states: dict[Path, FileState]) -> None:
     """Raise `InputError` for a file that is not as it was, and `FileNotFoundError` for one that is gone."""
     for path, state in states.items():
-        if file_state(path) != state:
+        if _written(path) != state:
             raise InputError(
                 f"dataset: {path} has changed while the run reads it. Put it back as it was and rerun the same command, or start "
                 "anew elsewhere."
@@ -263,10 +305,10 @@ def fingerprint(source: TextSource, rows) -> dict[str, Any]:
         return described
     if source.path in PACKAGES:
         described |= provenance(PACKAGES[source.path])
-    elif source.path in FILE_FORMATS:
-        described["files"] = [{"name": file.name, "sha256": sha256_of(file)} for file in local_files(source)]
-    else:
+    elif source.path not in FILE_FORMATS:
         described |= {"name": source.name, "revision": source.revision}
+    if files := files_of(source):
+        described["files"] = [{"name": name, "sha256": content_of(file)} for name, file in files]
     for name in ("validation", "test"):
         part = getattr(source, name)
         if part is not None:

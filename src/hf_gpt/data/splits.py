@@ -15,6 +15,7 @@ from datasets import Dataset, IterableDataset
 from ..errors import InputError, counted
 from .layouts import rows_apart
 from .loading import text_rows
+from .reading import read_on
 
 
 SPLITS = ("train", "validation", "test")
@@ -281,7 +282,7 @@ def held_texts(texts: Dataset | IterableDataset, limit: int) -> Dataset:
     """
     if isinstance(texts, Dataset):
         return texts
-    rows = list(texts.take(limit))
+    rows = list(read_on(texts.take(limit)))
     if not rows:
         raise InputError("dataset: the stream holds no text for a held-out split: give more texts or a larger share.")
     return Dataset.from_list(rows)
@@ -289,5 +290,8 @@ def held_texts(texts: Dataset | IterableDataset, limit: int) -> Dataset:
 
 def text_batches(texts: Dataset | IterableDataset, limit: int) -> Iterator[list[str]]:
     """Yield the texts in batches; of a stream the first `limit`."""
-    texts = texts if isinstance(texts, Dataset) else texts.take(limit)
-    yield from (batch["text"] for batch in texts.iter(batch_size=64))
+    if isinstance(texts, Dataset):
+        batches = texts.iter(batch_size=64)
+    else:
+        batches = read_on(texts.take(limit).iter(batch_size=64))
+    yield from (batch["text"] for batch in batches)

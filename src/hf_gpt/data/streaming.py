@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import InputError, counted
 from .encoding import opening
 from .packing import check_closing, cut_blocks, document_ids
+from .reading import read_on
 from .sources import check_unchanged
 from .text_files import FileState
 
@@ -28,6 +29,7 @@ WINDOW_TEXTS = 4096
 # Texts that are tokenised at a time, the most whose tokens are in memory.
 TOKENIZER_TEXTS = 256
 STATE = "stream_state"
+FAULT = "fault"
 # Asking for thousands of files takes longer than a batch where they lie on another machine.
 CHECK_SECONDS = 1.0
 
@@ -70,8 +72,14 @@ class PackedStream(IterableDataset):
         worker = (self.first_worker + (0 if info is None else info.id)) % workers
         reader = self.process * workers + worker, self.processes * workers
         state = self.states.get(worker, {"texts": None, "epoch": 0, "window": 0, "taken": 0, "rest": []})
-        for block, after in self._blocks(reader, worker, state):
-            yield {"input_ids": block, STATE: {**after, "worker": worker, "workers": workers}}
+        try:
+            for block, after in self._blocks(reader, worker, state):
+                yield {"input_ids": block, STATE: {**after, "worker": worker, "workers": workers}}
+        except InputError as error:
+            if info is None:
+                raise
+            # A loader would raise it with the traceback of its worker for a message.
+            yield {FAULT: str(error)}
 
     def _blocks(self, reader: tuple[int, int], worker: int, state: dict) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         """Return each block with the state that the next one is made from."""
@@ -80,9 +88,7 @@ class PackedStream(IterableDataset):
         is_empty, begin = place is None, opening(self.tokenizer)
         while True:
             share = split_dataset_by_node(self.texts, *reader)
-            if place is not None:
-                share.load_state_dict(place)
-            for texts in share.iter(batch_size=WINDOW_TEXTS):
+            for texts in _windows(share, place):
                 following = share.state_dict()
                 start = {"texts": place, "epoch": epoch, "window": window, "rest": rest.tolist()}
                 order = np.random.default_rng([self.seed, epoch, self.process, worker, window]).permutation(len(texts["text"]))
@@ -102,8 +108,25 @@ class PackedStream(IterableDataset):
             place, epoch, window, is_empty = None, epoch + 1, 0, True
 
 
+def _windows(share: datasets.IterableDataset, place: dict[str, Any] | None) -> Iterator[dict[str, list]]:
+    """Return the texts of a share from a place on, each time as many as are put into another order."""
+    if place is not None:
+        share.load_state_dict(place)
+    try:
+        yield from read_on(share.iter(batch_size=WINDOW_TEXTS))
+    except InputError as error:
+        if place is None or not isinstance(error.__cause__, KeyError):
+            raise
+        raise InputError(
+            "dataset: a stream of this kind was read in another way by the version that began the run, and does not go on from there: "
+            "start anew with overwrite=true."
+        ) from error
+
+
 def collate_stream(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a batch of blocks, the labels the ids themselves, and the state after the last of them."""
+    """Return a batch of blocks, the labels the ids themselves, and the state after the last of them; or what ended the reading."""
+    if FAULT in rows[-1]:
+        return {FAULT: rows[-1][FAULT]}
     input_ids = torch.from_numpy(np.stack([row["input_ids"] for row in rows])).long()
     return {"input_ids": input_ids, "labels": input_ids, STATE: rows[-1][STATE]}
 
@@ -112,7 +135,8 @@ class StreamLoader(DataLoader):
     """A data loader of a `PackedStream` that knows what it has given out.
 
     Raises:
-        InputError: when it is read, a file that has changed since the run began: nobody could say any more what was trained on.
+        InputError: when it is read, a stream that cannot be read on; or a file that has changed since the run began: nobody could say
+            any more what was trained on.
     """
 
     dataset: PackedStream
@@ -120,6 +144,8 @@ class StreamLoader(DataLoader):
     def __iter__(self):
         checked = 0.0
         for batch in super().__iter__():
+            if FAULT in batch:
+                raise InputError(batch[FAULT])
             if time.monotonic() > checked + CHECK_SECONDS:
                 check_unchanged(self.dataset.files)
                 checked = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Literal
 
 from ..errors import InputError, counted, listed, shown
 from .headers import names_like_rows
+from .labels import NUMBER
 from .packed_files import CHUNK, opened
 from .text_files import FileState, file_state, suffix_of
 
@@ -85,6 +86,7 @@ class Table:
         has_quotes: Whether double quotes hold cells together; else they are text.
         above: Lines above the names: Excel's `sep=;`.
         like_rows: Names that look like cells of their columns.
+        short: Number of rows with fewer cells than names, and the line of the first.
     """
 
     names: tuple[str, ...]
@@ -92,6 +94,7 @@ class Table:
     has_quotes: bool = True
     above: int = 0
     like_rows: tuple[str, ...] = ()
+    short: tuple[int, int] = (0, 0)
 
     def notices(self, path: Path) -> list[str]:
         """Return a line for each thing that is read in another way than the file's suffix says."""
@@ -100,6 +103,12 @@ class Table:
             lines.append(f"{path.name} is read with its quotes as text: paired, they would hold whole rows.")
         twice = [name for name, count in Counter(self.names).items() if count > 1 and name]
         lines += [f"{path.name} has several columns {name!r}: the first is read." for name in twice]
+        count, line = self.short
+        if count:
+            lines.append(
+                f"{path.name}: {counted(count, 'rows have')} fewer cells than names, the first in line {line}: put a text of several "
+                "lines into double quotes."
+            )
         return [*lines, *filter(None, [self.nameless(path)])]
 
     def nameless(self, path: Path) -> str:
@@ -117,8 +126,8 @@ def read_table(path: Path) -> Table:
     """Return how a table is read.
 
     Raises:
-        InputError: a row with more cells than names, of which pandas would drop the first ones; or quotes that hold whole rows, or that
-            are escaped in a way that pandas does not read.
+        InputError: a row with more cells than names, of which pandas would drop the first ones; a row that is the rest of the one above
+            it; or quotes that hold whole rows, or that are escaped in a way that pandas does not read.
     """
     return _read_table(path, file_state(path))
 
@@ -129,37 +138,42 @@ def _read_table(path: Path, state: FileState) -> Table:
     sign, above = separator_of(path), int(_excel_sign(_head(path)) is not None)
     names, *first = [row.cells for row in islice(_rows(path, sign, above), ROWS_AT_FIRST) if row.cells] or [[]]
     table = Table(tuple(names), sign, above=above, like_rows=tuple(names_like_rows(names, first)) if names else ())
-    held = check_rows(path, table)
+    held, short = check_rows(path, table)
     if held is None:
-        return table
+        return replace(table, short=short)
     table = replace(table, has_quotes=False)
     counts = (len(row.cells) for row in _rows(path, sign, above, has_quotes=False) if row.cells)
     if sign == "\t" or all(count == len(names) for count in counts):
-        check_rows(path, table)
-        return table
+        return replace(table, short=check_rows(path, table)[1])
     raise InputError(
         f"dataset: files={str(path)!r}: line {held.first} opens a double quote that holds the rows up to line {held.last}: put a text "
         "with quotes in it into double quotes, and write those in it twice."
     )
 
 
-def check_rows(path: Path, table: Table) -> "_Row | None":
-    """Return the first row whose quotes hold other rows; raise `InputError` for one that would be read as another than it is."""
+def check_rows(path: Path, table: Table) -> tuple["_Row | None", tuple[int, int]]:
+    """Return the first row whose quotes hold other rows, and which rows are short, see `Table`.
+
+    Raises:
+        InputError: a row that would be read as another than it is.
+    """
     known: list[set[str]] = [set() for _ in table.names]
     has_long = False
     for row in _rows(path, table.sign, table.above, table.has_quotes):
         fault = _fault(row, table.sign) if table.has_quotes else ""
         if fault and (row.is_long or fault == UNCLOSED):
-            return row
+            return row, (0, 0)
         has_long = has_long or row.is_long
         if not row.is_long:
             for cells, cell in zip(known, row.cells):
                 if len(cells) < MOST_KNOWN and len(cell) <= LONGEST_KNOWN:
                     cells.add(cell)
+    count, first, names, width, has_whole = 0, 0, len(table.names), 0, False
+    ends: list[_Row] = []
     for row in _rows(path, table.sign, table.above, table.has_quotes):
         if has_long and row.is_long and _are_rows(row, table, known):
-            return row
-        if len(row.cells) > len(table.names):
+            return row, (0, 0)
+        if len(row.cells) > names:
             raise InputError(
                 f"dataset: files={str(path)!r}: line {row.last} has {counted(len(row.cells), 'cells')} under "
                 f"{counted(len(table.names), 'names')}: put a text with {table.sign!r} in it into double quotes, and write a "
@@ -169,7 +183,51 @@ def check_rows(path: Path, table: Table) -> "_Row | None":
             raise InputError(
                 f"dataset: files={str(path)!r}: line {row.last} has a double quote behind a backslash: write it twice instead."
             )
+        if not row.text.strip():
+            continue
+        is_short, joined = len(row.cells) < names, width + len(row.cells) - 1
+        has_whole = has_whole or not (is_short or row.cells == list(table.names))
+        if is_short:
+            count, first = count + 1, first or row.first
+            if joined == names and len(ends) < MOST_KNOWN:
+                ends.append(row)
+        # Of the row above with this one as its rest, where it may be that.
+        width = joined if is_short and joined <= names else len(row.cells)
+    rest = _rest(ends, path, table, has_whole) if ends else None
+    if rest is not None:
+        raise InputError(
+            f"dataset: files={str(path)!r}: line {rest.first} has {counted(len(rest.cells), 'cells')} under {counted(names, 'names')}, "
+            "and they are the rest of the row above it: put a text of several lines into double quotes, and take out what is no row."
+        )
+    return None, (count, first)
+
+
+def _rest(ends: list["_Row"], path: Path, table: Table, has_whole: bool) -> "_Row | None":
+    """Return the first of some short rows with a cell of another kind than whole rows, or else all others, have in its column.
+
+    Cells that Excel leaves out at the end of a row move no other one.
+    """
+    kinds: list[Counter[str]] = [Counter() for _ in table.names]
+    lines = {row.first for row in ends}
+    for row in _rows(path, table.sign, table.above, table.has_quotes):
+        is_other = len(row.cells) == len(table.names) if has_whole else row.first not in lines
+        if is_other and row.cells != list(table.names):
+            for found, cell in zip(kinds, row.cells):
+                if cell.strip() and len(found) < MOST_KNOWN:
+                    found[_kind(cell)] += 1
+    # A column of texts has many kinds, of which some are there once.
+    known = [found if len(found) < MOST_KNOWN and min(found.values(), default=0) > 1 else None for found in kinds]
+    for row in ends:
+        pairs = ((found, cell) for found, cell in zip(known, row.cells) if found is not None and cell.strip())
+        if any(_kind(cell) not in found for found, cell in pairs):
+            return row
     return None
+
+
+def _kind(cell: str) -> str:
+    """Return what cells have in common that are numbers, dates or ids of one form, or the same word."""
+    cell = cell.strip()[: LONGEST_KNOWN + 1]
+    return "0" if NUMBER.fullmatch(cell) else re.sub(r"\d", "9", cell)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import InputError, listed
+from .labels import NUMBER
 from .loading import load_files
 from .sources import TextSource
 
@@ -50,6 +51,9 @@ def find_text_column(source: TextSource, wanted: Iterable[str] = (), key: str = 
             return name
     _check_task(source, rows, columns, key)
     texts = {column: [row[column] for row in rows if isinstance(row.get(column), str)] for column in columns}
+    if source.path == "csv":
+        # Where each cell is read as a text, some are numbers and no texts.
+        texts = {column: found for column, found in texts.items() if not all(map(_is_value, found))}
     lengths = {
         column: sum(map(len, found)) for column, found in texts.items() if found and (len(columns) == 1 or not _are_ids(found))
     }
@@ -60,6 +64,12 @@ def find_text_column(source: TextSource, wanted: Iterable[str] = (), key: str = 
             f"dataset: no column holds text; the columns are {listed(columns) or 'none'}: {key} names one that does."
         )
     return max(lengths, key=lambda column: lengths[column])
+
+
+def _is_value(cell: str) -> bool:
+    """Return whether a cell of a table is a number, however many zeros are before it, a truth value or nothing."""
+    cell = cell.strip()
+    return bool(NUMBER.fullmatch(cell.lstrip("0") or "0")) or cell.lower() in ("", "nan", "true", "false")
 
 
 def _are_ids(texts: list[str]) -> bool:

@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -36,16 +36,21 @@ PLAIN = (".txt", ".text", ".md")
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells that a file was written to or replaced, without reading it."""
+    """What tells that a file was written to or replaced, without reading it.
+
+    Attributes:
+        changed_ns: When it or what is known of it changed, which nobody sets: a link to it or another right changes that, too.
+    """
 
     size: int
     modified_ns: int
     inode: int
+    changed_ns: int
 
 
 def file_state(path: Path) -> FileState:
     found = path.stat()
-    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
 
 
 # ------------------------------------------------------------------------------------------------------------ formats
@@ -86,7 +91,7 @@ def source_of(path: Path) -> dict[str, Any]:
     folder = read_folder(path)
     if not folder.files:
         check_folder(path)
-        beside = f" beside {counted(folder.runs, 'run folders')}" if folder.runs else ""
+        beside = f" beside {folder.beside()}" if folder.beside() else ""
         raise InputError(f"dataset: the folder {path} holds no text: no file below it{beside} is UTF-8 that is not hidden.")
     return {"path": folder.kind, "files": name}
 
@@ -105,7 +110,7 @@ def name_of(path: Path) -> str:
 
 
 def read_documents(
-    files: list[str], states: list[tuple[str, FileState]], limit: int | None, whole: bool
+    files: list[str], states: list[tuple[str, str]], limit: int | None, whole: bool
 ) -> Iterator[dict[str, Any]]:
     """Return each file as one document, with all its bytes but a byte order mark.
 
@@ -145,6 +150,10 @@ def _document(file: BinaryIO, path: Path, whole: bool) -> Iterator[dict[str, Any
 # -------------------------------------------------------------------------------------------------------------- folders
 
 
+# As they are counted.
+LINKS = "links (to a folder or to nothing)"
+
+
 @dataclass(frozen=True)
 class Folder:
     """What a folder holds, hidden files and folders and those of runs left out.
@@ -154,6 +163,7 @@ class Folder:
         kind: How they are read: a format of tables where all are of that one, else `text`.
         skipped: Number of files that are no text.
         runs: Number of folders of runs.
+        links: Number of links to folders, which are not followed, since they may lead back here, and of those to nothing.
         tables: Files of tables that are read as text.
     """
 
@@ -161,6 +171,7 @@ class Folder:
     kind: str
     skipped: int
     runs: int = 0
+    links: int = 0
     tables: tuple[Path, ...] = ()
 
     def as_text(self) -> str:
@@ -172,9 +183,13 @@ class Folder:
 
     def left_out(self) -> str:
         """Return what is not read of it, as the end of a list; nothing where all is read."""
-        counts = {"others": self.skipped, "run folders": self.runs}
-        parts = " and ".join(counted(count, what) for what, count in counts.items() if count)
+        parts = " and ".join(filter(None, [counted(self.skipped, "others") if self.skipped else "", self.beside()]))
         return f", {parts} left out" if parts else ""
+
+    def beside(self) -> str:
+        """Return what was not looked into."""
+        counts = {"run folders": self.runs, LINKS: self.links}
+        return " and ".join(counted(count, what) for what, count in counts.items() if count)
 
 
 # What `save_to_disk` of `datasets` writes beside its tables: of one dataset, and of several splits.
@@ -200,8 +215,8 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kind: The format to read; by default that of all files, or `text`.
 
     Raises:
-        InputError: a folder or a file in it cannot be read; or it is the home folder, or holds it: of all that a person has, no text
-            is meant.
+        InputError: a folder or a file in it cannot be read, or has a name that is not UTF-8; or it is the home folder, or holds it: of
+            all that a person has, no text is meant.
     """
     home = home_folder()
     if home is not None and (folder.resolve() == home or folder.resolve() in home.parents):
@@ -211,7 +226,7 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
             f"dataset: the folder {folder} holds a dataset that save_to_disk of datasets wrote: a recipe reads it as "
             f"dataset.path={folder}, and not as files."
         )
-    found, runs = _files_below(folder)
+    found, runs, links = _files_below(folder)
     files = sorted(path for path in found if path.is_file())
     formats = {path: format_of(path) for path in files}
     if kind is None:
@@ -221,8 +236,29 @@ def read_folder(folder: Path, kind: str | None = None) -> Folder:
         kept = tuple(path for path in files if is_text(path, file_state(path)))
     else:
         kept = tuple(path for path in files if formats[path] == kind and path.stat().st_size)
+    check_names(kept)
     tables = tuple(path for path in kept if kind == "text" and formats[path] != "text")
-    return Folder(kept, kind, len(files) - len(kept), runs, tables)
+    return Folder(kept, kind, len(files) - len(kept), runs, links, tables)
+
+
+def dataset_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that `datasets` reads as a dataset, sorted by name; hidden ones and runs are none of it."""
+    if is_saved(folder):
+        # Beside its tables, `datasets` keeps what was made of them.
+        tables = (path for path in folder.rglob("*.arrow") if not path.name.startswith("cache-"))
+        return sorted([*tables, *folder.rglob(SAVED_DATASET[1])])
+    files = sorted(path for path in _files_below(folder)[0] if path.is_file())
+    check_names(files)
+    return files
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Raise `InputError` for a name that is not UTF-8, as archives of old systems have them: no record could hold it."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"dataset: the name {str(path)!r} is not UTF-8: rename it.") from None
 
 
 def check_folder(folder: Path) -> None:
@@ -232,10 +268,15 @@ def check_folder(folder: Path) -> None:
             check_contents(path, besides=PARQUET)
 
 
-def _files_below(folder: Path) -> tuple[list[Path], int]:
-    """Return the files, those of runs left out, and the number of runs."""
+def links_below(folder: Path) -> int:
+    """Return how many links to folders or to nothing are below a folder, those in runs and in hidden folders left out."""
+    return _files_below(folder)[2]
+
+
+def _files_below(folder: Path) -> tuple[list[Path], int, int]:
+    """Return the files, those of runs left out, the number of runs, and of links that are not followed."""
     files: list[Path] = []
-    runs = 0
+    runs = links = 0
 
     def refuse(error: OSError) -> None:
         raise unreadable(Path(error.filename), error) from error
@@ -250,8 +291,11 @@ def _files_below(folder: Path) -> tuple[list[Path], int]:
             folders.clear()
             files += (Path(place, name) for name in names if name.endswith(".arrow"))
         else:
-            files += (Path(place, name) for name in names if not name.startswith("."))
-    return files, runs
+            found = [Path(place, name) for name in names if not name.startswith(".")]
+            links += sum(Path(place, name).is_symlink() for name in folders)
+            links += sum(path.is_symlink() and not path.exists() for path in found)
+            files += found
+    return files, runs, links
 
 
 def _is_of_run(path: Path) -> bool:

@@ -53,7 +53,7 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
         limit: Test rows that are scored, drawn with the seed.
 
     Raises:
-        InputError: a recipe of another task, or a model that cannot be loaded.
+        InputError: a recipe of another task, fewer rows than examples, or a model that cannot be loaded.
     """
     recipe = load_recipe(recipe_name)
     kinds = {"text-classification": classify, "question-answering": answer}
@@ -66,11 +66,16 @@ def few_shot(model_name: str, recipe_name: str, shots: int, limit: int, seed: in
     task = TASKS[recipe.task.task](copy.deepcopy(tokenizer), recipe.task)
     shares = recipe.data.validation_share, recipe.data.test_share
     splits, dropped, counts = task_splits(recipe.source, task.columns, task.group, *shares)
+    rows = len(splits["train"])
+    if shots > rows:
+        raise InputError(
+            f"--few-shot {shots} asks for more examples than the train split has, which are {rows}: give as many at most."
+        )
     draw = random.Random(seed)
     # Datasets are often sorted by label: the first rows would be of one class.
     chosen = draw.sample(range(len(splits["test"])), min(limit, len(splits["test"])))
     test = splits["test"].select(chosen)
-    examples = [draw.sample(range(len(splits["train"])), shots) for _ in range(len(test))]
+    examples = [draw.sample(range(rows), shots) for _ in range(len(test))]
     task.learn(splits["train"])
     if task.config.get("problem_type", SINGLE) != SINGLE:
         raise InputError(

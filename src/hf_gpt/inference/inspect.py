@@ -221,7 +221,9 @@ def classify(model: Any, tokenizer: PreTrainedTokenizerBase, text: str, second: 
         ids = tokenizer(*texts, verbose=False)["input_ids"]
     check_room(model, len(ids), 0)
     check_ids(model, ids)
-    logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
+    given = torch.tensor([ids], device=model.device)
+    # Without a mask, a closing token that fills up short rows, too, would be taken for padding.
+    logits = model(input_ids=given, attention_mask=torch.ones_like(given)).logits[0].float()
     if model.config.problem_type == "regression" or len(logits) == 1:
         return float(logits[0])
     is_multiple = model.config.problem_type == "multi_label_classification"

@@ -96,8 +96,8 @@ class GPTConfig(PreTrainedConfig):
             while training (Radford et al. 2018, equation 5, where it is 0.5).
         fused_loss (`bool`): Whether `GPTForCausalLM` in training mode computes the loss without materialising the logits and returns
             no logits beside it: faster and far smaller, for trainers that read only the loss, as `Trainer` does. Our recipes
-            turn it on while they train, unless they set it. `use_liger_kernel` of a stock `Trainer` knows no kernels for this
-            family and changes nothing: this is what to set in its place.
+            turn it on while they train, unless they set it. It has no second derivative. `use_liger_kernel` of a stock
+            `Trainer` knows no kernels for this family and changes nothing: this is what to set in its place.
         use_cache (`bool`): Whether `forward` returns keys and values for decoding.
         hf_gpt_version (`str`, *optional*): The version of this code that saved the checkpoint; filled in. Loading a checkpoint of
             another version logs one warning.

@@ -1,18 +1,42 @@
 """A mixture of experts in place of one feed-forward layer (OpenAI 2025, gpt-oss, section 2), and the loss that keeps it in balance."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
 from transformers.integrations import use_experts_implementation
+from transformers.utils.output_capturing import install_output_capuring_hook
 
 from .configuration_hf_gpt import GPTConfig
 
 
-class GPTRouter(nn.Linear):
-    """A score for each token and expert; a class of its own, so that scores can be recorded."""
+class Recorded(nn.Module):
+    """A layer whose output transformers records, `recorded_as` a key and the index in a tuple.
 
-    def __init__(self, config: GPTConfig):
-        super().__init__(config.hidden_size, config.num_experts, bias=config.use_bias)
+    It does so by hooks that cannot be pickled: in what is pickled their places are empty, and a copy fills them.
+    """
+
+    recorded_as: tuple[str, int]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        hooks = state["_forward_hooks"].items()
+        own = install_output_capuring_hook.__module__
+        return {**state, "_forward_hooks": OrderedDict((key, None if hook.__module__ == own else hook) for key, hook in hooks)}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        for key, hook in self._forward_hooks.items():
+            if hook is None:
+                install_output_capuring_hook(source := nn.Identity(), *self.recorded_as)
+                self._forward_hooks[key] = source._forward_hooks.popitem()[1]
+
+
+class GPTRouterScores(Recorded, nn.Identity):
+    """Where scores are recorded: behind whatever an adapter or a quantizer makes of the router."""
+
+    recorded_as = "router_logits", 0
 
 
 # Where the inputs of the gated unit are clamped.
@@ -63,14 +87,15 @@ class GPTMoE(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.top_k = config.num_experts_per_tok
-        self.router = GPTRouter(config)
+        self.router = nn.Linear(config.hidden_size, config.num_experts, bias=config.use_bias)
+        self.scores = GPTRouterScores()
         self.experts = GPTExperts(config)
         # The decorator knows a class that has biases or has none.
         self.experts.has_bias = config.use_bias
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         tokens = hidden_states.flatten(0, -2)
-        scores, chosen = self.router(tokens).topk(self.top_k, dim=-1)
+        scores, chosen = self.scores(self.router(tokens)).topk(self.top_k, dim=-1)
         return self.experts(tokens, chosen, scores.softmax(-1)).view_as(hidden_states)
 
 

@@ -19,7 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import is_tracing
 
 from .configuration_hf_gpt import GPTConfig
-from .experts_hf_gpt import GPTMoE
+from .experts_hf_gpt import GPTMoE, Recorded
 
 
 # transformers 5.24 renamed the argument and the output field `past_key_values` to `cache`.
@@ -53,12 +53,17 @@ NORMS = {"layernorm": GPTLayerNorm, "rmsnorm": GPTRMSNorm}
 # ------------------------------------------------------------------------------------------------------ positions
 
 
+def is_transformed() -> bool:
+    """Return whether `torch.func` is at work (`grad`, `vmap`, ...), where tensors may stand for many and have no values to look at."""
+    return torch._C._are_functorch_transforms_active()
+
+
 def check_ids(ids: torch.LongTensor, size: int, name: str, field: str) -> None:
     """Raise `ValueError` for ids outside a table of `size` rows, where torch would say only "index out of range".
 
-    Only on the CPU and outside of a trace: on an accelerator the look would make every step wait for the device.
+    Only on the CPU and outside of a trace or transform: on an accelerator the look would make every step wait for the device.
     """
-    if ids.device.type != "cpu" or is_tracing(ids) or ids.numel() == 0:
+    if ids.device.type != "cpu" or is_tracing(ids) or is_transformed() or ids.numel() == 0:
         return
     lowest, highest = (int(value) for value in torch.aminmax(ids))
     if lowest < 0 or highest >= size:
@@ -158,10 +163,12 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-class GPTAttention(nn.Module):
+class GPTAttention(Recorded):
     """MultiHead(x) = Concat(head_1 .. head_h) W^O, head_i = Attention(x W_i^Q, x W_i^K, x W_i^V) (Vaswani et al. 2017,
     section 3.2.2). The mask, or its absence with `is_causal`, keeps position i from seeing any position after i.
     """
+
+    recorded_as = "attentions", 1
 
     def __init__(self, config: GPTConfig, layer_idx: int):
         super().__init__()
@@ -318,8 +325,10 @@ MLPS = {"mlp": GPTMLP, "glu": GPTGatedMLP, "moe": GPTMoE}
 # --------------------------------------------------------------------------------------------------------- blocks
 
 
-class GPTBlock(GradientCheckpointingLayer):
+class GPTBlock(Recorded, GradientCheckpointingLayer):
     """Attention and a feed-forward layer, each with a norm and added to the residual stream."""
+
+    recorded_as = "hidden_states", 0
 
     def __init__(self, config: GPTConfig, layer_idx: int):
         super().__init__()

@@ -73,6 +73,9 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_loss):
+        # A compiler traces it with gradients enabled, whatever it is traced for.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError("The fused loss has no second derivative: set config.fused_loss=False.")
         grad_hidden, grad_weight = ctx.saved_tensors
         if grad_hidden is not None:
             grad_hidden = grad_hidden * grad_loss.to(grad_hidden.dtype)

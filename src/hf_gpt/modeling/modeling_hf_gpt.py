@@ -30,7 +30,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
 
 from .configuration_hf_gpt import GPTConfig
-from .experts_hf_gpt import GPTExperts, GPTRouter, load_balancing_loss
+from .experts_hf_gpt import GPTExperts, GPTRouterScores, load_balancing_loss
 from .layers_hf_gpt import (
     BLOCKS,
     CACHE_FIELD,
@@ -41,6 +41,7 @@ from .layers_hf_gpt import (
     GPTBlock,
     GPTSinkAttention,
     check_ids,
+    is_transformed,
 )
 from .loss_hf_gpt import causal_lm_loss
 
@@ -62,6 +63,25 @@ def accept_past_key_values(forward: Callable) -> Callable:
     return renamed
 
 
+def leave_out_cache(forward: Callable) -> Callable:
+    """Let `forward` be called with `use_cache` and an empty cache, as every model is, where a cache has no meaning.
+
+    Raises:
+        ValueError: a cache that is not empty, as an adapter gives one that learns keys and values.
+    """
+
+    @wraps(forward)
+    def without(self, *args, cache: Cache | None = None, past_key_values: Cache | None = None, use_cache=None, **kwargs):
+        for given in (cache, past_key_values):
+            if given is not None and given.get_seq_length() > 0:
+                raise ValueError(
+                    f"{type(self).__name__} goes on from no cache, and the one given has {given.get_seq_length()} tokens: leave it out."
+                )
+        return forward(self, *args, **kwargs)
+
+    return without
+
+
 class GPTPreTrainedModel(PreTrainedModel):
     """What all models of the family share: their config, their initial weights and what they support."""
 
@@ -77,7 +97,7 @@ class GPTPreTrainedModel(PreTrainedModel):
     _can_record_outputs = {
         "hidden_states": GPTBlock,
         "attentions": GPTAttention,
-        "router_logits": OutputRecorder(GPTRouter, index=0),
+        "router_logits": OutputRecorder(GPTRouterScores, index=0),
     }
 
     def __init__(self, config: GPTConfig, *args, **kwargs):
@@ -226,7 +246,7 @@ def number_documents(position_ids, attention_mask, cache) -> torch.LongTensor | 
     begins = nn.functional.pad(position_ids.diff(dim=-1) <= 0, (1, 0))
     if attention_mask is not None:
         begins = begins & (attention_mask != 0).all(-1, keepdim=True)
-    if not is_tracing(begins) and not begins.any():
+    if not is_tracing(begins) and not is_transformed() and not begins.any():
         return None
     return begins.cumsum(-1)
 
@@ -301,9 +321,8 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         hidden_states = outputs.last_hidden_state[:, kept, :]
         loss = logits = None
-        # An adapter or a quantizer may have put another module in place of the matrix, which only a call can serve.
-        is_plain = type(self.lm_head) is nn.Linear
-        if labels is not None and self.training and self.config.fused_loss and is_plain:
+        is_fused = self.training and self.config.fused_loss and is_plain_matrix(self.lm_head) and not is_transformed()
+        if labels is not None and is_fused:
             given = {name: kwargs[name] for name in ("num_items_in_batch", "ignore_index", "shift_labels") if name in kwargs}
             loss = causal_lm_loss(hidden_states, self.lm_head.weight, labels, **given)
         else:
@@ -330,6 +349,15 @@ class GPTForCausalLM(GPTPreTrainedModel, GenerationMixin):
         return MoeCausalLMOutputWithPast(
             loss, aux_loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions, router_logits
         )
+
+
+def is_plain_matrix(module: nn.Module) -> bool:
+    """Return whether a call of a module does no more than multiply with its weight.
+
+    An adapter or a quantizer may have put another module in its place, and hooks may move its weight or change what it returns.
+    """
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) is nn.Linear and module.bias is None and "forward" not in vars(module) and not any(hooks)
 
 
 def share_of_batch(labels, num_items_in_batch=None, ignore_index=-100, shift_labels=None, **kwargs) -> float | torch.Tensor:
@@ -370,6 +398,7 @@ class GPTForMaskedLM(GPTPreTrainedModel):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @leave_out_cache
     @can_return_tuple
     def forward(
         self,
@@ -396,13 +425,28 @@ class GPTForMaskedLM(GPTPreTrainedModel):
         return MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
 
-def token_mask(hidden_states, input_ids, attention_mask, pad_token_id) -> torch.Tensor:
-    """Return True for each token that is not padding, `(batch, length)`; all are where nothing tells."""
-    length = hidden_states.shape[1]
+def token_mask(hidden_states, input_ids, attention_mask, config) -> torch.Tensor:
+    """Return True for each token that is not padding, `(batch, length)`.
+
+    A 2-D mask tells, else a padding token that is nothing else. One that ends texts, too, as set up for GPT-2, does not, as in
+    `generate`: stock classifiers would drop the end of a text with its padding, though with masks the model has learned to read it.
+    Where nothing tells, a single row is text throughout.
+
+    Raises:
+        ValueError: several rows without a mask, and nothing that tells.
+    """
+    pad, ends = config.pad_token_id, config.eos_token_id
     if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
-        return (attention_mask[:, -length:] != 0).to(hidden_states.device)
-    if input_ids is not None and pad_token_id is not None:
-        return input_ids != pad_token_id
+        return (attention_mask[:, -hidden_states.shape[1] :] != 0).to(hidden_states.device)
+    if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
+        if attention_mask is None and hidden_states.shape[0] > 1:
+            raise ValueError(
+                f"pad_token_id={pad}{'' if pad is None else ', which ends texts, too,'} and no attention_mask: in "
+                f"{hidden_states.shape[0]} rows, padding cannot be told from text. Give attention_mask, or set config.pad_token_id to "
+                "a token that is for nothing else."
+            )
+    elif input_ids is not None:
+        return input_ids != pad
     return torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
 
 
@@ -461,16 +505,12 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
             training `loss` is L_2 + lambda * L_1, the classifier's and the language model's (Radford et al. 2018, equation 5).
 
         Raises:
-            ValueError: a batch of several rows with nothing that tells padding from text.
+            ValueError: a batch of several rows with nothing that tells padding from text: no mask, and no `pad_token_id` that is for
+                nothing else; or, while training with `config.auxiliary_lm_weight`, `inputs_embeds` in place of tokens.
         """
         outputs = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=use_cache, **kwargs)
         hidden_states = outputs.last_hidden_state
-        if attention_mask is None and self.config.pad_token_id is None and hidden_states.shape[0] > 1:
-            raise ValueError(
-                "pad_token_id=None and no attention_mask: the last token of each of "
-                f"{hidden_states.shape[0]} rows cannot be found. Give attention_mask, or set config.pad_token_id."
-            )
-        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config)
         pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled))
         loss = None
@@ -478,18 +518,25 @@ class GPTForSequenceClassification(GPTPreTrainedModel):
             loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config)
         if self.training and self.config.auxiliary_lm_weight > 0:
             # Alone without labels, which `Trainer` keeps to itself for label smoothing.
-            auxiliary = self.config.auxiliary_lm_weight * self.language_model_loss(hidden_states, input_ids, attention_mask)
+            auxiliary = self.config.auxiliary_lm_weight * self.language_model_loss(hidden_states, input_ids, is_token)
             loss = auxiliary if loss is None else loss + auxiliary
         return SequenceClassifierOutputWithPast(
             loss, logits, getattr(outputs, CACHE_FIELD), outputs.hidden_states, outputs.attentions
         )
 
-    def language_model_loss(self, hidden_states, input_ids, attention_mask) -> torch.Tensor:
-        """Return the loss of predicting each token of the input that is not padding, in nats per token."""
-        is_tied = self.config.tie_word_embeddings
-        weight = self.model.embed_tokens.weight if is_tied else self.lm_head.weight
-        labels = input_ids if attention_mask is None else input_ids.masked_fill(attention_mask == 0, -100)
-        return causal_lm_loss(hidden_states, weight, labels)
+    def language_model_loss(self, hidden_states, input_ids, is_token) -> torch.Tensor:
+        """Return the loss of predicting each token of the input that is not padding, in nats per token.
+
+        Raises:
+            ValueError: vectors were given in place of tokens.
+        """
+        if input_ids is None:
+            raise ValueError(
+                f"auxiliary_lm_weight={self.config.auxiliary_lm_weight} with inputs_embeds: there are no tokens to predict. Give "
+                "input_ids, or set config.auxiliary_lm_weight=0, as for prompt tuning."
+            )
+        weight = self.model.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
+        return causal_lm_loss(hidden_states, weight, input_ids.masked_fill(~is_token, -100))
 
 
 class GPTForTokenClassification(GPTPreTrainedModel):
@@ -505,14 +552,17 @@ class GPTForTokenClassification(GPTPreTrainedModel):
         self.score = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    @accept_past_key_values
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
         """
@@ -522,7 +572,10 @@ class GPTForTokenClassification(GPTPreTrainedModel):
         Returns:
             `TokenClassifierOutput`: `logits` of shape `(batch, length, num_labels)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        # A cache that nobody gave is not returned either, so that none is made unless it is asked for.
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=bool(use_cache), **kwargs
+        )
         logits = self.score(self.dropout(outputs.last_hidden_state))
         loss = None
         if labels is not None:
@@ -541,15 +594,18 @@ class GPTForQuestionAnswering(GPTPreTrainedModel):
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
+    @accept_past_key_values
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         start_positions: torch.LongTensor | None = None,
         end_positions: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
         **kwargs,
     ) -> QuestionAnsweringModelOutput:
         """
@@ -560,7 +616,10 @@ class GPTForQuestionAnswering(GPTPreTrainedModel):
         Returns:
             `QuestionAnsweringModelOutput`: `start_logits` and `end_logits` of shape `(batch, length)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
+        # A cache that nobody gave is not returned either, so that none is made unless it is asked for.
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache=bool(use_cache), **kwargs
+        )
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
@@ -581,6 +640,7 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
         self.post_init()
 
+    @leave_out_cache
     @can_return_tuple
     def forward(
         self,
@@ -598,6 +658,9 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
 
         Returns:
             `MultipleChoiceModelOutput`: `logits` of shape `(batch, choices)`.
+
+        Raises:
+            ValueError: nothing tells padding from text: no mask, and no `pad_token_id` that is for nothing else.
         """
         given = input_ids if input_ids is not None else inputs_embeds
         batch, choices = given.shape[:2]
@@ -607,7 +670,7 @@ class GPTForMultipleChoice(GPTPreTrainedModel):
         )
         outputs = self.model(input_ids, attention_mask, position_ids, None, inputs_embeds, use_cache=False, **kwargs)
         hidden_states = outputs.last_hidden_state
-        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config.pad_token_id)
+        is_token = token_mask(hidden_states, input_ids, attention_mask, self.config)
         pooled = POOLINGS[self.config.classifier_pooling](hidden_states, is_token)
         logits = self.score(self.dropout(pooled)).view(batch, choices)
         loss = None

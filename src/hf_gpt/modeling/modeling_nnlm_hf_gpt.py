@@ -34,6 +34,17 @@ class NNLMForCausalLM(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> nn.Module:
         return self.embed_tokens
 
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resize features and both output matrices, of which transformers knows one; its own method says what the arguments are."""
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        if self.direct is not None and self.direct.out_features != self.config.vocab_size:
+            is_learned = self.direct.weight.requires_grad
+            self.direct = self._get_resized_lm_head(self.direct, self.config.vocab_size, mean_resizing=mean_resizing)
+            self.direct.requires_grad_(is_learned)
+        return embeddings
+
     @can_return_tuple
     def forward(
         self,

@@ -15,7 +15,7 @@ from transformers.trainer_utils import SchedulerType
 from ..checks.limits import check_ranges, check_refused, check_schedule_keywords, check_training_keys
 from ..checks.places import expand_home
 from ..data.packages import PACKAGES
-from ..data.sources import FILE_FORMATS, check_types, folder_lines, text_source
+from ..data.sources import FILE_FORMATS, TYPES, check_types, folder_lines, text_source
 from ..data.text_files import source_of
 from ..errors import InputError, did_you_mean, shown
 from ..modeling.configuration_hf_gpt import GPTConfig
@@ -29,9 +29,9 @@ from .identity import LENGTHS, SOURCES, recipe_identity
 from .machine import RunSize, settle_machine
 from .packaged import RECIPE_SUFFIXES, find_recipe, is_packaged
 from .schedule import MOST_EPOCHS
-from .strict_yaml import read_yaml
+from .strict_yaml import has_comment, plain_text, read_yaml
 from .task_keys import EVERY_TASK, check_readers
-from .typed import checked
+from .typed import checked, flat_types
 
 
 # One of them is in every recipe: which model is trained.
@@ -187,7 +187,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"{shown(override)} is not an override: write key=value.")
-    value = read_yaml(text, f"the value of {shown(key)}")
+    value = _override_value(key, text)
     *parents, last = _places(key)
     for place, parent in enumerate(parents, start=1):
         inner = values.get(parent)
@@ -198,6 +198,50 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values[parent] = {**(inner or {})}
         values = values[parent]
     values[last] = value
+
+
+# What begins a text of YAML that is not written as it is.
+WRITTEN = ('"', "'", "[", "{")
+
+
+def _override_value(key: str, text: str) -> Any:
+    """Return the value of an override: what YAML reads, or the text as it is where that would be cut or made a mapping of.
+
+    Raises:
+        InputError: no YAML, or a comment, where the key takes no text.
+    """
+    what, kinds = f"the value of {shown(key)}", _kinds(key)
+    is_plain = str in kinds and not text.lstrip().startswith(WRITTEN)
+    try:
+        value = read_yaml(text, what)
+    except InputError:
+        if not is_plain:
+            raise
+        return plain_text(text, what)
+    # Of several lines, YAML makes one, but behind | and >.
+    is_folded = isinstance(value, str) and "\n" in text.strip() and not text.lstrip().startswith(("|", ">"))
+    if is_plain and (is_folded or has_comment(text) or type(value) in {dict, list} - kinds):
+        return plain_text(text, what)
+    if has_comment(text):
+        raise InputError(
+            f"{what} is {shown(text)}, of which YAML takes what is behind # for a comment: leave it out or put it in quotes."
+        )
+    return value
+
+
+def _kinds(key: str) -> set[Any]:
+    """Return the types that a value of a key may have; none of a key that is not known."""
+    *parents, last = _places(key)
+    if parents and parents[-1] in NAMED_BY_DATA:
+        return {str, list}
+    hints: dict[str, Any] = {}
+    if not parents:
+        hints = {name: hint for part in PARTS.values() for name, hint in typing.get_type_hints(part).items()}
+    elif parents[-1] in SOURCE_KEYS:
+        hints = TYPES
+    elif parents == ["config"]:
+        hints = GPTConfig.__annotations__
+    return {typing.get_origin(kind) or kind for kind in flat_types(hints.get(last))}
 
 
 # What names a source of rows, and may be a word; and whose keys are names of the data, with any sign in them.
@@ -294,6 +338,11 @@ def _task_arguments(values: dict[str, Any], model: ModelArguments) -> TaskArgume
     if task.task not in EVERY_TASK:
         hint = did_you_mean(task.task, EVERY_TASK)
         raise InputError(f"task={task.task!r} is unknown.{hint} The tasks are {', '.join(EVERY_TASK)}.")
+    for value, name in (task.class_names or {}).items():
+        if isinstance(name, bool):
+            raise InputError(
+                f"class_names: {shown(value)} is called {name}, which may have been yes or no: put the name in quotes."
+            )
     if task.lora is not None and task.qlora is not None:
         raise InputError("a recipe has either lora or qlora: the second is the first on a base of 4 bits.")
     if task.adapter is not None and (task.lora is not None or task.qlora is not None):

@@ -34,7 +34,12 @@ class _Loader(yaml.SafeLoader):
                 if written in lines:
                     raise _Repeated(key.value, lines[written], line)
                 lines[written] = line
-        return super().construct_mapping(node, deep)
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            keys = [key.value for key, _ in node.value]
+            problem = f"two of the keys {', '.join(keys)} are the same value, such as yes and on: put them in quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return found
 
 
 class _Repeated(yaml.YAMLError):
@@ -78,7 +83,7 @@ def read_yaml(text: str, what: str) -> Any:
 
 def _plain(value: Any, what: str) -> Any:
     if isinstance(value, str):
-        return _text(value, what)
+        return plain_text(value, what)
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, list):
@@ -88,8 +93,22 @@ def _plain(value: Any, what: str) -> Any:
     raise InputError(f"{what} holds {shown(value)}, a {type(value).__name__}: values are numbers, text, lists and mappings.")
 
 
-def _text(value: str, what: str) -> str:
-    """Return the text with letters that JSON wrote as a pair of surrogates put together."""
+def has_comment(text: str) -> bool:
+    """Return whether a YAML text has a comment, which no value is read of."""
+    end = 0
+    for token in yaml.scan(text, Loader=_Loader):
+        if "#" in text[end : token.start_mark.index]:
+            return True
+        end = token.end_mark.index
+    return False
+
+
+def plain_text(value: str, what: str) -> str:
+    """Return the text with letters that JSON wrote as a pair of surrogates put together.
+
+    Raises:
+        InputError: a NUL character, or half of a pair.
+    """
     if "\0" in value:
         raise InputError(f"{what} holds {shown(value)}, with a NUL character in it: leave it out.")
     try:

@@ -12,7 +12,7 @@ from ..errors import InputError, did_you_mean, shown
 
 def checked(key: str, value: Any, hint: Any) -> Any:
     """The value, with a number written as `1e-3` made one (YAML 1.1 reads it as text), and `no` left a word (it reads it as false)."""
-    allowed = _flat_types(hint)
+    allowed = flat_types(hint)
     if value is False and str in allowed and bool not in allowed:
         value = "no"
     if isinstance(value, str) and float in allowed and str not in allowed:
@@ -38,9 +38,10 @@ def checked(key: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def _flat_types(hint: Any) -> list[Any]:
+def flat_types(hint: Any) -> list[Any]:
+    """Return the types of a union, or the one that a hint is."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [kind for part in typing.get_args(hint) for kind in _flat_types(part)]
+        return [kind for part in typing.get_args(hint) for kind in flat_types(part)]
     return [hint]
 
 

@@ -146,9 +146,12 @@ def incomparable(records: list[dict[str, Any]]) -> list[str]:
     def scored(record: dict[str, Any]) -> dict[str, Any]:
         return dict(record["data"].get("splits", {}).get("test", {}))
 
+    # An earlier version did not describe those of a folder.
+    have_files = all("files" in record["data"] for record in records)
+
     def text(record: dict[str, Any]) -> tuple[Any, ...]:
         data, split = record["data"], scored(record)
-        files = tuple(file["sha256"] for file in data.get("files", ()))
+        files = tuple(file["sha256"] for file in data["files"]) if have_files else ()
         return (data["path"], data.get("version"), data.get("sha256"), files, split.get("texts"), split.get("bytes"))
 
     notes = []

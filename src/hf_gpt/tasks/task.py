@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from ..data.encoding import opening, text_ids
-from ..data.labels import WHOLE
+from ..data.labels import WHOLE, truth_of
 from ..errors import InputError, counted, listed, reason_of, shown
 
 
@@ -215,6 +215,11 @@ class Task(ABC):
         # A column of whole numbers of which one is missing has points in many files.
         whole = [int(label) if isinstance(label, float) and label.is_integer() else label for label in labels]
         names = [(label, label if self.class_label is None else self.class_label.int2str(label)) for label in whole]
+        # YAML reads the names yes and no as truth values, which labels may be, too.
+        words = {str(name) for _, name in names}
+        for value, name in (self.settings.class_names or {}).items():
+            if isinstance(value, bool) and str(value) not in words:
+                given = {word: str(name) for word in words if truth_of(word) is value} | given
         return [given.get(str(label), given.get(str(name), str(name))) for label, name in names]
 
     def check_class_names(self, names: list[str]) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.conv import _ConvNd
 from torch.optim import AdamW, Optimizer
+from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError
 from ..planning import hardware
@@ -44,8 +45,12 @@ def group_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
         `embeddings`: token and position tables, and with them a tied output matrix; `head`: matrices outside the blocks; `rest`:
         norms, biases and whatever else multiplies no vector.
     """
+    # What an adapter trains for a table is in the layer that it puts around it.
     tables = {
-        id(parameter) for module in model.modules() if isinstance(module, nn.Embedding) for parameter in module.parameters()
+        id(parameter)
+        for module in model.modules()
+        if isinstance(getattr(module, "base_layer", module), nn.Embedding)
+        for parameter in module.parameters()
     }
     filters = {
         id(parameter) for module in model.modules() if isinstance(module, _ConvNd) for parameter in module.parameters(False)
@@ -68,10 +73,30 @@ def group_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return groups
 
 
+def find_transposed(model: nn.Module) -> set[int]:
+    """Return ids of the weights of shape `(..., inputs, outputs)`, where `nn.Linear` has `(outputs, inputs)`.
+
+    They are those of `Conv1D`, as in GPT-2, and of stacked experts that multiply from the right, as in gpt-oss and Llama 4: some of
+    these say so in `is_transposed`, and all by their shapes, since the gate and the value are side by side.
+    """
+    found: set[int] = set()
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        is_transposed = isinstance(module, Conv1D)
+        if {"gate_up_proj", "down_proj"} <= set(own):
+            is_transposed = own["gate_up_proj"].shape[-1] == 2 * own["down_proj"].shape[-2]
+        if is_transposed:
+            found.update(map(id, own.values()))
+    return found
+
+
 def ties_head(model: Any) -> bool:
-    """Return whether the token table is the output matrix too."""
+    """Return whether what is trained of the token table is the output matrix's, too."""
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    return output is not None and output.weight is model.get_input_embeddings().weight
+    if output is None:
+        return False
+    table = {id(parameter) for parameter in model.get_input_embeddings().parameters() if parameter.requires_grad}
+    return any(id(parameter) in table for parameter in output.parameters())
 
 
 def orthogonalize_(stack: torch.Tensor) -> None:
@@ -139,9 +164,10 @@ class Muon(Optimizer):
     Trainer(model, arguments, optimizers=(hf_gpt.Muon(model, lr=0.02), None), ...)
     ```
 
-    Any architecture of transformers will do: blocks are found by their structure. A step is that of `torch.optim.Muon`, but takes
-    all matrices of one shape at once, and makes its products in float32 where the device of a parameter emulates bfloat16. Matrices
-    that FSDP2 or tensor parallelism have split are gathered, a stack at a time.
+    Any architecture of transformers will do: blocks are found by their structure, and so are matrices that are stored transposed, as
+    GPT-2's (`find_transposed`), which move as far as if they were those of `nn.Linear`. A step is that of `torch.optim.Muon`, but
+    takes all matrices of one shape at once, and makes its products in float32 where the device of a parameter emulates bfloat16.
+    Matrices that FSDP2 or tensor parallelism have split are gathered, a stack at a time.
 
     Args:
         model (`nn.Module`): Whose trainable parameters are sorted into `matrices`, `embeddings`, `head` and `rest`; see
@@ -199,19 +225,29 @@ class Muon(Optimizer):
             HEAD: lr / 5 if head_lr is None else head_lr,
             REST: lr / 2 if rest_lr is None else rest_lr,
         }
-        matrices = {"params": groups[MATRICES], "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "half": "muon"}
+        transposed = find_transposed(model)
+        # In groups, since FSDP2 and a copy put other parameters in the places of these.
+        by_layout = [[p for p in groups[MATRICES] if (id(p) in transposed) is layout] for layout in (False, True)]
+        options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "half": "muon"}
+        matrices = [
+            {"params": by_layout[layout], **options, "is_transposed": layout} for layout in (False, True) if by_layout[layout]
+        ]
         others = [{"params": groups[name], "lr": rate, "half": "adamw"} for name, rate in rates.items() if groups[name]]
         # It works on the very dictionaries that this optimizer shows as its `param_groups` and `state`, so that schedulers, gradient
         # clipping and checkpoints see one ordinary optimizer.
         self.adamw = AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=0.0) if others else None
         # Schedules with a floor read `lr` here and give every group the same share of its own rate.
-        super().__init__([matrices, *(self.adamw.param_groups if self.adamw else [])], {"lr": lr})
+        super().__init__([*matrices, *(self.adamw.param_groups if self.adamw else [])], {"lr": lr})
         self._share()
 
     def _share(self) -> None:
         if self.adamw is not None:
             self.adamw.param_groups = [group for group in self.param_groups if group["half"] == "adamw"]
             self.adamw.state = self.state
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has both halves, which go on sharing what they share here.
+        return {**super().__getstate__(), "adamw": self.adamw}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
@@ -261,7 +297,9 @@ class Muon(Optimizer):
         if group["weight_decay"]:
             torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
         steps = [_part(whole, parameter) for whole, parameter in zip(stack.unbind(), parameters)]
-        torch._foreach_add_(weights, steps, alpha=-rate * math.sqrt(max(1, rows / columns)))
+        # A checkpoint that was saved without the key goes on as it began.
+        outputs, inputs = (columns, rows) if group.get("is_transposed") else (rows, columns)
+        torch._foreach_add_(weights, steps, alpha=-rate * math.sqrt(max(1, outputs / inputs)))
 
 
 def _fitting(size: int) -> int:

@@ -317,8 +317,9 @@ def replaces(folder: Path, recipe: Recipe) -> bool:
 
 def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise `InputError` when a run that resumes would do so with other data than it began with."""
+    now = _as_described(now, before)
     if before != now:
-        changed = sorted(name for name, digest in _files(now) - _files(before))
+        changed = sorted(name for name, _ in _files(now) ^ _files(before))
         what = f"{changed[0]} is not the file that it was" if changed else f"it was {before}, and is {now}"
         raise InputError(
             f"dataset: the data have changed since the run in {folder} began: {what}. Put it back, or start anew elsewhere."
@@ -334,8 +335,17 @@ def edited_file(recipe: Recipe, before: dict[str, Any]) -> str | None:
     if not before:
         return None
     source = text_source(recipe.data.dataset)
-    now, then = _files(fingerprint(source, None)), _files(before)
+    now, then = _files(_as_described(fingerprint(source, None), before)), _files(before)
     return next((name for name, _ in sorted(now - then) or sorted(then - now)), None)
+
+
+def _as_described(now: Any, before: Any) -> Any:
+    """Return a description of data without the files of a folder, where a run of an earlier version did not describe them."""
+    if isinstance(now, dict) and isinstance(before, dict):
+        return {key: _as_described(value, before.get(key)) for key, value in now.items() if key != "files" or key in before}
+    if isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
+        return [_as_described(*pair) for pair in zip(now, before)]
+    return now
 
 
 def _files(described: Any) -> set[tuple[str, str]]:
