@@ -216,8 +216,8 @@ def speed_section() -> list[str]:
         "processor; ours for a 24th, a twelfth, a sixth, a quarter and a third of that, as far as it takes, each with a whole "
         "schedule. The time to the peer's loss is read between two of them, on a logarithmic scale of time; ≥ says that the shortest "
         "was there already. The clock stands still while a model is scored. Median and range over the seeds: that of four holds the "
-        "median of all seeds with a probability of 88 %, that of five with 94 %. Other work on the machine took up to a sixth of a core."
-        f"{of_another_recipe(runs)}",
+        "median of all seeds with a probability of 88 %, that of five with 94 %. Other work on the machine took up to a sixth of a "
+        f"core.{of_another_recipe(runs)}",
         "",
         "Each side's learning rate is the best of those in the table below, tried over a sixth of its longest run at least, with a "
         "seed of its own; our other rates are scaled with it. Compiling is in the wall time, with the compiler's cache warm from "
