@@ -233,14 +233,14 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     assert page.count("| `stock-seed-0` |") == 5
     assert "| faster than the same as an expert tunes it, all in float32: ≥ 3× |" in page
     assert page.count("| `nanochat-seed-1` |") == 1
-    assert "| nanochat's model, optimizers and loop | ≥ 1× | **5.25×** |" in page
+    assert "| nanochat's model, optimizers and loop | ≥ 1× | **6.49×** |" in page
     *_, row, _, foot = pages.readme_table("README.md")
     assert "time, without bfloat16" in pages.readme_table("README.md")[0]
-    assert row.startswith("| nanochat's model, Muon and schedule (5.29 in 10.5 min) | **5.25× faster** |")
+    assert row.startswith("| nanochat's model, Muon and schedule (5.55 in 11.4 min) | **6.49× faster** |")
     assert foot.endswith(
-        "The last 1, on an AMD EPYC or an Intel Xeon: five minutes a peer, threads: 2, 3 seeds. Not measured yet: GPT-2, untied, with "
-        "our learning rates and schedule; stock Qwen3 of the same sizes; stock Qwen3, with our learning rates and schedule. "
-        "Without bfloat16: today's recipe, 3 seeds, an AMD EPYC kept to AVX2, threads: 2, ten minutes a peer."
+        "The last 1: five minutes a peer, threads: 1, 4 seeds. An hour: 4 seeds, threads: 1, on an Intel Xeon. Not measured yet: GPT-2, "
+        "untied, with our learning rates and schedule; stock Qwen3 of the same sizes; stock Qwen3, with our learning rates and "
+        "schedule. Without bfloat16: 4 seeds, threads: 1, kept to AVX2, ten minutes a peer."
     )
 
 
