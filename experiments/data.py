@@ -35,8 +35,9 @@ def page() -> list[str]:
     """Return the table of `docs/data.md`."""
     rows, packages = [], load_record("data")["packages"]
     for name, package in PACKAGES.items():
-        # What is not fetched is counted here and now.
-        found = measure(name, tempfile.gettempdir()) if package.registry == "none" else packages[name]
+        # What is not fetched is counted here and now, and not in what another version has left in a cache.
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(name, folder) if package.registry == "none" else packages[name]
         columns = ", ".join(f"`{column}`" for column in found["columns"])
         kept = [found["source"], found["license"], found.get("caveat", "")]
         rows.append([f"`{name}`", f"{found['rows']:,}", columns, *kept])

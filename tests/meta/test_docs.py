@@ -238,8 +238,8 @@ def test_sections_that_wait_for_records_have_a_row_for_each(tmp_path, monkeypatc
     assert "time, without bfloat16" in pages.readme_table("README.md")[0]
     assert row.startswith("| nanochat's model, Muon and schedule (5.55 in 11.4 min) | **6.49× faster** |")
     assert foot.endswith(
-        "The last 1: five minutes a peer, threads: 1, 4 seeds. An hour: 4 seeds, threads: 1, on an Intel Xeon. Not measured yet: GPT-2, "
-        "untied, with our learning rates and schedule; stock Qwen3 of the same sizes; stock Qwen3, with our learning rates and "
+        "The last 1: five minutes a peer, threads: 1, 4 seeds. An hour: 4 seeds, threads: 1, on an Intel Xeon. Not measured yet: "
+        "GPT-2, untied, with our learning rates and schedule; stock Qwen3 of the same sizes; stock Qwen3, with our learning rates and "
         "schedule. Without bfloat16: 4 seeds, threads: 1, kept to AVX2, ten minutes a peer."
     )
 
