@@ -196,7 +196,7 @@ def test_a_head_of_each_token_goes_on_from_a_cache(auto_class):
     parts = [model(part, cache=cache, use_cache=True)[0] for part in ids.split(5, 1)]
     torch.testing.assert_close(torch.cat(parts, 1), model(ids)[0], rtol=0, atol=1e-5)
     for other in (AutoModelForMaskedLM, AutoModelForMultipleChoice):
-        with pytest.raises(ValueError, match="goes on from no cache, and the one given has 8 tokens"):
+        with pytest.raises(ValueError, match="takes no cache, and the one given has 8 tokens"):
             other.from_config(tiny_config("modern", is_causal=False))(ids, past_key_values=cache)
 
 

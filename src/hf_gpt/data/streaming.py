@@ -118,8 +118,8 @@ def _windows(share: datasets.IterableDataset, place: dict[str, Any] | None) -> I
         if place is None or not isinstance(error.__cause__, KeyError):
             raise
         raise InputError(
-            "dataset: a stream of this kind was read in another way by the version that began the run, and does not go on from there: "
-            "start anew with overwrite=true."
+            "dataset: a stream of this kind was read in another way by the version that began the run, which cannot be resumed: start "
+            "anew with overwrite=true."
         ) from error
 
 

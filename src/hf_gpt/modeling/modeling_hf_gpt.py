@@ -75,7 +75,7 @@ def leave_out_cache(forward: Callable) -> Callable:
         for given in (cache, past_key_values):
             if given is not None and given.get_seq_length() > 0:
                 raise ValueError(
-                    f"{type(self).__name__} goes on from no cache, and the one given has {given.get_seq_length()} tokens: leave it out."
+                    f"{type(self).__name__} takes no cache, and the one given has {given.get_seq_length()} tokens: leave it out."
                 )
         return forward(self, *args, **kwargs)
 
