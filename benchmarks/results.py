@@ -173,8 +173,8 @@ def ablation_section() -> list[str]:
         "",
         f"`python -m benchmarks ablations`: the recipe for {found['recipe'][0]['steps']} steps, {found['recipe'][0]['tokens']:,} "
         "tokens, with one thing changed; the runs of a seed follow each other. Loss as above, mean and range over the seeds; the "
-        "differences and the times are seed by seed, a time only beside one of the same day. Learning rates are those found "
-        "above, but for AdamW: a change that wants others shows worse here than it is."
+        "differences and the times are seed by seed, a time only beside one of the same day. Learning rates are 1.5 times "
+        "the recipe's, the best in tries of this length, but for AdamW: a change that wants others shows worse here than it is."
         f"{'' if found['first-beta'] else f' {pages.BEFORE}'}",
         "",
         *table((*headings, "time beside the recipe's, without compiling"), rows, "lr"),
